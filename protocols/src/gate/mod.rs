@@ -1,0 +1,182 @@
+//! The seam between a protocol and everything else.
+//!
+//! A [`Gate`] is one connection of one protocol: a state machine without sockets, tasks, clocks or
+//! locks. The driver owns the transport and the realm's door; it calls, in this order and as often
+//! as there is something to do:
+//!
+//! 1. [`Gate::handle_input`] with what the transport read, or [`Gate::handle_timeout`] when the
+//!    deadline of [`Gate::poll_timeout`] has passed;
+//! 2. [`Gate::poll_action`] until `None`: [`Action::Join`] is answered by [`Gate::handle_joined`]
+//!    before the next action is asked for; commands are carried out in one batch under one lock;
+//! 3. [`Gate::handle_delivery`] for what the realm told the session;
+//! 4. [`Gate::poll_output`] until `None`, and the bytes go to the transport.
+//!
+//! After [`Output::Close`] nothing more is read, and the session leaves.
+
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+use router_core::model::{Command, Delivery, Now};
+use router_core::session::{ClientJoin, EventStyle, Features, Leave};
+use std::time::Instant;
+
+/// One connection of one protocol.
+pub trait Gate: Send {
+    /// Takes what the transport read. Stream transports lend their buffer and the gate takes whole
+    /// frames off its front; what remains is shown again with more behind it.
+    fn handle_input(&mut self, now: Now, input: Input<'_>);
+
+    /// The answer to [`Action::Join`].
+    fn handle_joined(&mut self, now: Now, result: Result<JoinedAs, JoinError>);
+
+    /// Takes one delivery of the realm.
+    fn handle_delivery(&mut self, now: Now, delivery: Delivery);
+
+    /// Takes that the deadline of [`Gate::poll_timeout`] has passed.
+    fn handle_timeout(&mut self, now: Now);
+
+    /// What the gate wants done next, in order. While a [`Action::Join`] is not answered, `None`.
+    fn poll_action(&mut self) -> Option<Action>;
+
+    /// What goes to the transport next, in order.
+    fn poll_output(&mut self) -> Option<Output>;
+
+    /// When [`Gate::handle_timeout`] must be called, if nothing happens before.
+    fn poll_timeout(&self) -> Option<Instant>;
+}
+
+/// What the transport read.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A byte stream's buffer.
+    Stream(&'a mut BytesMut),
+    /// A text message, checked to be UTF-8.
+    Text(Bytes),
+    /// A binary message.
+    Binary(Bytes),
+    /// The peer closed, or the connection broke; nothing more will come.
+    Closed,
+    /// The router shuts down: say goodbye and close.
+    Drain,
+}
+
+/// What a gate wants done.
+#[derive(Debug)]
+pub enum Action {
+    /// Let the peer take part in a realm.
+    Join(Box<JoinRequest>),
+    /// Carry out a command of the session.
+    Command(Command),
+    /// The session leaves now.
+    Leave(Leave),
+}
+
+/// What goes to the transport.
+#[derive(Debug)]
+pub enum Output {
+    /// Bytes of a stream, or one binary message.
+    Bytes(Bytes),
+    /// One text message.
+    Text(Bytes),
+    /// Flush what was sent, then close. Message transports say the code.
+    Close {
+        /// WebSocket close code, where the transport has one.
+        code: u16,
+        /// Words for a person.
+        reason: &'static str,
+    },
+}
+
+/// A request to take part in a realm.
+#[derive(Debug)]
+pub struct JoinRequest {
+    /// Which realm; `None`: the default one.
+    pub realm: Option<ByteString>,
+    /// How the peer proves who it is.
+    pub credentials: Credentials,
+    /// What the peer can do.
+    pub features: Features,
+    /// How it wants events.
+    pub style: EventStyle,
+    /// Present for clients that can outlive their connection.
+    pub client: Option<ClientJoin>,
+    /// Name of the protocol for the session list, e.g. `mqtt-5.0`, `wamp.2.json`.
+    pub protocol: &'static str,
+    /// What the peer calls itself, for the session list.
+    pub agent: Option<ByteString>,
+}
+
+/// How a peer proves who it is.
+#[derive(Clone)]
+pub enum Credentials {
+    /// Not at all.
+    Anonymous {
+        /// A name it would like.
+        authid: Option<ByteString>,
+    },
+    /// A name and a secret known to the router.
+    Secret {
+        /// The name.
+        authid: ByteString,
+        /// The secret.
+        secret: Bytes,
+    },
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Credentials::Anonymous { authid } => {
+                f.debug_struct("Anonymous").field("authid", authid).finish()
+            }
+            Credentials::Secret { authid, .. } => {
+                f.debug_struct("Secret").field("authid", authid).finish_non_exhaustive()
+            }
+        }
+    }
+}
+
+/// As whom a session takes part.
+#[derive(Clone, Debug)]
+pub struct JoinedAs {
+    /// Its id.
+    pub session: router_core::model::SessionId,
+    /// The realm's name.
+    pub realm: ByteString,
+    /// Its authenticated name.
+    pub authid: ByteString,
+    /// Its role.
+    pub role: ByteString,
+    /// How it proved its name.
+    pub method: ByteString,
+    /// Who vouched for it.
+    pub provider: ByteString,
+}
+
+/// Why a peer may not take part.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// The realm's name is not acceptable.
+    #[error("the realm name is not a valid URI")]
+    InvalidRealm,
+    /// No such realm, and none is created.
+    #[error("no such realm")]
+    NoSuchRealm,
+    /// The realm needs credentials and the peer gave none.
+    #[error("credentials are required")]
+    CredentialsRequired,
+    /// The credentials are wrong.
+    #[error("the credentials are wrong")]
+    BadCredentials,
+    /// Refused by a rule: e.g. the last will may not be published.
+    #[error("{0}")]
+    NotAuthorized(String),
+    /// The router takes no more realms or sessions.
+    #[error("the router takes no more sessions")]
+    TooMany,
+    /// The durable store does not work.
+    #[error("the store is not available")]
+    Unavailable,
+    /// The router shuts down.
+    #[error("the router shuts down")]
+    ShuttingDown,
+}

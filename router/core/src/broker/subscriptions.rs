@@ -1,0 +1,212 @@
+//! One subscription stands for a (pattern, notation, filter) and has every session that asked for
+//! it as a member; all members share its id.
+
+use super::Filter;
+use crate::matcher::{Found, Index};
+use crate::model::{MatchKind, Pattern, Qos, SubscriptionId, Topic};
+use bytestring::ByteString;
+use foldhash::fast::RandomState;
+use slab::Slab;
+use std::collections::HashMap;
+
+/// What makes two subscription requests the same subscription.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SubscriptionKey {
+    /// The set of topics.
+    pub pattern: Pattern,
+    /// The notation it was asked in.
+    pub kind: MatchKind,
+    /// [`Filter::canonical`], or empty.
+    pub filter: String,
+}
+
+/// A subscription and its members.
+#[derive(Debug)]
+pub struct Subscription {
+    /// The id told to members.
+    pub id: SubscriptionId,
+    /// What it matches.
+    pub key: SubscriptionKey,
+    /// The condition, if any.
+    pub filter: Option<Filter>,
+    /// In no particular order; each session once.
+    pub members: Vec<Member>,
+}
+
+/// A session in a subscription.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its place in the realm.
+    pub session: usize,
+    /// How it wants events.
+    pub options: MemberOptions,
+}
+
+/// How a member wants its events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemberOptions {
+    /// At most this assurance.
+    pub qos: Qos,
+    /// Not its own.
+    pub no_local: bool,
+    /// The publisher's retain flag as it was.
+    pub retain_as_published: bool,
+    /// Its own number for it.
+    pub identifier: Option<u32>,
+}
+
+/// All subscriptions of a realm.
+#[derive(Debug)]
+pub struct Subscriptions {
+    slots: Slab<Subscription>,
+    by_key: HashMap<SubscriptionKey, u32, foldhash::quality::RandomState>,
+    by_id: HashMap<SubscriptionId, u32, RandomState>,
+    index: Index,
+    next_id: u64,
+}
+
+/// What [`Subscriptions::join`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The subscription.
+    pub id: SubscriptionId,
+    /// The session was not a member before.
+    pub new_member: bool,
+    /// The member's place, to be kept for [`Subscriptions::leave`].
+    pub place: usize,
+}
+
+impl Subscriptions {
+    /// None yet; `reserved` as for [`Index::new`].
+    #[must_use]
+    pub fn new(reserved: ByteString) -> Subscriptions {
+        Subscriptions {
+            slots: Slab::new(),
+            by_key: HashMap::default(),
+            by_id: HashMap::default(),
+            index: Index::new(reserved),
+            next_id: 1,
+        }
+    }
+
+    /// An id that stands for no live subscription, for a replay that ends by itself.
+    pub fn passing_id(&mut self) -> SubscriptionId {
+        let id = SubscriptionId(self.next_id);
+        // Ids stay below 2^31 as the contract says; 2^31 patterns do not fit a machine.
+        self.next_id = self.next_id % 0x7fff_ffff + 1;
+        id
+    }
+
+    /// Makes `session` a member, or changes its options. `known_place` is where the session says it
+    /// is a member already.
+    pub fn join(
+        &mut self,
+        key: &SubscriptionKey,
+        filter: Option<&Filter>,
+        member: Member,
+        known_place: impl FnOnce(SubscriptionId) -> Option<usize>,
+    ) -> Joined {
+        let slot = match self.by_key.get(key) {
+            Some(&slot) => slot,
+            None => self.create(key, filter),
+        };
+        let subscription = &mut self.slots[slot as usize];
+        let id = subscription.id;
+        if let Some(place) = known_place(id)
+            && let Some(known) = subscription.members.get_mut(place)
+        {
+            known.options = member.options;
+            return Joined {
+                id,
+                new_member: false,
+                place,
+            };
+        }
+        subscription.members.push(member);
+        Joined {
+            id,
+            new_member: true,
+            place: subscription.members.len() - 1,
+        }
+    }
+
+    fn create(&mut self, key: &SubscriptionKey, filter: Option<&Filter>) -> u32 {
+        let mut id = self.passing_id();
+        while self.by_id.contains_key(&id) {
+            id = self.passing_id();
+        }
+        let key = SubscriptionKey {
+            pattern: key.pattern.detached(),
+            ..key.clone()
+        };
+        let subscription = Subscription {
+            id,
+            key: key.clone(),
+            filter: filter.cloned(),
+            members: Vec::new(),
+        };
+        let slot = u32::try_from(self.slots.insert(subscription)).unwrap_or(u32::MAX);
+        self.index.insert(&key.pattern, slot);
+        self.by_key.insert(key, slot);
+        self.by_id.insert(id, slot);
+        slot
+    }
+
+    /// Takes the member at `place` away. If another member moved to that place, answers which
+    /// session, so that it can be told its new place.
+    pub fn leave(&mut self, id: SubscriptionId, place: usize) -> Option<usize> {
+        let slot = *self.by_id.get(&id)?;
+        let subscription = self.slots.get_mut(slot as usize)?;
+        if place >= subscription.members.len() {
+            return None;
+        }
+        subscription.members.swap_remove(place);
+        if subscription.members.is_empty() {
+            let gone = self.slots.remove(slot as usize);
+            self.index.remove(&gone.key.pattern, slot);
+            self.by_key.remove(&gone.key);
+            self.by_id.remove(&id);
+            return None;
+        }
+        subscription.members.get(place).map(|moved| moved.session)
+    }
+
+    /// The slots of all subscriptions that match `topic`, to be read with
+    /// [`Subscriptions::at`].
+    #[must_use]
+    pub fn matching(&self, topic: &Topic) -> Found {
+        let mut found = Found::new();
+        self.index.find(topic, &mut found);
+        found
+    }
+
+    /// Whether anybody listens to `topic`.
+    #[must_use]
+    pub fn has_listener(&self, topic: &Topic) -> bool {
+        self.index.matches_any(topic)
+    }
+
+    /// The subscription in a slot just found.
+    #[must_use]
+    pub fn at(&self, slot: u32) -> Option<&Subscription> {
+        self.slots.get(slot as usize)
+    }
+
+    /// By id.
+    #[must_use]
+    pub fn by_id(&self, id: SubscriptionId) -> Option<&Subscription> {
+        self.by_id.get(&id).and_then(|&slot| self.at(slot))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+}

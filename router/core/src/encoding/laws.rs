@@ -1,0 +1,307 @@
+//! Laws that hold across the readers, writers and conversions, checked on arbitrary documents and
+//! against `serde_json` and `rmp` as independent opinions.
+
+use super::testing::{Doc, edits, json_doc, mutate, packed_doc, text, to_json, to_packed};
+use super::transcode::{json_to_msgpack, msgpack_to_json};
+use super::{Encoding, Fault, MAX_DEPTH, json, value};
+use proptest::prelude::*;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+const SPACES: [&[&str]; 3] = [&[""], &[" ", "", "\n\t"], &["", "\r\n ", ""]];
+
+fn parse(encoding: Encoding, input: &[u8]) -> Value {
+    value::parse(encoding, input).unwrap()
+}
+
+/// What a document must read as.
+fn meaning(doc: &Doc) -> Value {
+    use base64::Engine;
+    let binary = |bytes: &[u8]| {
+        json!(format!(
+            "\0{}",
+            base64::engine::general_purpose::STANDARD.encode(bytes)
+        ))
+    };
+    match doc {
+        Doc::Null | Doc::Undefined => Value::Null,
+        Doc::Bool(value) => json!(value),
+        Doc::Unsigned(value) => json!(value),
+        Doc::Signed(value) => json!(value),
+        Doc::Float(value) => json!(value),
+        Doc::Single(value) => json!(f64::from(*value)),
+        Doc::Text(text) => json!(text),
+        Doc::Binary(bytes) | Doc::Extension(_, bytes) => binary(bytes),
+        Doc::Array(elements) => elements.iter().map(meaning).collect(),
+        Doc::Map(members) => Value::Object(
+            members
+                .iter()
+                .map(|(k, v)| (k.clone(), meaning(v)))
+                .collect(),
+        ),
+    }
+}
+
+/// Every key of every map in the order of the bytes, read by `rmp`-independent splitting.
+fn keys(encoding: Encoding, input: &[u8]) -> Vec<String> {
+    let entries = encoding.split_map(input).unwrap();
+    let key = |range: std::ops::Range<usize>| parse(encoding, &input[range]).to_string();
+    entries.into_iter().map(|entry| key(entry.key)).collect()
+}
+
+proptest! {
+    #[test]
+    fn json_reads_as_meant(doc in json_doc(), spaces in prop::sample::select(&SPACES[..])) {
+        let text = to_json(&doc, spaces);
+        prop_assert_eq!(Encoding::Json.check(text.as_bytes()), Ok(()));
+        prop_assert_eq!(parse(Encoding::Json, text.as_bytes()), meaning(&doc));
+    }
+
+    #[test]
+    fn msgpack_reads_as_meant(doc in packed_doc()) {
+        let packed = to_packed(&doc);
+        prop_assert_eq!(Encoding::MsgPack.check(&packed), Ok(()));
+        prop_assert_eq!(parse(Encoding::MsgPack, &packed), meaning(&doc));
+    }
+
+    #[test]
+    fn json_to_msgpack_is_what_rmp_writes(doc in json_doc(), spaces in prop::sample::select(&SPACES[..])) {
+        let text = to_json(&doc, spaces);
+        prop_assert_eq!(json_to_msgpack(text.as_bytes()).unwrap(), to_packed(&doc));
+    }
+
+    #[test]
+    fn json_survives_the_way_through_msgpack(doc in json_doc(), spaces in prop::sample::select(&SPACES[..])) {
+        let packed = json_to_msgpack(to_json(&doc, spaces).as_bytes()).unwrap();
+        let back = msgpack_to_json(&packed).unwrap();
+        prop_assert!(serde_json::from_slice::<&RawValue>(&back).is_ok());
+        prop_assert_eq!(json_to_msgpack(&back).unwrap(), packed);
+    }
+
+    #[test]
+    fn msgpack_to_json_keeps_meaning_and_order(doc in packed_doc()) {
+        let packed = to_packed(&doc);
+        let text = msgpack_to_json(&packed).unwrap();
+        prop_assert!(serde_json::from_slice::<&RawValue>(&text).is_ok());
+        prop_assert_eq!(parse(Encoding::Json, &text), meaning(&doc));
+        if let Doc::Map(members) = &doc {
+            let wanted: Vec<String> = members.iter().map(|(k, _)| json!(k).to_string()).collect();
+            prop_assert_eq!(keys(Encoding::Json, &text), wanted.clone());
+            prop_assert_eq!(keys(Encoding::MsgPack, &packed), wanted);
+        }
+    }
+
+    #[test]
+    fn elements_are_cut_where_they_stand(docs in prop::collection::vec(json_doc(), 0..6)) {
+        let array = Doc::Array(docs.clone());
+        for (encoding, bytes) in [
+            (Encoding::Json, to_json(&array, SPACES[1]).into_bytes()),
+            (Encoding::MsgPack, to_packed(&array)),
+        ] {
+            let ranges = encoding.split_array(&bytes).unwrap();
+            let parts: Vec<&[u8]> = ranges.iter().map(|r| &bytes[r.clone()]).collect();
+            prop_assert_eq!(parts.len(), docs.len());
+            for (part, doc) in parts.iter().zip(&docs) {
+                prop_assert!(!part[0].is_ascii_whitespace() || encoding == Encoding::MsgPack);
+                prop_assert_eq!(parse(encoding, part), meaning(doc));
+            }
+            let again = encoding.array_of(&parts);
+            prop_assert_eq!(parse(encoding, &again), meaning(&array));
+            if encoding == Encoding::MsgPack {
+                prop_assert_eq!(&again[..], &bytes[..]);
+            }
+            let at_most = encoding.split_array_at_most(&bytes, docs.len());
+            prop_assert_eq!(at_most.unwrap(), Some(ranges));
+            if let Some(fewer) = docs.len().checked_sub(1) {
+                prop_assert_eq!(encoding.split_array_at_most(&bytes, fewer).unwrap(), None);
+            }
+        }
+    }
+
+    #[test]
+    fn members_are_cut_where_they_stand(doc in json_doc(), key in "[a-z\"é]{0,4}") {
+        for (encoding, bytes) in [
+            (Encoding::Json, to_json(&doc, SPACES[0]).into_bytes()),
+            (Encoding::MsgPack, to_packed(&doc)),
+        ] {
+            let map = encoding.map_of(&[(&key, &bytes), ("again", &bytes), (&key, &bytes)]);
+            let entries = encoding.split_map(&map).unwrap();
+            prop_assert_eq!(entries.len(), 3);
+            for (entry, key) in entries.iter().zip([&key[..], "again", &key[..]]) {
+                prop_assert_eq!(parse(encoding, &map[entry.key.clone()]), json!(key));
+                prop_assert_eq!(&map[entry.value.clone()], &bytes[..]);
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_written_as_they_are(doc in json_doc()) {
+        let value = meaning(&doc);
+        for encoding in [Encoding::Json, Encoding::MsgPack] {
+            prop_assert_eq!(&parse(encoding, &value::to_bytes(encoding, &value)), &value);
+        }
+        let text = value::to_bytes(Encoding::Json, &value);
+        prop_assert!(serde_json::from_slice::<&RawValue>(&text).is_ok());
+        let packed = value::to_bytes(Encoding::MsgPack, &value);
+        prop_assert_eq!(rmp_serde::from_slice::<Value>(&packed).unwrap(), value);
+    }
+
+    #[test]
+    fn binary_in_values_becomes_binary(bytes in prop::collection::vec(any::<u8>(), 0..50)) {
+        let packed = to_packed(&Doc::Array(vec![Doc::Binary(bytes)]));
+        let value = parse(Encoding::MsgPack, &packed);
+        prop_assert_eq!(&value::to_bytes(Encoding::MsgPack, &value)[..], &packed[..]);
+        let text = msgpack_to_json(&packed).unwrap();
+        prop_assert_eq!(parse(Encoding::Json, &text), value);
+        prop_assert_eq!(json_to_msgpack(&text).unwrap(), packed);
+    }
+
+    #[test]
+    fn single_values_come_back(text in text(), bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        for encoding in [Encoding::Json, Encoding::MsgPack] {
+            let value = encoding.text_value(&text);
+            prop_assert_eq!(parse(encoding, &value), json!(text));
+            prop_assert_eq!(encoding.as_text(&value).unwrap(), &text[..]);
+            prop_assert_eq!(encoding.as_binary(&value), None);
+            let value = encoding.binary_value(&bytes);
+            prop_assert_eq!(encoding.check(&value), Ok(()));
+            prop_assert_eq!(encoding.as_binary(&value).unwrap(), &bytes[..]);
+            prop_assert_eq!(encoding.as_binary(encoding.null()), None);
+            prop_assert_eq!(encoding.as_text(encoding.null()), None);
+        }
+        let packed = Encoding::MsgPack.binary_value(&bytes);
+        prop_assert_eq!(msgpack_to_json(&packed).unwrap(), &Encoding::Json.binary_value(&bytes)[..]);
+        prop_assert_eq!(&packed[..], &to_packed(&Doc::Binary(bytes))[..]);
+    }
+
+    #[test]
+    fn json_grammar_is_that_of_serde_json(doc in json_doc(), edits in edits()) {
+        let bytes = mutate(to_json(&doc, SPACES[1]).as_bytes(), &edits);
+        agrees_with_serde_json(&bytes)?;
+    }
+
+    #[test]
+    fn any_text_is_judged_as_serde_json_does(
+        text in "[\\[\\]{}\",:0-9eE.+\\-ntrufalse\\\\ ]{0,12}"
+    ) {
+        agrees_with_serde_json(text.as_bytes())?;
+    }
+
+    #[test]
+    fn msgpack_is_judged_as_rmp_does(doc in packed_doc(), edits in edits()) {
+        agrees_with_rmp(&mutate(&to_packed(&doc), &edits))?;
+    }
+
+    #[test]
+    fn any_bytes_are_judged_as_rmp_does(bytes in prop::collection::vec(any::<u8>(), 0..24)) {
+        agrees_with_rmp(&bytes)?;
+    }
+
+    #[test]
+    fn no_bytes_make_anything_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        no_panic(&bytes);
+    }
+
+    #[test]
+    fn mutated_documents_make_nothing_panic(doc in packed_doc(), edits in edits()) {
+        no_panic(&mutate(&to_packed(&doc), &edits));
+        no_panic(&mutate(to_json(&doc, SPACES[2]).as_bytes(), &edits));
+    }
+}
+
+/// All functions take the same bytes for well-formed, and what is well-formed converts.
+fn no_panic(bytes: &[u8]) {
+    for encoding in [Encoding::Json, Encoding::MsgPack] {
+        let checked = encoding.check(bytes);
+        let parsed = value::parse(encoding, bytes);
+        assert!(parsed.is_err() || checked.is_ok());
+        let _ = (encoding.kind(bytes), encoding.is_empty_container(bytes));
+        let _ = (super::msgpack::unsigned(bytes), super::msgpack::text(bytes));
+        let _ = (
+            json::unsigned(bytes),
+            json::text(bytes),
+            json::is_json(bytes),
+        );
+        let _ = (encoding.as_text(bytes), encoding.as_binary(bytes));
+        let _ = value::parse_map(encoding, bytes);
+        for ranges in encoding
+            .split_array(bytes)
+            .into_iter()
+            .chain(encoding.split_map(bytes).map(|entries| {
+                entries
+                    .into_iter()
+                    .flat_map(|entry| [entry.key, entry.value])
+                    .collect()
+            }))
+        {
+            assert_eq!(checked, Ok(()));
+            ranges
+                .into_iter()
+                .for_each(|r| assert!(encoding.check(&bytes[r]).is_ok()));
+        }
+    }
+    let packed = json_to_msgpack(bytes);
+    assert_eq!(packed.is_ok(), Encoding::Json.check(bytes).is_ok());
+    assert!(packed.is_err() || Encoding::MsgPack.check(&packed.unwrap()).is_ok());
+    if let Ok(text) = msgpack_to_json(bytes) {
+        assert_eq!(Encoding::Json.check(&text), Ok(()));
+    }
+}
+
+fn agrees_with_serde_json(bytes: &[u8]) -> Result<(), TestCaseError> {
+    let ours = Encoding::Json.check(bytes);
+    let theirs = serde_json::from_slice::<&RawValue>(bytes);
+    prop_assert_eq!(ours.is_ok(), theirs.is_ok(), "{:?} {:?}", ours, theirs);
+    Ok(())
+}
+
+fn agrees_with_rmp(bytes: &[u8]) -> Result<(), TestCaseError> {
+    let ours = Encoding::MsgPack.check(bytes);
+    let mut rest = bytes;
+    let theirs = rmp_serde::from_read::<_, IgnoredAny>(&mut rest);
+    match ours {
+        // They take any bytes for text, and have no opinion on what follows.
+        Err(error) if matches!(error.fault, Fault::Utf8 | Fault::TooDeep) => {}
+        Err(error) if error.fault == Fault::Trailing => {
+            prop_assert!(theirs.is_ok());
+            prop_assert_eq!(bytes.len() - rest.len(), error.at);
+        }
+        ours => prop_assert_eq!(ours.is_ok(), theirs.is_ok(), "{:?} {:?}", ours, theirs),
+    }
+    Ok(())
+}
+
+#[test]
+fn nesting_is_capped_alike() {
+    let json = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+    let packed = |depth: usize| [vec![0x91; depth - 1], vec![0x90]].concat();
+    let maps = |depth: usize| "{\"\":".repeat(depth) + "0" + &"}".repeat(depth);
+    for depth in [MAX_DEPTH, MAX_DEPTH + 1] {
+        let fits = depth == MAX_DEPTH;
+        for text in [json(depth), maps(depth)] {
+            assert_eq!(Encoding::Json.check(text.as_bytes()).is_ok(), fits);
+            assert_eq!(value::parse(Encoding::Json, text.as_bytes()).is_ok(), fits);
+            let packed = json_to_msgpack(text.as_bytes());
+            assert_eq!(packed.is_ok(), fits);
+            if let Ok(packed) = packed {
+                assert_eq!(msgpack_to_json(&packed).unwrap(), text.as_bytes());
+            }
+        }
+        assert_eq!(Encoding::MsgPack.check(&packed(depth)).is_ok(), fits);
+        assert_eq!(msgpack_to_json(&packed(depth)).is_ok(), fits);
+    }
+    // Unbalanced and far beyond: refused at the cap, before the end is looked for.
+    let endless = "[".repeat(1_000_000);
+    assert_eq!(
+        Encoding::Json.check(endless.as_bytes()),
+        Err(Fault::TooDeep.at(MAX_DEPTH))
+    );
+    let endless = vec![0x91; 1_000_000];
+    assert_eq!(
+        Encoding::MsgPack.check(&endless),
+        Err(Fault::TooDeep.at(MAX_DEPTH))
+    );
+    assert!(json::is_json(json(json::MAX_PAYLOAD_DEPTH).as_bytes()));
+    assert!(!json::is_json(json(json::MAX_PAYLOAD_DEPTH + 1).as_bytes()));
+}

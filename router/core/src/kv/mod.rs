@@ -1,0 +1,291 @@
+//! Retained values: one per topic, each a key of a small store with tokens, wills and waiters.
+//!
+//! The realm decides; this module keeps. What was written but is not yet durable can be undone:
+//! every change leaves the former entry in a log until its commit is confirmed.
+
+mod waiters;
+
+pub use waiters::{Waiter, Waiters};
+
+use crate::model::{Event, SessionId, Topic, WillScope};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// A kept value.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The event that wrote it.
+    pub event: Arc<Event>,
+    /// The commit that makes it durable.
+    pub commit: u64,
+    /// What becomes of it when its owner goes.
+    pub will: Option<ArmedWill>,
+}
+
+/// A will bound to the session that armed it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ArmedWill {
+    /// The owner.
+    pub session: SessionId,
+    /// The value to write; null deletes.
+    pub value: Value,
+    /// On which ends.
+    pub scope: WillScope,
+}
+
+/// What a key holds: a value, or the token of its deletion while that is remembered.
+#[derive(Clone, Debug)]
+enum State {
+    Kept(Entry),
+    Deleted { token: u64, commit: u64 },
+}
+
+/// The former state of a key, until the commit that replaced it is durable.
+#[derive(Debug)]
+pub struct Undo {
+    /// The commit.
+    pub commit: u64,
+    /// The key.
+    pub topic: Topic,
+    /// What to put back.
+    before: Option<State>,
+    /// The change released the key (its owner's will, or its deletion while held): it must stand
+    /// even when the disk is full, and is repeated instead of undone.
+    pub release: bool,
+}
+
+/// All keys of a realm.
+#[derive(Debug)]
+pub struct Kv {
+    /// Sorted, so that a replay can go on after the last key it visited.
+    states: BTreeMap<Topic, State>,
+    kept: usize,
+    /// Deleted keys, oldest first, with the token that proves the place is still current.
+    deleted: VecDeque<(Topic, u64)>,
+    tombstones_max: usize,
+    undo: VecDeque<Undo>,
+    /// Publication id of the latest kept write.
+    last_write: u64,
+    /// Writes that wait for a condition.
+    pub waiters: Waiters,
+}
+
+impl Kv {
+    /// An empty store that remembers the tokens of at most `tombstones_max` deleted keys.
+    #[must_use]
+    pub fn new(tombstones_max: usize) -> Kv {
+        Kv {
+            states: BTreeMap::new(),
+            kept: 0,
+            deleted: VecDeque::new(),
+            tombstones_max,
+            undo: VecDeque::new(),
+            last_write: 0,
+            waiters: Waiters::default(),
+        }
+    }
+
+    /// The value kept under `topic`.
+    #[must_use]
+    pub fn get(&self, topic: &Topic) -> Option<&Entry> {
+        match self.states.get(topic) {
+            Some(State::Kept(entry)) => Some(entry),
+            _ => None,
+        }
+    }
+
+    /// The token of the last write or deletion and the commit that makes it durable; zeros if the
+    /// key was never written or that is forgotten.
+    #[must_use]
+    pub fn last_token(&self, topic: &Topic) -> (u64, u64) {
+        match self.states.get(topic) {
+            Some(State::Kept(entry)) => (entry.event.publication.0, entry.commit),
+            Some(State::Deleted { token, commit }) => (*token, *commit),
+            None => (0, 0),
+        }
+    }
+
+    /// The body value kept, null if none.
+    #[must_use]
+    pub fn value(&self, topic: &Topic) -> &Value {
+        const ABSENT: &Value = &Value::Null;
+        self.get(topic)
+            .map_or(ABSENT, |entry| entry.event.payload.value())
+    }
+
+    /// How many values are kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.kept
+    }
+
+    /// Whether neither values nor waiters nor remembered tokens are left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.states.is_empty() && self.waiters.is_empty()
+    }
+
+    /// Publication id of the latest write.
+    #[must_use]
+    pub fn last_write(&self) -> u64 {
+        self.last_write
+    }
+
+    /// Stores `entry`; the change can be undone until `entry.commit` is durable.
+    pub fn put(&mut self, topic: &Topic, entry: Entry, release: bool) {
+        self.last_write = self.last_write.max(entry.event.publication.0);
+        let commit = entry.commit;
+        self.replace(topic, Some(State::Kept(entry)), commit, release);
+    }
+
+    /// Deletes the value and remembers `token`. Answers a key whose old tombstone was forgotten, so
+    /// that its stored copy can go.
+    pub fn delete(
+        &mut self,
+        topic: &Topic,
+        token: u64,
+        commit: u64,
+        release: bool,
+    ) -> Option<Topic> {
+        self.last_write = self.last_write.max(token);
+        self.replace(
+            topic,
+            Some(State::Deleted { token, commit }),
+            commit,
+            release,
+        );
+        self.remember_deleted(topic, token)
+    }
+
+    /// Puts back what was stored in an earlier life.
+    pub fn restore(&mut self, topic: Topic, entry: Option<Entry>, token: u64) {
+        self.last_write = self.last_write.max(token);
+        match entry {
+            Some(entry) => {
+                if !matches!(
+                    self.states.insert(topic, State::Kept(entry)),
+                    Some(State::Kept(_))
+                ) {
+                    self.kept += 1;
+                }
+            }
+            None => {
+                self.states
+                    .insert(topic.clone(), State::Deleted { token, commit: 0 });
+                self.deleted.push_back((topic, token));
+            }
+        }
+    }
+
+    /// Takes the will of a key away.
+    pub fn disarm(&mut self, topic: &Topic, commit: u64) -> Option<&Entry> {
+        let Some(State::Kept(entry)) = self.states.get(topic) else {
+            return None;
+        };
+        let disarmed = Entry {
+            will: None,
+            commit,
+            ..entry.clone()
+        };
+        self.replace(topic, Some(State::Kept(disarmed)), commit, false);
+        self.get(topic)
+    }
+
+    fn replace(&mut self, topic: &Topic, state: Option<State>, commit: u64, release: bool) {
+        let before = self.set(topic, state);
+        if commit > 0 {
+            self.undo.push_back(Undo {
+                commit,
+                topic: topic.detached(),
+                before,
+                release,
+            });
+        }
+    }
+
+    fn set(&mut self, topic: &Topic, state: Option<State>) -> Option<State> {
+        let is_kept = matches!(state, Some(State::Kept(_)));
+        let before = match state {
+            Some(state) => match self.states.get_mut(topic) {
+                Some(known) => Some(std::mem::replace(known, state)),
+                None => self.states.insert(topic.detached(), state),
+            },
+            None => self.states.remove(topic),
+        };
+        let was_kept = matches!(before, Some(State::Kept(_)));
+        self.kept = self.kept + usize::from(is_kept) - usize::from(was_kept);
+        before
+    }
+
+    fn remember_deleted(&mut self, topic: &Topic, token: u64) -> Option<Topic> {
+        self.deleted.push_back((topic.detached(), token));
+        while self.deleted.len() > self.tombstones_max {
+            let (topic, token) = self.deleted.pop_front()?;
+            let is_current = matches!(self.states.get(&topic), Some(State::Deleted { token: t, .. }) if *t == token);
+            if is_current {
+                self.states.remove(&topic);
+                return Some(topic);
+            }
+        }
+        None
+    }
+
+    /// Everything up to `commit` is durable.
+    pub fn committed(&mut self, commit: u64) {
+        while self.undo.front().is_some_and(|undo| undo.commit <= commit) {
+            self.undo.pop_front();
+        }
+    }
+
+    /// The store failed: takes back every change that is not durable, down to a key's last release.
+    /// Answers the keys whose value changed by it, and those whose release must still be stored.
+    pub fn roll_back(&mut self) -> (Vec<Topic>, Vec<Topic>) {
+        let (mut changed, mut released) = (BTreeSet::new(), BTreeSet::new());
+        while let Some(undo) = self.undo.pop_back() {
+            if released.contains(&undo.topic) {
+                continue;
+            }
+            if undo.release {
+                released.insert(undo.topic);
+            } else {
+                self.set(&undo.topic, undo.before);
+                changed.insert(undo.topic);
+            }
+        }
+        (
+            changed.into_iter().collect(),
+            released.into_iter().collect(),
+        )
+    }
+
+    /// Visits kept values in key order, beginning after `after` (or at `from`), until `visit`
+    /// answers `false`. Answers the last key visited if it was stopped.
+    pub fn visit_from(
+        &self,
+        from: &str,
+        after: Option<&Topic>,
+        visit: &mut dyn FnMut(&Topic, &Entry) -> bool,
+    ) -> Option<Topic> {
+        let first = Topic::new(from.to_owned()).ok();
+        let start = match (after, &first) {
+            (Some(after), _) => Bound::Excluded(after),
+            (None, Some(first)) => Bound::Included(first),
+            (None, None) => Bound::Unbounded,
+        };
+        for (topic, state) in self.states.range::<Topic, _>((start, Bound::Unbounded)) {
+            if !topic.text().starts_with(from) {
+                return None;
+            }
+            let go_on = match state {
+                State::Kept(entry) => visit(topic, entry),
+                State::Deleted { .. } => true,
+            };
+            if !go_on {
+                return Some(topic.clone());
+            }
+        }
+        None
+    }
+}

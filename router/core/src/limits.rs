@@ -1,0 +1,125 @@
+//! Every limit with its unit, its default and what happens when it is hit.
+
+use std::time::Duration;
+
+/// A bound on a lane of an outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneLimit {
+    /// Messages.
+    pub frames: usize,
+    /// Bytes, counted as payload, topic and a fixed overhead each.
+    pub bytes: usize,
+}
+
+impl LaneLimit {
+    pub(crate) fn is_over(self, frames: usize, bytes: usize) -> bool {
+        // A single message larger than the whole bound still passes through an empty lane.
+        frames > self.frames || (bytes > self.bytes && frames > 1)
+    }
+
+    pub(crate) fn is_pressed(self, frames: usize, bytes: usize) -> bool {
+        frames > self.frames / 4 * 3 || (bytes > self.bytes / 4 * 3 && frames > 1)
+    }
+
+    pub(crate) fn is_roomy(self, frames: usize, bytes: usize) -> bool {
+        frames <= self.frames / 2 && bytes <= self.bytes / 2
+    }
+}
+
+/// The bounds of one session's outbox. From three quarters on, publishers are paused for short
+/// moments; what happens when a lane is full is written at each lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutboxLimits {
+    /// Answers, and all events of sessions that must see everything in order.
+    /// Full: the session ends as too slow.
+    pub ordered: LaneLimit,
+    /// At-most-once events of the other sessions. Full: the oldest is dropped and counted.
+    pub best: LaneLimit,
+    /// Events to be settled, beyond those in the window, while connected.
+    /// Full: the oldest is dropped and counted.
+    pub sure: LaneLimit,
+    /// The same while the session has no connection.
+    pub sure_offline: LaneLimit,
+}
+
+impl Default for OutboxLimits {
+    fn default() -> OutboxLimits {
+        OutboxLimits {
+            ordered: LaneLimit {
+                frames: 16_384,
+                bytes: 16 << 20,
+            },
+            best: LaneLimit {
+                frames: 16_384,
+                bytes: 8 << 20,
+            },
+            sure: LaneLimit {
+                frames: 16_384,
+                bytes: 8 << 20,
+            },
+            sure_offline: LaneLimit {
+                frames: 1_000,
+                bytes: 8 << 20,
+            },
+        }
+    }
+}
+
+/// The bounds of one realm. Hitting one refuses the command with
+/// [`ErrorKind::QuotaExceeded`](crate::model::ErrorKind::QuotaExceeded) and counts it, unless
+/// another policy is written here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RealmLimits {
+    /// Subscriptions one session may hold.
+    pub subscriptions_per_session: usize,
+    /// Registrations one session may hold.
+    pub registrations_per_session: usize,
+    /// Calls one session may have open.
+    pub calls_per_session: usize,
+    /// Calls that may wait for a free callee of one procedure.
+    pub calls_queued_per_procedure: usize,
+    /// Conditional writes that may wait for one key.
+    pub waiters_per_key: usize,
+    /// Conditional writes that one session may have waiting.
+    pub waiters_per_session: usize,
+    /// Incoming exactly-once ids that one session may leave unreleased.
+    pub receipts_per_session: usize,
+    /// Retained values in the realm.
+    pub retained_values: usize,
+    /// Deleted keys whose last token is remembered; beyond it the oldest is forgotten.
+    pub tombstones: usize,
+    /// Traced events remembered; beyond it the oldest is forgotten.
+    pub history_events: usize,
+    /// Their bytes.
+    pub history_bytes: usize,
+    /// How long a replay waits for the store to reach the position asked for.
+    pub after_wait: Duration,
+    /// The longest a durable session may outlive its connection.
+    pub expiry_max: Duration,
+    /// Durable sessions without a connection.
+    pub detached_sessions: usize,
+    /// Per session.
+    pub outbox: OutboxLimits,
+}
+
+impl Default for RealmLimits {
+    fn default() -> RealmLimits {
+        RealmLimits {
+            subscriptions_per_session: 10_000,
+            registrations_per_session: 10_000,
+            calls_per_session: 10_000,
+            calls_queued_per_procedure: 10_000,
+            waiters_per_key: 10_000,
+            waiters_per_session: 1_000,
+            receipts_per_session: 65_535,
+            retained_values: 5_000_000,
+            tombstones: 10_000,
+            history_events: 10_000,
+            history_bytes: 64 << 20,
+            after_wait: Duration::from_secs(30),
+            expiry_max: Duration::from_secs(604_800),
+            detached_sessions: 1_000_000,
+            outbox: OutboxLimits::default(),
+        }
+    }
+}

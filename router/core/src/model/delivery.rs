@@ -1,0 +1,179 @@
+//! What a realm tells a session.
+
+use super::{
+    Event, InvocationId, Payload, PublicationId, Qos, Refusal, RegistrationId, RequestId,
+    SessionId, Slot, SubscriptionId, Topic,
+};
+use bytestring::ByteString;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// One message from the realm to one session.
+#[derive(Clone, Debug)]
+pub enum Delivery {
+    /// The session takes part; always its first delivery.
+    Joined {
+        /// An earlier life of the session goes on.
+        present: bool,
+    },
+    /// A published event.
+    Event(EventDelivery),
+    /// The positive answer to a command.
+    Done {
+        /// As given with the command.
+        request: RequestId,
+        /// What came of it.
+        answer: Answer,
+    },
+    /// The negative answer to a command (not to calls).
+    Refused {
+        /// As given with the command.
+        request: RequestId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// A call to be answered by this session.
+    Invocation(Box<Invocation>),
+    /// The caller lost interest in an invocation.
+    Interrupt {
+        /// Which.
+        invocation: InvocationId,
+        /// Whether the callee's answer will still be passed on.
+        answer_wanted: bool,
+    },
+    /// A result of a call.
+    Result {
+        /// The call.
+        request: RequestId,
+        /// The values, shared because a realm answers by reference counts.
+        payload: Arc<Payload>,
+        /// More will follow.
+        progress: bool,
+    },
+    /// A call that ended without a result.
+    CallFailed {
+        /// The call.
+        request: RequestId,
+        /// How.
+        failure: CallFailure,
+    },
+    /// The receiver confirmed an exactly-once delivery in an earlier connection; release it again.
+    ReleaseAgain {
+        /// The slot it still occupies.
+        slot: Slot,
+    },
+    /// The router ended the subscription.
+    Revoked {
+        /// Which.
+        subscription: SubscriptionId,
+        /// Why, in a word.
+        reason: &'static str,
+    },
+    /// The session is over; nothing follows.
+    Ended(EndReason),
+}
+
+/// Positive answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Subscribed.
+    Subscribed {
+        /// Its id.
+        subscription: SubscriptionId,
+        /// The assurance granted.
+        qos: Qos,
+    },
+    /// Unsubscribed.
+    Unsubscribed,
+    /// Published and, where durable, on disk.
+    Published {
+        /// The event's id.
+        publication: PublicationId,
+        /// Whether anybody was subscribed.
+        matched: bool,
+    },
+    /// Registered.
+    Registered(RegistrationId),
+    /// Unregistered.
+    Unregistered,
+    /// The receipt is forgotten; `false` if there was none.
+    Released(bool),
+}
+
+/// One event for one session.
+#[derive(Clone, Debug)]
+pub struct EventDelivery {
+    /// The event, shared.
+    pub event: Arc<Event>,
+    /// Which subscription matched; the first one where a session wants one copy only.
+    pub subscription: SubscriptionId,
+    /// The subscription named exactly this topic.
+    pub exact: bool,
+    /// The assurance of this delivery.
+    pub qos: Qos,
+    /// A replayed retained value.
+    pub replayed: bool,
+    /// The retain flag to show.
+    pub retain: bool,
+    /// The subscriber's own numbers of all matching subscriptions.
+    pub identifiers: SmallVec<[u32; 2]>,
+    /// Present when the receiver must settle it.
+    pub slot: Option<Slot>,
+    /// It was handed out before and not settled.
+    pub repeated: bool,
+}
+
+/// A call as its callee sees it.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// To be returned with the answer.
+    pub invocation: InvocationId,
+    /// The callee's registration.
+    pub registration: RegistrationId,
+    /// The procedure called.
+    pub procedure: Topic,
+    /// Arguments.
+    pub payload: Arc<Payload>,
+    /// Whether progressive results are wanted and allowed.
+    pub progress: bool,
+    /// Who calls, if disclosed.
+    pub caller: Option<(SessionId, ByteString, ByteString)>,
+}
+
+/// How a call failed.
+#[derive(Clone, Debug)]
+pub enum CallFailure {
+    /// Refused or ended by the realm.
+    Realm(Refusal),
+    /// The callee's own error, unchanged.
+    Callee {
+        /// The error name.
+        error: ByteString,
+        /// Its arguments.
+        payload: Arc<Payload>,
+    },
+}
+
+/// Why a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// A newer connection of the same client took the session over.
+    TakenOver,
+    /// Somebody with the right to do so ended it.
+    Killed {
+        /// The reason name given.
+        reason: ByteString,
+        /// Words for a person.
+        message: Option<ByteString>,
+    },
+    /// It did not read fast enough and its queue was full.
+    TooSlow,
+    /// It broke the rules between it and the realm.
+    Violation(&'static str),
+    /// The durable store refuses writes and the protocol has no other way to say so.
+    StorageUnavailable,
+    /// The router shuts down.
+    Shutdown,
+    /// The realm is gone.
+    RealmClosed,
+}

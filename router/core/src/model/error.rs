@@ -1,0 +1,65 @@
+//! Refusals in the realm's own terms; each gate maps them to its protocol's codes.
+
+use std::borrow::Cow;
+use thiserror::Error;
+
+/// What kind of refusal, for the table of codes of a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The topic, procedure or pattern is not acceptable.
+    InvalidTopic,
+    /// An option has a type or value that cannot be honoured.
+    InvalidArgument,
+    /// An option is known but not available here.
+    OptionNotAllowed,
+    /// The role has no right to do this.
+    NotAuthorized,
+    /// The session holds no such subscription.
+    NoSuchSubscription,
+    /// The session holds no such registration.
+    NoSuchRegistration,
+    /// Nobody answers this procedure.
+    NoSuchProcedure,
+    /// Somebody else registered it, under a policy that does not share.
+    ProcedureAlreadyExists,
+    /// No session with this id.
+    NoSuchSession,
+    /// The condition of a conditional write does not hold.
+    ConditionFailed,
+    /// A deadline passed.
+    Timeout,
+    /// The callee went away or the call was cancelled.
+    Canceled,
+    /// A quota of the session, the key or the realm is used up.
+    QuotaExceeded,
+    /// The payload is larger than allowed.
+    PayloadTooLarge,
+    /// The durable store refuses writes at the moment; nothing was kept.
+    StorageUnavailable,
+    /// The callee cannot take calls now and there is no other.
+    NoAvailableCallee,
+    /// The feature was not announced by the peer, or is not offered.
+    FeatureNotSupported,
+    /// Our own bug; the session goes on.
+    Internal,
+}
+
+/// A refused command: the kind for the wire code, and words for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// The kind.
+    pub kind: ErrorKind,
+    /// What was wrong, naming the element.
+    pub message: Cow<'static, str>,
+}
+
+impl Refusal {
+    /// A refusal with a message.
+    pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal {
+            kind,
+            message: message.into(),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! A published message, shared by everybody who receives it.
+
+use super::{Payload, PublicationId, SessionId, Topic};
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde::{Deserialize, Serialize};
+
+/// How much a delivery may cost to arrive; ordered, so that the lower of two wins.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[repr(u8)]
+pub enum Qos {
+    /// Sent once, never repeated.
+    #[default]
+    AtMostOnce = 0,
+    /// Repeated until the receiver settles it.
+    AtLeastOnce = 1,
+    /// Repeated until settled and recognised as a repetition.
+    ExactlyOnce = 2,
+}
+
+/// Who published, as far as a receiver may be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publisher {
+    /// The session, which may have ended since.
+    pub session: SessionId,
+    /// Its authenticated name.
+    pub authid: ByteString,
+    /// Its role.
+    pub role: ByteString,
+    /// Whether receivers are told.
+    pub disclosed: bool,
+}
+
+/// What travels beside a payload and is not interpreted on the way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attributes {
+    /// The sender says the payload is UTF-8 text (`Some(true)`) or unspecified bytes.
+    pub is_text: Option<bool>,
+    /// MIME type of the payload.
+    pub content_type: Option<ByteString>,
+    /// Where an answer is expected.
+    pub response_topic: Option<ByteString>,
+    /// To be returned with the answer.
+    pub correlation_data: Option<Bytes>,
+    /// Name and value pairs in order, duplicates kept.
+    pub user_properties: Vec<(ByteString, ByteString)>,
+}
+
+/// A message with the place it took in the realm's order.
+#[derive(Debug)]
+pub struct Event {
+    /// Grows in the order in which the realm accepted events.
+    pub publication: PublicationId,
+    /// Where it was published.
+    pub topic: Topic,
+    /// What was said.
+    pub payload: Payload,
+    /// By whom; `None` for the realm itself.
+    pub publisher: Option<Publisher>,
+    /// The assurance the publisher asked for; deliveries have at most this.
+    pub qos: Qos,
+    /// The publisher asked to keep it.
+    pub retain: bool,
+    /// It deletes the retained value: protocols whose delete is an empty payload send that.
+    pub clears: bool,
+    /// Fencing token of the retained write it stands for.
+    pub token: Option<u64>,
+    /// Wall-clock milliseconds after which nobody wants it any more.
+    pub expires_at_ms: Option<u64>,
+    /// Present when the sender gave any.
+    pub attributes: Option<Box<Attributes>>,
+}
+
+impl Event {
+    /// Bytes this event counts for in a queue.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        self.payload.len() + self.topic.text().len() + 64
+    }
+
+    /// Whether its expiry has passed at `unix_ms`.
+    #[must_use]
+    pub fn is_expired(&self, unix_ms: u64) -> bool {
+        self.expires_at_ms.is_some_and(|at| at <= unix_ms)
+    }
+}

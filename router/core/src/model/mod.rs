@@ -1,0 +1,26 @@
+//! The vocabulary of the realm: topics, patterns, payloads, commands and deliveries.
+
+mod command;
+mod delivery;
+mod error;
+mod event;
+mod id;
+mod pattern;
+mod payload;
+mod time;
+mod topic;
+
+pub use command::{
+    Audience, CancelMode, Command, InvokePolicy, LastWill, MatchKind, Publish, PublishOptions,
+    Register, Subscribe, UnsubscribeTarget, WillScope,
+};
+pub use delivery::{Answer, CallFailure, Delivery, EndReason, EventDelivery, Invocation};
+pub use error::{ErrorKind, Refusal};
+pub use event::{Attributes, Event, Publisher, Qos};
+pub use id::{
+    InvocationId, MAX_ID, PublicationId, RegistrationId, RequestId, SessionId, Slot, SubscriptionId,
+};
+pub use pattern::{Level, Pattern, PatternError, must_be_named};
+pub use payload::{Args, Body, ENVELOPE_CONTENT_TYPE, Form, Payload};
+pub use time::Now;
+pub use topic::{Topic, TopicError};

@@ -1,0 +1,611 @@
+//! What waits to be sent to one session, bounded in messages and bytes.
+//!
+//! Three lanes. *Ordered*: everything a session must see in the realm's order (answers; for most
+//! sessions events too). *Best*: at-most-once events of sessions that may lose some; full means the
+//! oldest goes. *Sure*: events that the receiver settles; they enter a window of slots when handed
+//! out and stay there, across connections, until settled.
+//!
+//! The realm appends under its own lock; the connection's writer takes from it without that lock.
+//! One connection at a time owns the outbox: each [`Outbox::attach`] raises the generation, and the
+//! holder of an older one gets nothing but [`EndReason::TakenOver`].
+
+use crate::limits::OutboxLimits;
+use crate::model::{Delivery, EndReason, EventDelivery, Slot};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::task::Waker;
+
+/// Approximate cost of a delivery that carries no event.
+const SMALL_COST: usize = 96;
+
+/// The queue between a realm and one session.
+#[derive(Debug)]
+pub struct Outbox {
+    lanes: Mutex<Lanes>,
+}
+
+/// What a push did, for the realm to act upon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// The writer sleeps and must be woken.
+    pub wake: bool,
+    /// More than three quarters full: the publisher should pause.
+    pub pressed: bool,
+    /// Full, and nothing may be dropped: the session has to end.
+    pub overflow: bool,
+    /// At-most-once deliveries dropped to make room.
+    pub dropped: u32,
+    /// The queue number of the settleable delivery dropped to make room.
+    pub evicted: Option<u64>,
+}
+
+/// What a drain leaves to be done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// More can be sent at once.
+    pub more: bool,
+    /// The realm has more to replay and there is room: call
+    /// [`Realm::refill`](crate::realm::Realm::refill).
+    pub refill: bool,
+    /// Stored copies became obsolete: call [`Realm::refill`](crate::realm::Realm::refill) too.
+    pub expired: bool,
+}
+
+/// A delivery that waits for its window, or in it for its settlement.
+#[derive(Clone, Debug)]
+pub struct Sure {
+    /// Grows by enqueueing within the session; names the stored copy.
+    pub number: u64,
+    /// The delivery, without slot.
+    pub delivery: EventDelivery,
+}
+
+/// What is stored of an item in the window.
+#[derive(Debug)]
+enum Phase {
+    /// Handed out, not settled.
+    Sent(EventDelivery),
+    /// The receiver has it; only the release is open.
+    Released,
+}
+
+#[derive(Debug)]
+struct Unsettled {
+    slot: Slot,
+    number: u64,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+struct Lanes {
+    limits: OutboxLimits,
+    generation: u64,
+    /// The connection that has not let go yet, if a newer one was given the outbox.
+    holder: Option<u64>,
+    attached: bool,
+    /// The realm has welcomed the connection; before that nothing but answers may go out.
+    opened: bool,
+    /// The realm has more to replay once there is room.
+    refill: bool,
+    ended: Option<EndReason>,
+    ordered: VecDeque<(Delivery, u32)>,
+    ordered_bytes: usize,
+    best: VecDeque<EventDelivery>,
+    best_bytes: usize,
+    sure: VecDeque<Sure>,
+    sure_bytes: usize,
+    unsettled: VecDeque<Unsettled>,
+    /// Items of `unsettled` still to be handed out again to a new connection.
+    resend_from: usize,
+    window: usize,
+    next_number: u64,
+    /// Numbers whose stored copy is obsolete because they expired unsent.
+    expired: Vec<u64>,
+    waker: Option<Waker>,
+    /// The writer was woken and has not come yet.
+    woken: bool,
+    waiting_for_room: Vec<Waker>,
+}
+
+impl Outbox {
+    /// An empty outbox without a connection.
+    #[must_use]
+    pub fn new(limits: OutboxLimits) -> Outbox {
+        Outbox {
+            lanes: Mutex::new(Lanes {
+                limits,
+                generation: 0,
+                holder: None,
+                attached: false,
+                opened: false,
+                refill: false,
+                ended: None,
+                ordered: VecDeque::new(),
+                ordered_bytes: 0,
+                best: VecDeque::new(),
+                best_bytes: 0,
+                sure: VecDeque::new(),
+                sure_bytes: 0,
+                unsettled: VecDeque::new(),
+                resend_from: 0,
+                window: usize::from(u16::MAX),
+                next_number: 1,
+                expired: Vec::new(),
+                waker: None,
+                woken: false,
+                waiting_for_room: Vec::new(),
+            }),
+        }
+    }
+
+    /// Gives the outbox to a new connection with a window of `window` unsettled deliveries, and
+    /// answers its generation. Unsettled deliveries will be handed out again, in order.
+    pub fn attach(&self, window: u16) -> u64 {
+        let mut lanes = self.lanes.lock();
+        if let Some(waker) = lanes.waker.take() {
+            waker.wake();
+        }
+        let former = lanes.generation;
+        lanes.generation += 1;
+        if !lanes.attached {
+            lanes.holder = None;
+        } else if lanes.holder.is_none() {
+            lanes.holder = Some(former);
+        }
+        lanes.attached = true;
+        lanes.opened = false;
+        lanes.refill = false;
+        lanes.ended = None;
+        lanes.clear_passing();
+        lanes.window = usize::from(window).max(1);
+        lanes.resend_from = 0;
+        lanes.woken = false;
+        lanes.generation
+    }
+
+    /// The connection of `generation` will not send anything any more.
+    pub fn release(&self, generation: u64) {
+        let mut lanes = self.lanes.lock();
+        if lanes.holder.is_some_and(|holder| holder <= generation) {
+            lanes.holder = None;
+            if let Some(waker) = lanes.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Whether `generation` is the current connection.
+    #[must_use]
+    pub fn is_current(&self, generation: u64) -> bool {
+        let lanes = self.lanes.lock();
+        lanes.attached && lanes.generation == generation
+    }
+
+    /// The realm has more for this session once there is room.
+    pub fn set_refill(&self, refill: bool) {
+        self.lanes.lock().refill = refill;
+    }
+
+    /// The connection is gone: only what must be settled stays.
+    pub fn detach(&self) {
+        let mut lanes = self.lanes.lock();
+        lanes.attached = false;
+        lanes.waker = None;
+        lanes.clear_passing();
+        lanes.release_waiting();
+    }
+
+    /// Ends the session's current connection with `reason` as its last delivery.
+    /// Answers whether the writer must be woken.
+    pub fn end(&self, reason: EndReason) -> bool {
+        let mut lanes = self.lanes.lock();
+        if lanes.ended.is_none() {
+            lanes.ended = Some(reason);
+        }
+        lanes.release_waiting();
+        lanes.wants_wake()
+    }
+
+    /// Appends to the ordered lane.
+    pub fn push(&self, delivery: Delivery) -> Pushed {
+        let mut lanes = self.lanes.lock();
+        if !lanes.attached || lanes.ended.is_some() {
+            return Pushed::default();
+        }
+        lanes.opened |= matches!(delivery, Delivery::Joined { .. });
+        let cost = cost_of(&delivery);
+        lanes.ordered_bytes += cost;
+        lanes
+            .ordered
+            .push_back((delivery, u32::try_from(cost).unwrap_or(u32::MAX)));
+        let limits = lanes.limits;
+        let (count, bytes) = (lanes.ordered.len(), lanes.ordered_bytes);
+        Pushed {
+            wake: lanes.wants_wake(),
+            pressed: limits.ordered.is_pressed(count, bytes),
+            overflow: limits.ordered.is_over(count, bytes),
+            ..Pushed::default()
+        }
+    }
+
+    /// Appends to the lane that may lose its oldest.
+    pub fn push_best(&self, delivery: EventDelivery) -> Pushed {
+        let mut lanes = self.lanes.lock();
+        if !lanes.attached || lanes.ended.is_some() {
+            return Pushed::default();
+        }
+        lanes.best_bytes += delivery.event.cost();
+        lanes.best.push_back(delivery);
+        let limits = lanes.limits;
+        let mut dropped = 0;
+        while limits.best.is_over(lanes.best.len(), lanes.best_bytes) {
+            let Some(oldest) = lanes.best.pop_front() else {
+                break;
+            };
+            lanes.best_bytes -= oldest.event.cost();
+            dropped += 1;
+        }
+        Pushed {
+            wake: lanes.wants_wake(),
+            pressed: limits.best.is_pressed(lanes.best.len(), lanes.best_bytes),
+            dropped,
+            ..Pushed::default()
+        }
+    }
+
+    /// Appends a delivery that the receiver settles, and answers the number of its stored copy.
+    pub fn push_sure(&self, delivery: EventDelivery) -> (u64, Pushed) {
+        let mut lanes = self.lanes.lock();
+        let number = lanes.free_number();
+        lanes.sure_bytes += delivery.event.cost();
+        lanes.sure.push_back(Sure { number, delivery });
+        let limit = if lanes.attached {
+            lanes.limits.sure
+        } else {
+            lanes.limits.sure_offline
+        };
+        let mut evicted = None;
+        if limit.is_over(lanes.sure.len(), lanes.sure_bytes)
+            && let Some(oldest) = lanes.sure.pop_front()
+        {
+            lanes.sure_bytes -= oldest.delivery.event.cost();
+            evicted = Some(oldest.number);
+        }
+        let pushed = Pushed {
+            wake: lanes.attached && lanes.unsettled.len() < lanes.window && lanes.wants_wake(),
+            pressed: lanes.attached && limit.is_pressed(lanes.sure.len(), lanes.sure_bytes),
+            evicted,
+            ..Pushed::default()
+        };
+        (number, pushed)
+    }
+
+    /// Puts back what was stored of an earlier life of the session, oldest first.
+    pub fn restore(&self, number: u64, delivery: Option<EventDelivery>) {
+        let mut lanes = self.lanes.lock();
+        lanes.next_number = lanes.next_number.max(number + 1);
+        match delivery {
+            Some(delivery) => {
+                lanes.sure_bytes += delivery.event.cost();
+                lanes.sure.push_back(Sure { number, delivery });
+            }
+            None => {
+                let slot = slot_of(number);
+                lanes.unsettled.push_back(Unsettled {
+                    slot,
+                    number,
+                    phase: Phase::Released,
+                });
+            }
+        }
+    }
+
+    /// Frees a slot. Answers the number of the stored copy, or `None` for an unknown slot.
+    pub fn settle(&self, slot: Slot) -> Option<u64> {
+        let mut lanes = self.lanes.lock();
+        let place = lanes.unsettled.iter().position(|item| item.slot == slot)?;
+        let item = lanes.unsettled.remove(place)?;
+        if place < lanes.resend_from {
+            lanes.resend_from -= 1;
+        }
+        lanes.release_if_roomy();
+        Some(item.number)
+    }
+
+    /// Whether more waits than the window lets through now.
+    #[must_use]
+    pub fn has_sendable(&self) -> bool {
+        let lanes = self.lanes.lock();
+        lanes.has_sendable()
+    }
+
+    /// The receiver has the delivery in `slot`; keeps only the slot. Answers the number of the
+    /// stored copy, or `None` for an unknown slot.
+    pub fn advance(&self, slot: Slot) -> Option<u64> {
+        let mut lanes = self.lanes.lock();
+        let item = lanes.unsettled.iter_mut().find(|item| item.slot == slot)?;
+        item.phase = Phase::Released;
+        Some(item.number)
+    }
+
+    /// Moves up to `max` deliveries into `out`. When [`Drained::more`] is false, the waker
+    /// registered with [`Outbox::register`] will be called once there is something again.
+    ///
+    /// A connection that was replaced gets [`EndReason::TakenOver`], and its successor nothing
+    /// until the former has let go ([`Outbox::release`]), so that no two live at a time.
+    pub fn drain(
+        &self,
+        generation: u64,
+        max: usize,
+        unix_ms: u64,
+        out: &mut Vec<Delivery>,
+    ) -> Drained {
+        let mut lanes = self.lanes.lock();
+        if lanes.generation != generation {
+            out.push(Delivery::Ended(EndReason::TakenOver));
+            return Drained::default();
+        }
+        lanes.woken = false;
+        if lanes.holder.is_some() {
+            return Drained::default();
+        }
+        let end = out.len() + max;
+        lanes.drain_ordered(end, out);
+        if lanes.opened {
+            lanes.drain_resend(end, out);
+            lanes.drain_sure(end, unix_ms, out);
+            lanes.drain_best(end, unix_ms, out);
+        }
+        lanes.release_if_roomy();
+        let more = lanes.has_sendable();
+        lanes.woken = more;
+        if !more && let Some(reason) = lanes.ended.clone() {
+            out.push(Delivery::Ended(reason));
+        }
+        let refill = lanes.refill && lanes.is_roomy();
+        Drained {
+            more,
+            refill,
+            expired: !lanes.expired.is_empty(),
+        }
+    }
+
+    /// Calls `waker` when there is something to send.
+    pub fn register(&self, generation: u64, waker: &Waker) {
+        let mut lanes = self.lanes.lock();
+        if lanes.generation != generation {
+            waker.wake_by_ref();
+            return;
+        }
+        if lanes
+            .waker
+            .as_ref()
+            .is_none_or(|known| !known.will_wake(waker))
+        {
+            lanes.waker = Some(waker.clone());
+        }
+        let may_send = lanes.holder.is_none() && (lanes.has_sendable() || lanes.ended.is_some());
+        if may_send {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Wakes the writer; called after the realm's lock is free again.
+    pub fn wake(&self) {
+        let waker = self.lanes.lock().waker.clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Calls `waker` once there is room again. Answers `false` if there is room already.
+    pub fn wait_for_room(&self, waker: &Waker) -> bool {
+        let mut lanes = self.lanes.lock();
+        if !lanes.attached || lanes.ended.is_some() || lanes.is_roomy() {
+            return false;
+        }
+        lanes.waiting_for_room.push(waker.clone());
+        true
+    }
+
+    /// How many ordered deliveries may still be appended before the lane is pressed.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        let lanes = self.lanes.lock();
+        let used = lanes
+            .ordered
+            .len()
+            .max(lanes.best.len())
+            .max(lanes.sure.len());
+        let limits = &lanes.limits;
+        let bytes = lanes
+            .ordered_bytes
+            .max(lanes.best_bytes)
+            .max(lanes.sure_bytes);
+        let most = limits
+            .ordered
+            .frames
+            .min(limits.best.frames)
+            .min(limits.sure.frames)
+            / 2;
+        let most_bytes = limits
+            .ordered
+            .bytes
+            .min(limits.best.bytes)
+            .min(limits.sure.bytes)
+            / 2;
+        if bytes >= most_bytes {
+            0
+        } else {
+            most.saturating_sub(used)
+        }
+    }
+
+    /// Takes the numbers whose stored copies are obsolete.
+    pub fn take_expired(&self) -> Vec<u64> {
+        std::mem::take(&mut self.lanes.lock().expired)
+    }
+
+    /// Queued deliveries: ordered and best, waiting to be settled, in the window.
+    #[must_use]
+    pub fn depth(&self) -> (usize, usize, usize) {
+        let lanes = self.lanes.lock();
+        (
+            lanes.ordered.len() + lanes.best.len(),
+            lanes.sure.len(),
+            lanes.unsettled.len(),
+        )
+    }
+
+    /// All numbers that have a stored copy, in order.
+    #[must_use]
+    pub fn stored_numbers(&self) -> Vec<u64> {
+        let lanes = self.lanes.lock();
+        let waiting = lanes.sure.iter().map(|item| item.number);
+        lanes
+            .unsettled
+            .iter()
+            .map(|item| item.number)
+            .chain(waiting)
+            .collect()
+    }
+}
+
+impl Lanes {
+    fn wants_wake(&mut self) -> bool {
+        !std::mem::replace(&mut self.woken, true)
+    }
+
+    fn has_sendable(&self) -> bool {
+        if !self.opened {
+            return !self.ordered.is_empty();
+        }
+        !self.ordered.is_empty()
+            || !self.best.is_empty()
+            || self.resend_from < self.unsettled.len()
+            || (!self.sure.is_empty() && self.unsettled.len() < self.window)
+    }
+
+    fn drain_ordered(&mut self, end: usize, out: &mut Vec<Delivery>) {
+        while out.len() < end
+            && let Some((delivery, cost)) = self.ordered.pop_front()
+        {
+            self.ordered_bytes = self.ordered_bytes.saturating_sub(cost as usize);
+            out.push(delivery);
+        }
+    }
+
+    /// Repeats what an earlier connection did not settle, in the original order.
+    fn drain_resend(&mut self, end: usize, out: &mut Vec<Delivery>) {
+        while out.len() < end
+            && let Some(item) = self.unsettled.get(self.resend_from)
+        {
+            out.push(match &item.phase {
+                Phase::Released => Delivery::ReleaseAgain { slot: item.slot },
+                Phase::Sent(delivery) => {
+                    let slot = Some(item.slot);
+                    Delivery::Event(EventDelivery {
+                        slot,
+                        repeated: true,
+                        ..delivery.clone()
+                    })
+                }
+            });
+            self.resend_from += 1;
+        }
+    }
+
+    fn drain_sure(&mut self, end: usize, unix_ms: u64, out: &mut Vec<Delivery>) {
+        while out.len() < end
+            && self.resend_from >= self.unsettled.len()
+            && self.unsettled.len() < self.window
+            && let Some(Sure { number, delivery }) = self.sure.pop_front()
+        {
+            self.sure_bytes -= delivery.event.cost();
+            if delivery.event.is_expired(unix_ms) {
+                self.expired.push(number);
+                continue;
+            }
+            let slot = slot_of(number);
+            let phase = Phase::Sent(delivery.clone());
+            self.unsettled.push_back(Unsettled {
+                slot,
+                number,
+                phase,
+            });
+            self.resend_from += 1;
+            out.push(Delivery::Event(EventDelivery {
+                slot: Some(slot),
+                ..delivery
+            }));
+        }
+    }
+
+    fn drain_best(&mut self, end: usize, unix_ms: u64, out: &mut Vec<Delivery>) {
+        while out.len() < end
+            && let Some(delivery) = self.best.pop_front()
+        {
+            self.best_bytes -= delivery.event.cost();
+            if !delivery.event.is_expired(unix_ms) {
+                out.push(Delivery::Event(delivery));
+            }
+        }
+    }
+
+    /// The next number whose slot nobody occupies.
+    fn free_number(&mut self) -> u64 {
+        loop {
+            let number = self.next_number;
+            self.next_number += 1;
+            let slot = slot_of(number);
+            if !self.unsettled.iter().any(|item| item.slot == slot) {
+                return number;
+            }
+        }
+    }
+
+    fn clear_passing(&mut self) {
+        self.ordered.clear();
+        self.ordered_bytes = 0;
+        self.best.clear();
+        self.best_bytes = 0;
+    }
+
+    fn is_roomy(&self) -> bool {
+        let limits = &self.limits;
+        limits
+            .ordered
+            .is_roomy(self.ordered.len(), self.ordered_bytes)
+            && limits.best.is_roomy(self.best.len(), self.best_bytes)
+            && limits.sure.is_roomy(self.sure.len(), self.sure_bytes)
+    }
+
+    fn release_if_roomy(&mut self) {
+        if !self.waiting_for_room.is_empty() && self.is_roomy() {
+            self.release_waiting();
+        }
+    }
+
+    fn release_waiting(&mut self) {
+        for waker in self.waiting_for_room.drain(..) {
+            waker.wake();
+        }
+    }
+}
+
+/// Numbers map to slots in turn, so that a restarted router repeats a delivery under the very
+/// packet identifier it had before, without having stored it.
+fn slot_of(number: u64) -> Slot {
+    let turn = (number.saturating_sub(1) % u64::from(u16::MAX)) as u16;
+    Slot::MIN.saturating_add(turn)
+}
+
+fn cost_of(delivery: &Delivery) -> usize {
+    SMALL_COST
+        + match delivery {
+            Delivery::Event(delivery) => delivery.event.cost(),
+            Delivery::Invocation(invocation) => invocation.payload.len(),
+            Delivery::Result { payload, .. } => payload.len(),
+            _ => 0,
+        }
+}

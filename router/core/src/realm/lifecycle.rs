@@ -1,0 +1,560 @@
+//! Sessions come, lose their connection, come back, and end.
+
+use super::publish::Author;
+use super::timers::Timer;
+use super::{Effects, Realm};
+use crate::auth::Action;
+use crate::model::{
+    Delivery, EndReason, ErrorKind, Event, LastWill, MAX_ID, Now, PublicationId, Refusal,
+    SessionId, SubscriptionId,
+};
+use crate::outbox::Outbox;
+use crate::records::{self, StoredSession, StoredWill};
+use crate::session::{ClientJoin, Connection, Identity, Join, Joined, Leave, Session};
+use rand::Rng as _;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Realm {
+    /// Lets a session in. A client that is known goes on with its session, taking it over from the
+    /// connection that has it, unless it asks for a clean start.
+    ///
+    /// # Errors
+    /// When the realm takes no more sessions.
+    pub fn join(&mut self, now: Now, join: Join, effects: &mut Effects) -> Result<Joined, Refusal> {
+        let Join {
+            identity,
+            features,
+            style,
+            client,
+        } = join;
+        let Some(client) = client else {
+            let place = self.new_session(identity, features, style, None);
+            return Ok(self.welcome(now, place, u16::MAX, false, 0, effects));
+        };
+        if let Some(refusal) = self.refuses_client(&client) {
+            return Err(refusal);
+        }
+        let before = effects.batch.len();
+        let known = self.clients.get(&client.id).copied();
+        let resumed = known.and_then(|place| self.take_over(now, place, &client, effects));
+        self.end_doomed(now, effects);
+        let present = resumed.is_some();
+        let place = match resumed {
+            Some(place) => {
+                if let Some(session) = self.sessions.get_mut(place) {
+                    (session.identity, session.features) = (identity, features);
+                }
+                place
+            }
+            None => self.new_session(identity, features, style, Some(&client)),
+        };
+        let window = client.window;
+        self.set_client(place, client, effects);
+        let commit = self.commit_since(before, effects);
+        Ok(self.welcome(now, place, window, present, commit, effects))
+    }
+
+    fn refuses_client(&self, client: &ClientJoin) -> Option<Refusal> {
+        if let Some(will) = &client.last_will
+            && self.is_reserved(&will.publish.topic)
+        {
+            let message = "the last will's first level belongs to the router";
+            return Some(Refusal::new(ErrorKind::NotAuthorized, message));
+        }
+        let is_full = self.sessions.len() >= self.settings.limits.detached_sessions
+            && !self.clients.contains_key(&client.id);
+        is_full.then(|| Refusal::new(ErrorKind::QuotaExceeded, "the realm takes no more sessions"))
+    }
+
+    /// The connection a client had is over. Answers the session's place if the client goes on with
+    /// it, or ends it and answers `None`.
+    fn take_over(
+        &mut self,
+        now: Now,
+        place: usize,
+        client: &ClientJoin,
+        effects: &mut Effects,
+    ) -> Option<usize> {
+        let session = self.sessions.get_mut(place)?;
+        let was_attached = session.attached;
+        if was_attached && session.outbox.end(EndReason::TakenOver) {
+            effects.wake.push(session.outbox.clone());
+        }
+        let goes_on = session.is_durable() && !client.clean_start;
+        if goes_on {
+            let delay = session.last_will.as_ref().map(|will| will.delay);
+            // A delayed will is cancelled by the resumption; one without delay was due at once.
+            if was_attached && delay.is_some_and(|delay| delay.is_zero()) {
+                self.publish_last_will(now, place, effects);
+            }
+            self.forget_last_will(place, effects);
+            self.stop_expiry(place);
+            return Some(place);
+        }
+        self.publish_last_will(now, place, effects);
+        self.end_session(now, place, Leave::Lost, effects);
+        None
+    }
+
+    fn new_session(
+        &mut self,
+        identity: Identity,
+        features: crate::session::Features,
+        style: crate::session::EventStyle,
+        client: Option<&ClientJoin>,
+    ) -> usize {
+        let id = self.fresh_session_id();
+        let place = self.sessions.insert(Session {
+            id,
+            generation: 0,
+            attached: true,
+            outbox: Arc::new(Outbox::new(self.settings.limits.outbox)),
+            identity,
+            features,
+            style,
+            client: client.map(|client| client.id.clone()),
+            expiry: Duration::ZERO,
+            expiry_timer: None,
+            detached_at_ms: None,
+            last_will: None,
+            last_will_timer: None,
+            subscriptions: HashMap::default(),
+            registrations: HashSet::new(),
+            calls: HashMap::default(),
+            invocations: HashMap::default(),
+            last_invocation: 0,
+            wills: HashMap::new(),
+            waiting: HashMap::new(),
+            receipts: HashSet::new(),
+            replays: VecDeque::new(),
+            merge: (PublicationId(0), 0),
+        });
+        self.by_id.insert(id, place);
+        if let Some(client) = client {
+            self.clients.insert(client.id.clone(), place);
+        }
+        place
+    }
+
+    pub(super) fn fresh_session_id(&mut self) -> SessionId {
+        loop {
+            let id = SessionId(self.random.next_u64() % MAX_ID + 1);
+            if !self.by_id.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    fn set_client(&mut self, place: usize, client: ClientJoin, effects: &mut Effects) {
+        let expiry = client.expiry.min(self.settings.limits.expiry_max);
+        let Some(session) = self.sessions.get_mut(place) else {
+            return;
+        };
+        session.expiry = expiry;
+        session.last_will = client.last_will;
+        session.detached_at_ms = None;
+        self.save_session(place, effects);
+        self.save_last_will(place, effects);
+    }
+
+    fn welcome(
+        &mut self,
+        now: Now,
+        place: usize,
+        window: u16,
+        present: bool,
+        commit: u64,
+        effects: &mut Effects,
+    ) -> Joined {
+        let Some(session) = self.sessions.get_mut(place) else {
+            unreachable!("welcome is called with the place of a session just made or found")
+        };
+        session.attached = true;
+        session.generation = session.outbox.attach(window);
+        let connection = Connection {
+            place,
+            session: session.id,
+            generation: session.generation,
+        };
+        let outbox = session.outbox.clone();
+        self.push_after(place, Delivery::Joined { present }, commit, effects);
+        self.announce_join(now, place, effects);
+        self.end_doomed(now, effects);
+        Joined { connection, outbox }
+    }
+
+    /// The connection leaves. A client's session may outlive it; any other ends now.
+    pub fn leave(&mut self, now: Now, connection: Connection, how: Leave, effects: &mut Effects) {
+        let Some(place) = self.place_of(connection) else {
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(place) else {
+            return;
+        };
+        session.attached = false;
+        session.outbox.detach();
+        if how == Leave::Clean {
+            self.forget_last_will(place, effects);
+        }
+        let Some(session) = self.sessions.get_mut(place) else {
+            return;
+        };
+        let expiry = session.expiry;
+        if session.is_durable() {
+            session.detached_at_ms = Some(now.unix_ms);
+            session.replays.clear();
+            let delay = session
+                .last_will
+                .as_ref()
+                .map(|will| will.delay.min(expiry));
+            self.start_expiry(now, place, expiry);
+            self.save_session(place, effects);
+            match delay {
+                Some(delay) if !delay.is_zero() => {
+                    let timer = self.set_timer(now, delay, Timer::LastWill(place));
+                    if let Some(session) = self.sessions.get_mut(place) {
+                        session.last_will_timer = timer;
+                    }
+                }
+                Some(_) => self.publish_last_will(now, place, effects),
+                None => {}
+            }
+        } else {
+            self.publish_last_will(now, place, effects);
+            self.end_session(now, place, how, effects);
+        }
+        self.end_doomed(now, effects);
+    }
+
+    /// Ends a session on somebody's order; its connection is told why.
+    pub(super) fn doom(&mut self, place: usize, reason: EndReason) {
+        if !self.doomed.iter().any(|(known, _)| *known == place) {
+            self.doomed.push((place, reason));
+        }
+    }
+
+    /// Ends every session, for a shutdown or because the realm closes. Durable sessions only lose
+    /// their connection.
+    pub fn close(&mut self, now: Now, reason: &EndReason, effects: &mut Effects) {
+        let places: Vec<usize> = self.sessions.iter().map(|(place, _)| place).collect();
+        for place in places {
+            if self
+                .sessions
+                .get(place)
+                .is_some_and(|session| session.attached)
+            {
+                self.tell_end(place, reason.clone(), effects);
+            }
+        }
+        self.end_doomed(now, effects);
+    }
+
+    fn tell_end(&mut self, place: usize, reason: EndReason, effects: &mut Effects) {
+        if let Some(session) = self.sessions.get(place)
+            && session.outbox.end(reason)
+        {
+            effects.wake.push(session.outbox.clone());
+        }
+    }
+
+    /// Ends the sessions that the current command doomed, and those that their end dooms.
+    pub(super) fn end_doomed(&mut self, now: Now, effects: &mut Effects) {
+        while let Some((place, reason)) = self.doomed.pop() {
+            match reason {
+                EndReason::TooSlow => self.counters.ended_too_slow += 1,
+                EndReason::Violation(_) => self.counters.ended_violation += 1,
+                _ => {}
+            }
+            self.tell_end(place, reason, effects);
+            let Some(session) = self.sessions.get(place) else {
+                continue;
+            };
+            let connection = Connection {
+                place,
+                session: session.id,
+                generation: session.generation,
+            };
+            self.leave_doomed(now, connection, effects);
+        }
+    }
+
+    fn leave_doomed(&mut self, now: Now, connection: Connection, effects: &mut Effects) {
+        let Some(place) = self.place_of(connection) else {
+            return;
+        };
+        self.publish_last_will(now, place, effects);
+        self.end_session(now, place, Leave::Lost, effects);
+    }
+
+    /// The order: the others learn that it left, then what it held goes, then its wills apply.
+    pub(super) fn end_session(
+        &mut self,
+        now: Now,
+        place: usize,
+        how: Leave,
+        effects: &mut Effects,
+    ) {
+        self.forget_stored(place, effects);
+        let Some(session) = self.sessions.get_mut(place) else {
+            return;
+        };
+        session.attached = false;
+        if session.outbox.end(EndReason::RealmClosed) {
+            effects.wake.push(session.outbox.clone());
+        }
+        let subscriptions: Vec<SubscriptionId> = session.subscriptions.keys().copied().collect();
+        let replays: Vec<SubscriptionId> = session
+            .replays
+            .iter()
+            .map(|replay| replay.subscription)
+            .collect();
+        for id in subscriptions.into_iter().chain(replays) {
+            self.leave_subscription(place, id);
+        }
+        self.announce_leave(now, place, effects);
+        self.drop_calls_of(place, effects);
+        self.drop_waiters_of(place);
+        self.stop_expiry(place);
+        self.apply_wills_of(now, place, how, effects);
+        let Some(gone) = self.sessions.try_remove(place) else {
+            return;
+        };
+        self.by_id.remove(&gone.id);
+        if let Some(client) = &gone.client
+            && self.clients.get(client) == Some(&place)
+        {
+            self.clients.remove(client);
+        }
+    }
+
+    fn forget_stored(&mut self, place: usize, effects: &mut Effects) {
+        let Some(session) = self.sessions.get(place) else {
+            return;
+        };
+        let (Some(client), true) = (&session.client, self.settings.durable) else {
+            return;
+        };
+        let realm = &self.settings.name;
+        if session.last_will.is_some() {
+            effects
+                .batch
+                .delete(records::LAST_WILLS, records::key(realm, client.as_bytes()));
+        }
+        if !session.is_durable() {
+            return;
+        }
+        effects
+            .batch
+            .delete(records::SESSIONS, records::key(realm, client.as_bytes()));
+        for number in session.outbox.stored_numbers() {
+            effects
+                .batch
+                .delete(records::QUEUES, records::client_key(realm, client, number));
+        }
+        for receipt in &session.receipts {
+            let number = u64::from(receipt.get());
+            effects.batch.delete(
+                records::RECEIPTS,
+                records::client_key(realm, client, number),
+            );
+        }
+        for id in session.subscriptions.keys() {
+            let key = self
+                .subscriptions
+                .by_id(*id)
+                .and_then(|subscription| self.subscription_key(session, &subscription.key));
+            if let Some(key) = key {
+                effects.batch.delete(records::SUBSCRIPTIONS, key);
+            }
+        }
+    }
+
+    pub(super) fn set_timer(
+        &mut self,
+        now: Now,
+        after: Duration,
+        timer: Timer,
+    ) -> Option<super::TimerKey> {
+        let at = now.instant.checked_add(after)?;
+        Some(self.timers.set(at, timer))
+    }
+
+    pub(super) fn start_expiry(&mut self, now: Now, place: usize, after: Duration) {
+        let timer = self.set_timer(now, after, Timer::Expiry(place));
+        if let Some(session) = self.sessions.get_mut(place) {
+            session.expiry_timer = timer;
+        }
+    }
+
+    fn stop_expiry(&mut self, place: usize) {
+        let Realm {
+            sessions, timers, ..
+        } = self;
+        if let Some(session) = sessions.get_mut(place) {
+            timers.cancel(session.expiry_timer.take());
+            timers.cancel(session.last_will_timer.take());
+        }
+    }
+
+    pub(super) fn session_expired(&mut self, now: Now, place: usize, effects: &mut Effects) {
+        self.publish_last_will(now, place, effects);
+        self.end_session(now, place, Leave::Lost, effects);
+    }
+
+    pub(super) fn last_will_due(&mut self, now: Now, place: usize, effects: &mut Effects) {
+        self.publish_last_will(now, place, effects);
+    }
+
+    /// Changes how long the session outlives its connection.
+    pub(super) fn set_expiry(
+        &mut self,
+        _now: Now,
+        place: usize,
+        expiry: Duration,
+        effects: &mut Effects,
+    ) {
+        let most = self.settings.limits.expiry_max;
+        let Some(session) = self.sessions.get(place) else {
+            return;
+        };
+        if expiry.is_zero() && session.is_durable() {
+            // From now on nothing of it outlives the connection, so nothing stays stored either;
+            // the last will does, until it is disarmed or published.
+            let will = self
+                .sessions
+                .get_mut(place)
+                .and_then(|session| session.last_will.take());
+            self.forget_stored(place, effects);
+            if let Some(session) = self.sessions.get_mut(place) {
+                session.last_will = will;
+            }
+        }
+        if let Some(session) = self.sessions.get_mut(place) {
+            session.expiry = expiry.min(most);
+        }
+        self.save_session(place, effects);
+    }
+
+    pub(super) fn disarm_last_will(&mut self, place: usize, effects: &mut Effects) {
+        self.forget_last_will(place, effects);
+    }
+
+    fn forget_last_will(&mut self, place: usize, effects: &mut Effects) -> Option<LastWill> {
+        let Realm {
+            sessions,
+            timers,
+            settings,
+            ..
+        } = self;
+        let session = sessions.get_mut(place)?;
+        timers.cancel(session.last_will_timer.take());
+        let will = session.last_will.take()?;
+        if let (Some(client), true) = (&session.client, settings.durable) {
+            let key = records::key(&settings.name, client.as_bytes());
+            effects.batch.delete(records::LAST_WILLS, key);
+        }
+        Some(will)
+    }
+
+    fn save_last_will(&mut self, place: usize, effects: &mut Effects) {
+        let Some(session) = self.sessions.get(place) else {
+            return;
+        };
+        let (Some(client), Some(will)) = (&session.client, &session.last_will) else {
+            return;
+        };
+        if !self.settings.durable {
+            return;
+        }
+        let publish = &will.publish;
+        let event = Event {
+            publication: PublicationId(0),
+            topic: publish.topic.detached(),
+            payload: publish.payload.detached(),
+            publisher: Some(session.publisher(false)),
+            qos: publish.qos,
+            retain: publish.retain,
+            clears: false,
+            token: None,
+            expires_at_ms: None,
+            attributes: publish.attributes.clone(),
+        };
+        let stored = StoredWill {
+            event: (&event).into(),
+            delay_secs: will.delay.as_secs(),
+            expiry_secs: publish.expiry.map(|expiry| expiry.as_secs()),
+        };
+        if let Ok(record) = records::encode(&stored) {
+            let key = records::key(&self.settings.name, client.as_bytes());
+            effects.batch.put(records::LAST_WILLS, key, record);
+        }
+    }
+
+    /// Publishes the session's last will, if it has one and may.
+    pub(super) fn publish_last_will(&mut self, now: Now, place: usize, effects: &mut Effects) {
+        let Some(will) = self.forget_last_will(place, effects) else {
+            return;
+        };
+        let Some(session) = self.sessions.get(place) else {
+            return;
+        };
+        let topic = &will.publish.topic;
+        if self.is_reserved(topic) || !session.identity.role.permits(Action::Publish, topic) {
+            self.counters.publish_refused += 1;
+            return;
+        }
+        let author = Author {
+            place: Some(place),
+            publisher: Some(session.publisher(false)),
+            exclude_me: will.publish.exclude_me,
+        };
+        self.publish_will_message(now, will, &author, effects);
+    }
+
+    pub(super) fn publish_will_message(
+        &mut self,
+        now: Now,
+        will: LastWill,
+        author: &Author,
+        effects: &mut Effects,
+    ) {
+        self.counters.last_wills_published += 1;
+        if will.publish.retain {
+            self.keep_will(now, will.publish, author, effects);
+        } else {
+            let event = self.event_of(now, will.publish, author);
+            self.announce(&event, author, None, effects);
+        }
+    }
+
+    /// What a restarted router knows of a durable session.
+    pub(super) fn restore_session(
+        &mut self,
+        client: &str,
+        stored: &StoredSession,
+        identity: Identity,
+    ) -> usize {
+        let join = ClientJoin {
+            id: client.into(),
+            clean_start: false,
+            expiry: Duration::from_secs(stored.expiry_secs),
+            window: u16::MAX,
+            last_will: None,
+        };
+        let features = crate::session::Features::default();
+        let style = crate::session::EventStyle::Lanes;
+        let place = self.new_session(identity, features, style, Some(&join));
+        let Some(session) = self.sessions.get_mut(place) else {
+            return place;
+        };
+        self.by_id.remove(&session.id);
+        session.id = stored.session;
+        session.expiry = join.expiry;
+        session.attached = false;
+        session.detached_at_ms = stored.detached_at_ms;
+        self.by_id.insert(stored.session, place);
+        place
+    }
+}

@@ -1,0 +1,618 @@
+//! One realm, one owner: `handle(now, connection, command, effects)`.
+//!
+//! Nothing here waits, and nothing asks a clock. Answers that promise durability are held until
+//! [`Realm::committed`] reports the commit they depend on; everything else goes to the outboxes at
+//! once. Invariants:
+//!
+//! * Every command with a request is answered exactly once, every call ends in a result or an error.
+//! * An outbox receives events in the order the realm accepted them.
+//! * A rejected or parked conditional write has no effect anybody can see.
+//! * All state of a session goes with it; wills are applied on the way.
+
+mod call;
+mod ids;
+mod lifecycle;
+mod meta;
+mod publish;
+mod restore;
+mod retained;
+mod subscribe;
+mod timers;
+
+pub use ids::IdClock;
+pub use meta::Naming;
+pub use restore::{RestoreError, Restored};
+pub use timers::TimerKey;
+
+use crate::broker::Subscriptions;
+use crate::dealer::{Calls, Registrations};
+use crate::history::History;
+use crate::kv::Kv;
+use crate::limits::RealmLimits;
+use crate::metrics::Counters;
+use crate::model::{
+    Answer, Command, Delivery, EndReason, ErrorKind, EventDelivery, Now, Qos, Refusal, RequestId,
+    SessionId, Slot, Topic,
+};
+use crate::outbox::{Outbox, Pushed};
+use crate::records::{self, StoredDelivery};
+use crate::session::{Connection, EventStyle, Session};
+use bytestring::ByteString;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use slab::Slab;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+use storage::Batch;
+use timers::{Timer, Timers};
+
+/// What a realm asks of its surroundings besides the outboxes.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Outboxes whose writer sleeps; to be woken once the realm is free again.
+    pub wake: Vec<Arc<Outbox>>,
+    /// Outboxes that are filling up; the publisher should pause until there is room.
+    pub pressed: Vec<Arc<Outbox>>,
+    /// Durable writes, to be committed under the number that [`Realm::seal`] answers.
+    pub batch: Batch,
+}
+
+impl Effects {
+    /// Wakes every sleeping writer.
+    pub fn wake_all(&mut self) {
+        for outbox in self.wake.drain(..) {
+            outbox.wake();
+        }
+    }
+}
+
+/// What is fixed for a realm's life.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its name.
+    pub name: ByteString,
+    /// Bounds.
+    pub limits: RealmLimits,
+    /// Names of the realm's own topics and procedures.
+    pub naming: Naming,
+    /// Whether there is a store that outlives the process.
+    pub durable: bool,
+}
+
+/// An answer that waits for its commit.
+#[derive(Debug)]
+struct Held {
+    commit: u64,
+    outbox: Arc<Outbox>,
+    generation: u64,
+    delivery: Delivery,
+}
+
+/// A realm.
+#[derive(Debug)]
+pub struct Realm {
+    settings: Settings,
+    ids: Arc<IdClock>,
+    random: StdRng,
+    sessions: Slab<Session>,
+    by_id: HashMap<SessionId, usize, foldhash::fast::RandomState>,
+    /// client id -> place of its session
+    clients: HashMap<ByteString, usize, foldhash::quality::RandomState>,
+    subscriptions: Subscriptions,
+    registrations: Registrations,
+    calls: Calls,
+    kv: Kv,
+    history: History,
+    timers: Timers,
+    counters: Counters,
+    /// The number of the commit being gathered.
+    commit: u64,
+    /// Everything up to here is durable.
+    committed: u64,
+    /// The store failed and has not recovered.
+    store_down: bool,
+    /// Keys released while the store was down, whose stored copy is older.
+    unsaved: BTreeSet<Topic>,
+    held: VecDeque<Held>,
+    /// Replays that wait for a position of the store: (position, place of the session).
+    replay_waits: BTreeSet<(u64, usize)>,
+    /// Sessions to end once the current command is done.
+    doomed: Vec<(usize, EndReason)>,
+    /// Order of arming wills.
+    will_order: u64,
+    /// Copies for sessions that want one however many subscriptions match.
+    merged: Vec<(usize, EventDelivery)>,
+}
+
+impl Realm {
+    /// An empty realm; `seed` decides its random choices.
+    #[must_use]
+    pub fn new(settings: Settings, ids: Arc<IdClock>, seed: u64) -> Realm {
+        let reserved = settings.naming.reserved.clone();
+        let limits = &settings.limits;
+        Realm {
+            ids,
+            random: StdRng::seed_from_u64(seed),
+            sessions: Slab::new(),
+            by_id: HashMap::default(),
+            clients: HashMap::default(),
+            subscriptions: Subscriptions::new(reserved),
+            registrations: Registrations::default(),
+            calls: Calls::default(),
+            kv: Kv::new(limits.tombstones),
+            history: History::new(limits.history_events, limits.history_bytes),
+            timers: Timers::default(),
+            counters: Counters::default(),
+            commit: 1,
+            committed: 0,
+            store_down: false,
+            unsaved: BTreeSet::new(),
+            held: VecDeque::new(),
+            replay_waits: BTreeSet::new(),
+            doomed: Vec::new(),
+            will_order: 0,
+            merged: Vec::new(),
+            settings,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &ByteString {
+        &self.settings.name
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Sizes for exposition: sessions, subscriptions, registrations, retained values, open calls.
+    #[must_use]
+    pub fn sizes(&self) -> [(&'static str, usize); 6] {
+        [
+            ("sessions", self.sessions.len()),
+            ("subscriptions", self.subscriptions.len()),
+            ("registrations", self.registrations.len()),
+            ("retained_values", self.kv.len()),
+            ("open_calls", self.calls.len()),
+            ("timers", self.timers.len()),
+        ]
+    }
+
+    /// Whether nothing would be lost if the realm were dropped.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.sessions.is_empty()
+            && self.kv.is_empty()
+            && self.history.is_empty()
+            && self.held.is_empty()
+    }
+
+    /// Whether the store refuses writes at the moment.
+    #[must_use]
+    pub fn is_store_down(&self) -> bool {
+        self.store_down
+    }
+
+    /// Carries out one command of a connection. Commands of a connection that was replaced, or of a
+    /// session that has ended, are ignored: their sender is told by its outbox.
+    pub fn handle(
+        &mut self,
+        now: Now,
+        connection: Connection,
+        command: Command,
+        effects: &mut Effects,
+    ) {
+        let Some(place) = self.place_of(connection) else {
+            return;
+        };
+        match command {
+            Command::Publish(publish) => self.publish(now, place, publish, effects),
+            Command::Subscribe(subscribe) => self.subscribe(now, place, *subscribe, effects),
+            Command::Unsubscribe { request, target } => {
+                self.unsubscribe(place, request, &target, effects);
+            }
+            Command::Register(register) => self.register(place, &register, effects),
+            Command::Unregister {
+                request,
+                registration,
+            } => {
+                self.unregister(place, request, registration, effects);
+            }
+            Command::Call {
+                request,
+                procedure,
+                payload,
+                progress,
+                timeout,
+                disclose_me,
+            } => {
+                let options = call::CallOptions {
+                    progress,
+                    timeout,
+                    disclose_me,
+                };
+                self.call(now, place, request, &procedure, payload, options, effects);
+            }
+            Command::Cancel { request, mode } => self.cancel(place, request, mode, effects),
+            Command::Yield {
+                invocation,
+                payload,
+                progress,
+            } => {
+                self.yielded(place, invocation, payload, progress, effects);
+            }
+            Command::InvocationFailed {
+                invocation,
+                error,
+                payload,
+            } => {
+                self.invocation_failed(place, invocation, error, payload, effects);
+            }
+            Command::Settle { slot } => self.settle(place, slot, effects),
+            Command::Advance { slot } => self.advance(place, slot, effects),
+            Command::ReleaseReceipt { request, receipt } => {
+                self.release_receipt(place, request, receipt, effects);
+            }
+            Command::DisarmLastWill => self.disarm_last_will(place, effects),
+            Command::SetExpiry(expiry) => self.set_expiry(now, place, expiry, effects),
+        }
+        self.end_doomed(now, effects);
+    }
+
+    /// Goes on with replays of a session whose outbox has room again, and forgets the stored copies
+    /// of deliveries that expired unsent.
+    pub fn refill(&mut self, now: Now, connection: Connection, effects: &mut Effects) {
+        let Some(place) = self.place_of(connection) else {
+            return;
+        };
+        self.forget_expired(place, effects);
+        self.pump_replays(now, place, effects);
+        self.end_doomed(now, effects);
+    }
+
+    /// Does what is due at `now`.
+    pub fn tick(&mut self, now: Now, effects: &mut Effects) {
+        while let Some(timer) = self.timers.take_due(now.instant) {
+            match timer {
+                Timer::Call(place, serial) => self.call_timed_out(place, serial, effects),
+                Timer::Waiter(topic, id) => self.waiter_timed_out(&topic, id, effects),
+                Timer::Replay(place, subscription) => self.replay_timed_out(place, subscription),
+                Timer::Expiry(place) => self.session_expired(now, place, effects),
+                Timer::LastWill(place) => self.last_will_due(now, place, effects),
+            }
+            self.end_doomed(now, effects);
+        }
+    }
+
+    /// When [`Realm::tick`] must be called next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Closes the batch of durable writes gathered in `effects`: answers the commit number it must
+    /// be reported under, or `None` if there is nothing to commit.
+    pub fn seal(&mut self, effects: &Effects) -> Option<u64> {
+        if effects.batch.is_empty() {
+            return None;
+        }
+        let number = self.commit;
+        self.commit += 1;
+        Some(number)
+    }
+
+    /// Everything up to `commit` is durable: releases the answers that waited for it.
+    pub fn committed(&mut self, now: Now, commit: u64, effects: &mut Effects) {
+        self.committed = self.committed.max(commit);
+        self.kv.committed(commit);
+        while self.held.front().is_some_and(|held| held.commit <= commit) {
+            let Some(held) = self.held.pop_front() else {
+                break;
+            };
+            self.release(&held, held.delivery.clone(), effects);
+        }
+        if self.store_down {
+            self.store_down = false;
+            self.unsaved.clear();
+            self.serve_all_waiters(now, effects);
+        }
+        self.end_doomed(now, effects);
+    }
+
+    /// While the store is down: gathers what must still be stored, to be tried again. Also serves
+    /// as the probe that finds the store working again.
+    pub fn probe_store(&mut self, effects: &mut Effects) {
+        if !self.store_down {
+            return;
+        }
+        for topic in self.unsaved.clone() {
+            self.persist_value(&topic, effects);
+        }
+        let key = records::key(&self.settings.name, b"probe");
+        effects.batch.put(records::META, key, Vec::new());
+    }
+
+    /// The store refused a commit: nothing from the last reported commit on was kept. Takes back
+    /// what is not durable and answers those who waited with a refusal. Until the next
+    /// [`Realm::committed`] writes are refused at once, but locks can be released: such a release
+    /// stands in memory, and after a restart the stored will of the former owner repeats it.
+    pub fn commit_failed(&mut self, now: Now, effects: &mut Effects) {
+        self.store_down = true;
+        let held = std::mem::take(&mut self.held);
+        self.committed = self.commit.saturating_sub(1);
+        self.take_back(now, effects);
+        for held in held {
+            self.counters.storage_refused += 1;
+            let delivery = match held.delivery {
+                Delivery::Done {
+                    request,
+                    answer: Answer::Published { .. } | Answer::Subscribed { .. },
+                } => Delivery::Refused {
+                    request,
+                    refusal: storage_refusal(),
+                },
+                Delivery::Joined { .. } => {
+                    held.outbox.end(EndReason::StorageUnavailable);
+                    effects.wake.push(held.outbox.clone());
+                    continue;
+                }
+                ref other => other.clone(),
+            };
+            self.release(&held, delivery, effects);
+        }
+        self.end_doomed(now, effects);
+    }
+
+    fn release(&mut self, held: &Held, delivery: Delivery, effects: &mut Effects) {
+        if held.outbox.is_current(held.generation) {
+            let pushed = held.outbox.push(delivery);
+            note(&held.outbox, pushed, effects);
+        }
+    }
+
+    fn place_of(&self, connection: Connection) -> Option<usize> {
+        let session = self.sessions.get(connection.place)?;
+        let is_same =
+            session.id == connection.session && session.generation == connection.generation;
+        (is_same && session.attached).then_some(connection.place)
+    }
+
+    /// Whether a session has stored copies of what it holds.
+    fn is_stored(&self, session: &Session) -> bool {
+        self.settings.durable && session.is_durable()
+    }
+
+    /// The commit that an answer must wait for if `effects` grew since it held `before` writes.
+    fn commit_since(&self, before: usize, effects: &Effects) -> u64 {
+        if effects.batch.len() > before {
+            self.commit
+        } else {
+            0
+        }
+    }
+
+    fn done(
+        &mut self,
+        place: usize,
+        request: RequestId,
+        answer: Answer,
+        commit: u64,
+        effects: &mut Effects,
+    ) {
+        self.push_after(place, Delivery::Done { request, answer }, commit, effects);
+    }
+
+    fn refuse(
+        &mut self,
+        place: usize,
+        request: RequestId,
+        kind: ErrorKind,
+        message: impl Into<std::borrow::Cow<'static, str>>,
+        effects: &mut Effects,
+    ) {
+        if kind == ErrorKind::QuotaExceeded {
+            self.counters.quota_refused += 1;
+        }
+        let refusal = Refusal::new(kind, message);
+        self.push(place, Delivery::Refused { request, refusal }, effects);
+    }
+
+    /// Pushes now, or holds the delivery until `commit` is durable.
+    fn push_after(&mut self, place: usize, delivery: Delivery, commit: u64, effects: &mut Effects) {
+        if commit <= self.committed {
+            self.push(place, delivery, effects);
+            return;
+        }
+        let Some(session) = self.sessions.get(place) else {
+            return;
+        };
+        let held = Held {
+            commit,
+            outbox: session.outbox.clone(),
+            generation: session.generation,
+            delivery,
+        };
+        // A read may depend on an earlier commit than the answers already held.
+        let at = self.held.partition_point(|known| known.commit <= commit);
+        self.held.insert(at, held);
+    }
+
+    fn push(&mut self, place: usize, delivery: Delivery, effects: &mut Effects) {
+        let Some(session) = self.sessions.get(place) else {
+            return;
+        };
+        let outbox = &session.outbox;
+        let pushed = outbox.push(delivery);
+        note(outbox, pushed, effects);
+        self.after_push(place, pushed);
+    }
+
+    fn after_push(&mut self, place: usize, pushed: Pushed) {
+        self.counters.dropped_best += u64::from(pushed.dropped);
+        if pushed.overflow && !self.doomed.iter().any(|(known, _)| *known == place) {
+            self.doomed.push((place, EndReason::TooSlow));
+        }
+    }
+
+    /// Hands an event to a session, in the lane its style and assurance ask for.
+    fn deliver(&mut self, place: usize, delivery: EventDelivery, effects: &mut Effects) {
+        let Some(session) = self.sessions.get(place) else {
+            return;
+        };
+        self.counters.events_out += 1;
+        let outbox = &session.outbox;
+        if session.style == EventStyle::Ordered {
+            let pushed = outbox.push(Delivery::Event(delivery));
+            note(outbox, pushed, effects);
+            self.after_push(place, pushed);
+        } else if delivery.qos == Qos::AtMostOnce {
+            let pushed = outbox.push_best(delivery);
+            note(outbox, pushed, effects);
+            self.after_push(place, pushed);
+        } else {
+            self.deliver_sure(place, delivery, effects);
+        }
+    }
+
+    fn deliver_sure(&mut self, place: usize, mut delivery: EventDelivery, effects: &mut Effects) {
+        let Some(session) = self.sessions.get(place) else {
+            return;
+        };
+        if !session.attached {
+            delivery.event = detached(&delivery.event);
+        }
+        let stored = self
+            .is_stored(session)
+            .then(|| records::encode(&stored_delivery(&delivery)));
+        let (number, pushed) = session.outbox.push_sure(delivery);
+        note(&session.outbox, pushed, effects);
+        if let (Some(client), Some(Ok(record))) = (&session.client, stored) {
+            let key = records::client_key(&self.settings.name, client, number);
+            effects.batch.put(records::QUEUES, key, record);
+        }
+        if let Some(evicted) = pushed.evicted {
+            self.counters.dropped_sure += 1;
+            self.forget_delivery(place, evicted, effects);
+        }
+        self.after_push(place, pushed);
+    }
+
+    fn forget_delivery(&self, place: usize, number: u64, effects: &mut Effects) {
+        if let Some(session) = self.sessions.get(place)
+            && self.is_stored(session)
+            && let Some(client) = &session.client
+        {
+            let key = records::client_key(&self.settings.name, client, number);
+            effects.batch.delete(records::QUEUES, key);
+        }
+    }
+
+    fn forget_expired(&mut self, place: usize, effects: &mut Effects) {
+        let Some(session) = self.sessions.get(place) else {
+            return;
+        };
+        for number in session.outbox.take_expired() {
+            self.forget_delivery(place, number, effects);
+        }
+    }
+
+    fn settle(&mut self, place: usize, slot: Slot, effects: &mut Effects) {
+        let Some(session) = self.sessions.get(place) else {
+            return;
+        };
+        if let Some(number) = session.outbox.settle(slot) {
+            self.forget_delivery(place, number, effects);
+        }
+    }
+
+    fn advance(&mut self, place: usize, slot: Slot, effects: &mut Effects) {
+        let Some(session) = self.sessions.get(place) else {
+            return;
+        };
+        let Some(number) = session.outbox.advance(slot) else {
+            return;
+        };
+        if self.is_stored(session)
+            && let Some(client) = &session.client
+            && let Ok(record) = records::encode(&StoredDelivery::Released)
+        {
+            let key = records::client_key(&self.settings.name, client, number);
+            effects.batch.put(records::QUEUES, key, record);
+        }
+    }
+
+    fn release_receipt(
+        &mut self,
+        place: usize,
+        request: RequestId,
+        receipt: Slot,
+        effects: &mut Effects,
+    ) {
+        let Some(session) = self.sessions.get_mut(place) else {
+            return;
+        };
+        let known = session.receipts.remove(&receipt);
+        let Some(session) = self.sessions.get(place) else {
+            return;
+        };
+        let before = effects.batch.len();
+        if known
+            && self.is_stored(session)
+            && let Some(client) = &session.client
+        {
+            let number = u64::from(receipt.get());
+            let key = records::client_key(&self.settings.name, client, number);
+            effects.batch.delete(records::RECEIPTS, key);
+        }
+        let commit = self.commit_since(before, effects);
+        self.done(place, request, Answer::Released(known), commit, effects);
+    }
+}
+
+fn note(outbox: &Arc<Outbox>, pushed: Pushed, effects: &mut Effects) {
+    if pushed.wake {
+        effects.wake.push(outbox.clone());
+    }
+    if pushed.pressed {
+        effects.pressed.push(outbox.clone());
+    }
+}
+
+fn storage_refusal() -> Refusal {
+    Refusal::new(
+        ErrorKind::StorageUnavailable,
+        "the durable store refuses writes at the moment",
+    )
+}
+
+/// A copy of an event that waits long: it must not pin the frame it came in.
+fn detached(event: &Arc<crate::model::Event>) -> Arc<crate::model::Event> {
+    let event = &**event;
+    Arc::new(crate::model::Event {
+        publication: event.publication,
+        topic: event.topic.detached(),
+        payload: event.payload.detached(),
+        publisher: event.publisher.clone(),
+        qos: event.qos,
+        retain: event.retain,
+        clears: event.clears,
+        token: event.token,
+        expires_at_ms: event.expires_at_ms,
+        attributes: event.attributes.clone(),
+    })
+}
+
+fn stored_delivery(delivery: &EventDelivery) -> StoredDelivery {
+    StoredDelivery::Waiting {
+        event: (&*delivery.event).into(),
+        subscription: delivery.subscription,
+        qos: delivery.qos,
+        replayed: delivery.replayed,
+        retain: delivery.retain,
+        identifiers: delivery.identifiers.to_vec(),
+    }
+}

@@ -1,0 +1,447 @@
+//! Publishing and fan-out: who receives an event.
+
+use super::{Effects, Realm};
+use crate::auth::Action;
+use crate::model::{
+    Answer, Audience, ErrorKind, Event, EventDelivery, Now, Payload, PublicationId, Publish,
+    PublishOptions, Publisher, RequestId, SubscriptionId, Topic,
+};
+use crate::records;
+use crate::session::{EventStyle, Session};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// On whose behalf something is published.
+#[derive(Clone, Debug)]
+pub(super) struct Author {
+    /// The session's place, while it lives.
+    pub place: Option<usize>,
+    /// What receivers may learn; `None` for the realm itself.
+    pub publisher: Option<Publisher>,
+    /// The session itself gets no copy.
+    pub exclude_me: bool,
+}
+
+impl Author {
+    pub(super) const REALM: Author = Author {
+        place: None,
+        publisher: None,
+        exclude_me: true,
+    };
+}
+
+impl Realm {
+    pub(super) fn publish(
+        &mut self,
+        now: Now,
+        place: usize,
+        mut publish: Box<Publish>,
+        effects: &mut Effects,
+    ) {
+        if self.is_repetition(place, &publish, effects) {
+            return;
+        }
+        if let Err((kind, message)) = self.may_publish(place, &publish) {
+            self.refuse_publish(place, publish.request, kind, message, effects);
+            return;
+        }
+        if publish.retain {
+            self.write(now, place, publish, effects);
+            return;
+        }
+        let before = effects.batch.len();
+        self.remember_receipt(place, &publish, effects);
+        let author = self.author(place, &publish);
+        let request = publish.request;
+        let options = publish.options.take();
+        let event = self.event_of(now, *publish, &author);
+        let matched = self.announce(&event, &author, options.as_deref(), effects);
+        self.answer_published(place, request, event.publication, matched, before, effects);
+    }
+
+    /// Until its release, a repeated exactly-once id is answered
+    /// again and has no further effect.
+    fn is_repetition(&mut self, place: usize, publish: &Publish, effects: &mut Effects) -> bool {
+        let Some(receipt) = publish.receipt else {
+            return false;
+        };
+        let known = self
+            .sessions
+            .get(place)
+            .is_some_and(|session| session.receipts.contains(&receipt));
+        if known && let Some(request) = publish.request {
+            let publication = self.ids.last();
+            let answer = Answer::Published {
+                publication,
+                matched: true,
+            };
+            // The first publish may not be durable yet; neither may this answer be early.
+            let latest = self
+                .commit
+                .saturating_sub(u64::from(effects.batch.is_empty()));
+            let commit = if self.settings.durable { latest } else { 0 };
+            self.done(place, request, answer, commit, effects);
+        }
+        known
+    }
+
+    fn may_publish(
+        &self,
+        place: usize,
+        publish: &Publish,
+    ) -> Result<(), (ErrorKind, &'static str)> {
+        let Some(session) = self.sessions.get(place) else {
+            return Err((ErrorKind::Internal, "the session is gone"));
+        };
+        let topic = &publish.topic;
+        if self.is_reserved(topic) {
+            return Err((
+                ErrorKind::NotAuthorized,
+                "this first level belongs to the router",
+            ));
+        }
+        if !session.identity.role.permits(Action::Publish, topic) {
+            return Err((
+                ErrorKind::NotAuthorized,
+                "the role may not publish to this topic",
+            ));
+        }
+        if publish.receipt.is_some()
+            && session.receipts.len() >= self.settings.limits.receipts_per_session
+        {
+            return Err((
+                ErrorKind::QuotaExceeded,
+                "too many unreleased exactly-once messages",
+            ));
+        }
+        let conditional = publish
+            .options
+            .as_ref()
+            .is_some_and(|o| o.when.is_some() || o.watch || o.will.is_some());
+        if conditional && !publish.retain {
+            return Err((
+                ErrorKind::InvalidArgument,
+                "when, watch and will need retain",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Topics only the router itself writes.
+    pub(super) fn is_reserved(&self, topic: &Topic) -> bool {
+        let first = topic.first_level();
+        first == &*self.settings.naming.reserved || first == "$SYS"
+    }
+
+    pub(super) fn refuse_publish(
+        &mut self,
+        place: usize,
+        request: Option<RequestId>,
+        kind: ErrorKind,
+        message: &'static str,
+        effects: &mut Effects,
+    ) {
+        match kind {
+            ErrorKind::NotAuthorized => self.counters.publish_refused += 1,
+            ErrorKind::InvalidArgument => self.counters.publish_invalid += 1,
+            ErrorKind::ConditionFailed => self.counters.conditions_failed += 1,
+            ErrorKind::StorageUnavailable => self.counters.storage_refused += 1,
+            _ => {}
+        }
+        if let Some(request) = request {
+            self.refuse(place, request, kind, message, effects);
+        }
+    }
+
+    pub(super) fn remember_receipt(
+        &mut self,
+        place: usize,
+        publish: &Publish,
+        effects: &mut Effects,
+    ) {
+        let (Some(receipt), Some(session)) = (publish.receipt, self.sessions.get_mut(place)) else {
+            return;
+        };
+        session.receipts.insert(receipt);
+        if self.settings.durable
+            && session.is_durable()
+            && let Some(client) = &session.client
+        {
+            let number = u64::from(receipt.get());
+            let key = records::client_key(&self.settings.name, client, number);
+            effects.batch.put(records::RECEIPTS, key, Vec::new());
+        }
+    }
+
+    pub(super) fn author(&self, place: usize, publish: &Publish) -> Author {
+        let disclosed = publish
+            .options
+            .as_ref()
+            .is_some_and(|options| options.disclose_me);
+        let publisher = self
+            .sessions
+            .get(place)
+            .map(|session| session.publisher(disclosed));
+        Author {
+            place: Some(place),
+            publisher,
+            exclude_me: publish.exclude_me,
+        }
+    }
+
+    pub(super) fn event_of(&mut self, now: Now, publish: Publish, author: &Author) -> Arc<Event> {
+        let publication = self.ids.next(now.unix_ms);
+        Arc::new(Event {
+            publication,
+            topic: publish.topic,
+            payload: publish.payload,
+            publisher: author.publisher.clone(),
+            qos: publish.qos,
+            retain: publish.retain,
+            clears: false,
+            token: None,
+            expires_at_ms: publish.expiry.map(|after| now.plus(after).unix_ms),
+            attributes: publish.attributes,
+        })
+    }
+
+    pub(super) fn answer_published(
+        &mut self,
+        place: usize,
+        request: Option<RequestId>,
+        publication: PublicationId,
+        matched: bool,
+        before: usize,
+        effects: &mut Effects,
+    ) {
+        if let Some(request) = request {
+            let commit = self.commit_since(before, effects);
+            let answer = Answer::Published {
+                publication,
+                matched,
+            };
+            self.done(place, request, answer, commit, effects);
+        }
+    }
+
+    /// Publishes on the realm's own behalf, if anybody listens.
+    pub(super) fn announce_own(
+        &mut self,
+        now: Now,
+        topic: &Topic,
+        payload: impl FnOnce() -> Payload,
+        effects: &mut Effects,
+    ) {
+        if self.subscriptions.has_listener(topic) {
+            let publish = Publish::new(topic.clone(), payload());
+            let event = self.event_of(now, publish, &Author::REALM);
+            self.announce(&event, &Author::REALM, None, effects);
+        }
+    }
+
+    /// Records the event where asked and hands it to everybody who listens. Answers whether
+    /// anybody does.
+    pub(super) fn announce(
+        &mut self,
+        event: &Arc<Event>,
+        author: &Author,
+        options: Option<&PublishOptions>,
+        effects: &mut Effects,
+    ) -> bool {
+        self.counters.events_in += 1;
+        if options.is_some_and(|options| options.trace) {
+            // Whoever may not see it live must not see it later: restricted events stay out.
+            let restricted = options.is_some_and(|o| o.exclude.is_some() || o.eligible.is_some());
+            if !restricted {
+                self.counters.history_forgotten += self.history.append(super::detached(event));
+            }
+        }
+        let found = self.subscriptions.matching(&event.topic);
+        let exclude_me = author.place.filter(|_| author.exclude_me);
+        let mut matched = false;
+        let several = found.len() > 1;
+        for slot in found {
+            matched |= self.fan_out(slot, event, author, exclude_me, options, several, effects);
+        }
+        let mut merged = std::mem::take(&mut self.merged);
+        for (place, delivery) in merged.drain(..) {
+            self.deliver(place, delivery, effects);
+        }
+        self.merged = merged;
+        matched
+    }
+
+    /// Delivers to the members of one matching subscription.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site, all of it needed per event"
+    )]
+    fn fan_out(
+        &mut self,
+        slot: u32,
+        event: &Arc<Event>,
+        author: &Author,
+        exclude_me: Option<usize>,
+        options: Option<&PublishOptions>,
+        several: bool,
+        effects: &mut Effects,
+    ) -> bool {
+        let Some(subscription) = self.subscriptions.at(slot) else {
+            return false;
+        };
+        if subscription
+            .filter
+            .as_ref()
+            .is_some_and(|filter| !filter.accepts(event))
+        {
+            return false;
+        }
+        let (id, exact) = (subscription.id, subscription.key.pattern.is_exact());
+        let mut receivers: SmallVec<[(usize, EventDelivery); 4]> = SmallVec::new();
+        let mut refused = 0;
+        for member in &subscription.members {
+            let Some(session) = self.sessions.get(member.session) else {
+                continue;
+            };
+            if exclude_me == Some(member.session)
+                || (member.options.no_local && self.is_own(session, member.session, author))
+                || !options.is_none_or(|options| is_wanted(session, options))
+            {
+                continue;
+            }
+            if !session
+                .identity
+                .role
+                .permits(Action::Subscribe, &event.topic)
+            {
+                refused += 1;
+                continue;
+            }
+            let delivery = EventDelivery {
+                event: event.clone(),
+                subscription: id,
+                exact,
+                qos: event.qos.min(member.options.qos),
+                replayed: false,
+                retain: event.retain && member.options.retain_as_published,
+                identifiers: member.options.identifier.into_iter().collect(),
+                slot: None,
+                repeated: false,
+            };
+            receivers.push((member.session, delivery));
+        }
+        self.counters.delivery_refused += refused;
+        let matched = !receivers.is_empty();
+        for (place, delivery) in receivers {
+            if several && self.joins_copy(place, &delivery, event.publication) {
+                continue;
+            }
+            self.deliver(place, delivery, effects);
+        }
+        matched
+    }
+
+    /// For sessions that want one copy: gathers all matches of this event in it, at the highest
+    /// assurance, with the numbers of all subscriptions.
+    fn joins_copy(
+        &mut self,
+        place: usize,
+        delivery: &EventDelivery,
+        publication: PublicationId,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(place) else {
+            return false;
+        };
+        if session.style != EventStyle::Lanes {
+            return false;
+        }
+        if session.merge.0 == publication
+            && let Some((_, copy)) = self.merged.get_mut(session.merge.1)
+        {
+            copy.qos = copy.qos.max(delivery.qos);
+            copy.retain |= delivery.retain;
+            copy.identifiers.extend_from_slice(&delivery.identifiers);
+        } else {
+            session.merge = (publication, self.merged.len());
+            self.merged.push((place, delivery.clone()));
+        }
+        true
+    }
+
+    /// The publisher itself, or the same client in another session.
+    pub(super) fn is_own(&self, session: &Session, place: usize, author: &Author) -> bool {
+        author.place.is_some_and(|own| {
+            own == place
+                || (session.client.is_some()
+                    && self
+                        .sessions
+                        .get(own)
+                        .is_some_and(|s| s.client == session.client))
+        })
+    }
+
+    /// A delivery of a kept value to one subscriber.
+    pub(super) fn replayed(
+        event: &Arc<Event>,
+        subscription: SubscriptionId,
+        exact: bool,
+        options: crate::broker::MemberOptions,
+    ) -> EventDelivery {
+        EventDelivery {
+            event: event.clone(),
+            subscription,
+            exact,
+            qos: event.qos.min(options.qos),
+            replayed: true,
+            retain: true,
+            identifiers: options.identifier.into_iter().collect(),
+            slot: None,
+            repeated: false,
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn publisher(&self, disclosed: bool) -> Publisher {
+        Publisher {
+            session: self.id,
+            authid: self.identity.authid.clone(),
+            role: self.identity.role.name.clone(),
+            disclosed,
+        }
+    }
+}
+
+/// Subscriber black- and whitelisting: every present eligible part must contain the session, no
+/// present exclude part may.
+fn is_wanted(session: &Session, options: &PublishOptions) -> bool {
+    let eligible = options.eligible.as_ref().is_none_or(|audience| {
+        hits(audience, session)
+            .into_iter()
+            .all(|part| part != Some(false))
+    });
+    let excluded = options.exclude.as_ref().is_some_and(|audience| {
+        hits(audience, session)
+            .into_iter()
+            .any(|part| part == Some(true))
+    });
+    eligible && !excluded
+}
+
+/// Whether each present part of the audience contains the session.
+fn hits(audience: &Audience, session: &Session) -> [Option<bool>; 3] {
+    [
+        audience
+            .sessions
+            .as_ref()
+            .map(|list| list.contains(&session.id)),
+        audience
+            .authids
+            .as_ref()
+            .map(|list| list.contains(&session.identity.authid)),
+        audience
+            .roles
+            .as_ref()
+            .map(|list| list.contains(&session.identity.role.name)),
+    ]
+}

@@ -1,0 +1,330 @@
+//! What a restarted router knows of a realm, and what follows from it: every session of the former
+//! process is gone, so wills are applied and last wills published before anybody is let in.
+
+use super::publish::Author;
+use super::timers::Timer;
+use super::{Effects, Realm};
+use crate::auth::Role;
+use crate::broker::{Filter, Member, MemberOptions, SubscriptionKey};
+use crate::kv::{ArmedWill, Entry};
+use crate::model::{
+    EventDelivery, LastWill, MatchKind, Now, Pattern, Publish, Publisher, Slot, SubscriptionId,
+    Topic,
+};
+use crate::records::{
+    self, StoredDelivery, StoredEntry, StoredSession, StoredSubscription, StoredWill,
+};
+use crate::session::Identity;
+use bytestring::ByteString;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+
+/// A record that passed its checksum but does not say what it must.
+#[derive(Debug, Error)]
+#[error("the stored {what} of {whose:?} cannot be read: {why}")]
+pub struct RestoreError {
+    /// What kind of record.
+    pub what: &'static str,
+    /// Of which key or client.
+    pub whose: String,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// The records of one realm, as found.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// Topic text and record.
+    pub values: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Client and record.
+    pub sessions: Vec<(String, Vec<u8>)>,
+    /// Client and record.
+    pub subscriptions: Vec<(String, Vec<u8>)>,
+    /// Client, number and record, in order.
+    pub queues: Vec<(String, u64, Vec<u8>)>,
+    /// Client and id.
+    pub receipts: Vec<(String, u64)>,
+    /// Client and record.
+    pub last_wills: Vec<(String, Vec<u8>)>,
+}
+
+impl Restored {
+    /// Whether nothing was found.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+            && self.sessions.is_empty()
+            && self.last_wills.is_empty()
+            && self.queues.is_empty()
+    }
+}
+
+impl Realm {
+    /// Takes in what the store holds and applies the wills of the sessions that no longer exist.
+    /// `role_of` finds a role by its name; a role that is gone leaves its sessions without rights.
+    ///
+    /// # Errors
+    /// When a record cannot be read; nothing is served then.
+    pub fn restore(
+        &mut self,
+        now: Now,
+        found: Restored,
+        role_of: &dyn Fn(&str) -> Option<Arc<Role>>,
+        effects: &mut Effects,
+    ) -> Result<(), RestoreError> {
+        let wills = self.restore_values(found.values)?;
+        for (client, record) in &found.sessions {
+            let stored: StoredSession = read("session", client, record)?;
+            let role = role_of(&stored.role).unwrap_or_else(|| {
+                Arc::new(Role::restricted(
+                    stored.role.clone(),
+                    Vec::new(),
+                    Vec::new(),
+                ))
+            });
+            let identity = Identity {
+                authid: stored.authid.clone(),
+                role,
+                method: ByteString::from_static("restored"),
+                provider: ByteString::from_static("store"),
+                transport: serde_json::Map::new(),
+            };
+            let place = self.restore_session(client, &stored, identity);
+            self.restore_expiry(now, place, effects);
+        }
+        self.restore_subscriptions(&found.subscriptions)?;
+        self.restore_queues(found.queues)?;
+        for (client, id) in found.receipts {
+            let slot = u16::try_from(id).ok().and_then(Slot::new);
+            if let (Some(session), Some(slot)) = (self.client_mut(&client), slot) {
+                session.receipts.insert(slot);
+            }
+        }
+        self.restore_last_wills(now, found.last_wills, effects)?;
+        for (topic, will, publisher) in wills {
+            self.apply_will(now, &topic, &will, None, publisher, effects);
+        }
+        self.end_doomed(now, effects);
+        Ok(())
+    }
+
+    fn restore_values(
+        &mut self,
+        found: Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> Result<Vec<(Topic, ArmedWill, Publisher)>, RestoreError> {
+        let mut wills = Vec::new();
+        for (text, record) in found {
+            let name = String::from_utf8_lossy(&text).into_owned();
+            let topic = std::str::from_utf8(&text)
+                .ok()
+                .and_then(|text| Topic::new(text.to_owned()).ok())
+                .ok_or_else(|| broken("value", &name, "the key is no topic"))?;
+            match read("value", &name, &record)? {
+                StoredEntry::Deleted { token } => self.kv.restore(topic, None, token),
+                StoredEntry::Kept { event, will } => {
+                    let event = records::event(event);
+                    let will = will.map(|(session, value, scope)| {
+                        let value: Value = serde_json::from_str(&value).unwrap_or(Value::Null);
+                        ArmedWill {
+                            session,
+                            value,
+                            scope,
+                        }
+                    });
+                    if let (Some(will), Some(publisher)) = (&will, &event.publisher) {
+                        wills.push((topic.clone(), will.clone(), publisher.clone()));
+                    }
+                    let token = event.publication.0;
+                    self.kv.restore(
+                        topic,
+                        Some(Entry {
+                            event,
+                            commit: 0,
+                            will,
+                        }),
+                        token,
+                    );
+                }
+            }
+        }
+        // The order of arming is the order of the writes.
+        wills.sort_by_key(|(topic, ..)| self.kv.last_token(topic));
+        Ok(wills)
+    }
+
+    /// The connection is gone since it was lost, or at the latest since the restart.
+    fn restore_expiry(&mut self, now: Now, place: usize, effects: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(place) else {
+            return;
+        };
+        let since = *session.detached_at_ms.get_or_insert(now.unix_ms);
+        let gone = Duration::from_millis(now.unix_ms.saturating_sub(since));
+        let left = session.expiry.saturating_sub(gone);
+        self.start_expiry(now, place, left);
+        self.save_session(place, effects);
+    }
+
+    fn restore_subscriptions(&mut self, found: &[(String, Vec<u8>)]) -> Result<(), RestoreError> {
+        for (client, record) in found {
+            let stored: StoredSubscription = read("subscription", client, record)?;
+            let pattern = stored
+                .pattern()
+                .ok_or_else(|| broken("subscription", client, "the pattern is not valid"))?;
+            let filter = stored
+                .filter
+                .as_deref()
+                .map(|text| serde_json::from_str(text).map(Filter::new))
+                .transpose()
+                .map_err(|error| broken("subscription", client, &error.to_string()))?;
+            self.rejoin(client, pattern, filter, &stored);
+        }
+        Ok(())
+    }
+
+    fn rejoin(
+        &mut self,
+        client: &str,
+        pattern: Pattern,
+        filter: Option<Filter>,
+        stored: &StoredSubscription,
+    ) {
+        let Some(&place) = self.clients.get(client) else {
+            return;
+        };
+        let options = MemberOptions {
+            qos: stored.qos,
+            no_local: stored.no_local,
+            retain_as_published: stored.retain_as_published,
+            identifier: stored.identifier,
+        };
+        let kind: MatchKind = stored.kind();
+        let canonical = filter.as_ref().map(Filter::canonical).unwrap_or_default();
+        let key = SubscriptionKey {
+            pattern,
+            kind,
+            filter: canonical,
+        };
+        let member = Member {
+            session: place,
+            options,
+        };
+        let joined = self
+            .subscriptions
+            .join(&key, filter.as_ref(), member, |_| None);
+        if let Some(session) = self.sessions.get_mut(place) {
+            session.subscriptions.insert(joined.id, joined.place);
+        }
+    }
+
+    fn restore_queues(&mut self, found: Vec<(String, u64, Vec<u8>)>) -> Result<(), RestoreError> {
+        // Deliveries of one event to many sessions share it again.
+        let mut shared: HashMap<u64, Arc<crate::model::Event>> = HashMap::new();
+        for (client, number, record) in found {
+            let stored: StoredDelivery = read("queued message", &client, &record)?;
+            let Some(session) = self.client_mut(&client) else {
+                continue;
+            };
+            let delivery = match stored {
+                StoredDelivery::Released => None,
+                StoredDelivery::Waiting {
+                    event,
+                    subscription,
+                    qos,
+                    replayed,
+                    retain,
+                    identifiers,
+                } => {
+                    let event = records::event(event);
+                    let event = shared.entry(event.publication.0).or_insert(event).clone();
+                    Some(EventDelivery {
+                        event,
+                        subscription: SubscriptionId(subscription.0),
+                        exact: true,
+                        qos,
+                        replayed,
+                        retain,
+                        identifiers: identifiers.into(),
+                        slot: None,
+                        repeated: false,
+                    })
+                }
+            };
+            session.outbox.restore(number, delivery);
+        }
+        Ok(())
+    }
+
+    fn restore_last_wills(
+        &mut self,
+        now: Now,
+        found: Vec<(String, Vec<u8>)>,
+        effects: &mut Effects,
+    ) -> Result<(), RestoreError> {
+        for (client, record) in found {
+            let stored: StoredWill = read("last will", &client, &record)?;
+            let (will, publisher) = last_will(stored);
+            let place = self.clients.get(&*client).copied();
+            let left = place
+                .and_then(|place| self.sessions.get(place))
+                .map_or(Duration::ZERO, |session| will.delay.min(session.expiry));
+            match place {
+                Some(place) if !left.is_zero() => {
+                    let timer = self.set_timer(now, left, Timer::LastWill(place));
+                    if let Some(session) = self.sessions.get_mut(place) {
+                        session.last_will = Some(will);
+                        session.last_will_timer = timer;
+                    }
+                }
+                place => {
+                    let key = records::key(&self.settings.name, client.as_bytes());
+                    effects.batch.delete(records::LAST_WILLS, key);
+                    let author = Author {
+                        place,
+                        publisher,
+                        exclude_me: false,
+                    };
+                    self.publish_will_message(now, will, &author, effects);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn client_mut(&mut self, client: &str) -> Option<&mut crate::session::Session> {
+        let place = *self.clients.get(client)?;
+        self.sessions.get_mut(place)
+    }
+}
+
+fn last_will(stored: StoredWill) -> (LastWill, Option<Publisher>) {
+    let event: crate::model::Event = stored.event.into();
+    let publish = Publish {
+        qos: event.qos,
+        retain: event.retain,
+        exclude_me: false,
+        expiry: stored.expiry_secs.map(Duration::from_secs),
+        attributes: event.attributes,
+        ..Publish::new(event.topic, event.payload)
+    };
+    let delay = Duration::from_secs(stored.delay_secs);
+    (LastWill { publish, delay }, event.publisher)
+}
+
+fn read<'a, T: serde::Deserialize<'a>>(
+    what: &'static str,
+    whose: &str,
+    record: &'a [u8],
+) -> Result<T, RestoreError> {
+    records::decode(record).map_err(|error| broken(what, whose, &error.to_string()))
+}
+
+fn broken(what: &'static str, whose: &str, why: &str) -> RestoreError {
+    RestoreError {
+        what,
+        whose: whose.to_owned(),
+        why: why.to_owned(),
+    }
+}

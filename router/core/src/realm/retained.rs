@@ -1,0 +1,628 @@
+//! Kept values: conditional writes, waiting writes, wills, and what happens to all of them when the
+//! store fails.
+//!
+//! Order of effects of a write: the condition is evaluated first; a write that fails it has no
+//! effect at all, one that waits has none until it is granted. Then value, event, answer; then the
+//! waiters whose condition has come true, first come first served, each with the value the one
+//! before it wrote.
+
+use super::publish::Author;
+use super::timers::Timer;
+use super::{Effects, Realm};
+use crate::broker::fits;
+use crate::kv::{ArmedWill, Entry, Waiter};
+use crate::model::{
+    Body, ErrorKind, Event, Now, Payload, Publish, PublishOptions, Publisher, Qos, SessionId,
+    Topic, WillScope,
+};
+use crate::records::{self, StoredEntry};
+use crate::session::Leave;
+use serde_json::Value;
+use std::sync::Arc;
+
+impl Realm {
+    pub(super) fn write(
+        &mut self,
+        now: Now,
+        place: usize,
+        publish: Box<Publish>,
+        effects: &mut Effects,
+    ) {
+        self.purge_if_expired(now, &publish.topic, effects);
+        let when = publish
+            .options
+            .as_ref()
+            .and_then(|options| options.when.as_ref());
+        if let Some(when) = when
+            && !fits(when, self.kv.value(&publish.topic))
+        {
+            let watch = publish
+                .options
+                .as_ref()
+                .is_some_and(|options| options.watch);
+            if watch {
+                self.park(now, place, publish, effects);
+            } else {
+                let kind = ErrorKind::ConditionFailed;
+                self.refuse_publish(place, publish.request, kind, "not accepted", effects);
+            }
+            return;
+        }
+        if let Err((kind, message)) = self.may_keep(&publish) {
+            self.refuse_publish(place, publish.request, kind, message, effects);
+            return;
+        }
+        let topic = publish.topic.clone();
+        self.carry_out(now, place, publish, effects);
+        self.serve_waiters(now, &topic, effects);
+    }
+
+    /// Stores, announces and answers one write of a living session.
+    fn carry_out(
+        &mut self,
+        now: Now,
+        place: usize,
+        mut publish: Box<Publish>,
+        effects: &mut Effects,
+    ) {
+        let before = effects.batch.len();
+        self.remember_receipt(place, &publish, effects);
+        let author = self.author(place, &publish);
+        let (request, options) = (publish.request, publish.options.take());
+        let (event, matched) = self.keep(now, *publish, &author, options.as_deref(), effects);
+        self.answer_published(place, request, event.publication, matched, before, effects);
+    }
+
+    fn may_keep(&self, publish: &Publish) -> Result<(), (ErrorKind, &'static str)> {
+        let deletes = self.deletes(&publish.topic, &publish.payload, publish.options.as_deref());
+        let is_held = self
+            .kv
+            .get(&publish.topic)
+            .is_some_and(|entry| entry.will.is_some());
+        if self.store_down && !(deletes && is_held) {
+            return Err((
+                ErrorKind::StorageUnavailable,
+                "the durable store refuses writes at the moment",
+            ));
+        }
+        if !deletes
+            && self.kv.len() >= self.settings.limits.retained_values
+            && self.kv.get(&publish.topic).is_none()
+        {
+            return Err((ErrorKind::QuotaExceeded, "the realm keeps no more values"));
+        }
+        Ok(())
+    }
+
+    /// No value and no keyword arguments delete; no value alone does when it is a plain release of
+    /// a held key. Opaque bytes delete only when there are none.
+    fn deletes(&self, topic: &Topic, payload: &Payload, options: Option<&PublishOptions>) -> bool {
+        if let Body::Bytes { data, .. } = payload.body() {
+            return data.is_empty();
+        }
+        if !payload.has_no_value() {
+            return false;
+        }
+        let is_held = self.kv.get(topic).is_some_and(|entry| entry.will.is_some());
+        let is_plain = options.is_none_or(|o| o.when.is_none() && o.will.is_none());
+        payload.has_no_kwargs() || (is_held && is_plain)
+    }
+
+    /// Stores the value, moves the will, and announces the event.
+    fn keep(
+        &mut self,
+        now: Now,
+        publish: Publish,
+        author: &Author,
+        options: Option<&PublishOptions>,
+        effects: &mut Effects,
+    ) -> (Arc<Event>, bool) {
+        let topic = publish.topic.detached();
+        let deletes = self.deletes(&topic, &publish.payload, options);
+        let payload = match options {
+            Some(options) if options.merge && !deletes => {
+                let merged = merge_patch(self.kv.value(&topic).clone(), publish.payload.value());
+                Payload::from_value(&merged)
+            }
+            _ => publish.payload.detached(),
+        };
+        let publication = self.ids.next(now.unix_ms);
+        let event = Arc::new(Event {
+            publication,
+            topic: topic.clone(),
+            payload,
+            publisher: author.publisher.clone(),
+            qos: publish.qos,
+            retain: true,
+            clears: deletes,
+            token: Some(publication.0),
+            expires_at_ms: publish.expiry.map(|after| now.plus(after).unix_ms),
+            attributes: publish.attributes,
+        });
+        let will = options.and_then(|options| {
+            let session = author.publisher.as_ref()?.session;
+            let value = options.will.clone()?;
+            Some(ArmedWill {
+                session,
+                value,
+                scope: options.will_scope,
+            })
+        });
+        self.store_value(&event, will.filter(|_| !deletes), effects);
+        let matched = self.announce(&event, author, options, effects);
+        self.wake_replays(now, effects);
+        (event, matched)
+    }
+
+    /// Puts the event in place of what the key held, or deletes the key for a clearing event.
+    fn store_value(&mut self, event: &Arc<Event>, will: Option<ArmedWill>, effects: &mut Effects) {
+        let topic = &event.topic;
+        let former = self.kv.get(topic).and_then(|entry| entry.will.clone());
+        if let Some(former) = &former {
+            self.forget_will(former.session, topic);
+        }
+        if let Some(will) = &will {
+            self.will_order += 1;
+            let order = self.will_order;
+            if let Some(session) = self.session_mut(will.session) {
+                session.wills.insert(topic.clone(), order);
+            }
+        }
+        let release = former.is_some() && event.clears;
+        let commit = self.write_commit();
+        if event.clears {
+            let token = event.publication.0;
+            if let Some(forgotten) = self.kv.delete(topic, token, commit, release) {
+                self.delete_record(&forgotten, effects);
+            }
+        } else {
+            self.kv.put(
+                topic,
+                Entry {
+                    event: event.clone(),
+                    commit,
+                    will,
+                },
+                release,
+            );
+        }
+        self.save_value(topic, effects);
+    }
+
+    /// The commit a write belongs to; 0 where nothing outlives the process or the store is down.
+    fn write_commit(&self) -> u64 {
+        if self.settings.durable && !self.store_down {
+            self.commit
+        } else {
+            0
+        }
+    }
+
+    fn save_value(&mut self, topic: &Topic, effects: &mut Effects) {
+        if self.store_down {
+            self.unsaved.insert(topic.clone());
+        } else {
+            self.persist_value(topic, effects);
+        }
+    }
+
+    /// Writes the record of a key as it is now.
+    pub(super) fn persist_value(&self, topic: &Topic, effects: &mut Effects) {
+        if !self.settings.durable {
+            return;
+        }
+        let stored = match self.kv.get(topic) {
+            Some(entry) => StoredEntry::Kept {
+                event: (&*entry.event).into(),
+                will: entry
+                    .will
+                    .as_ref()
+                    .map(|will| (will.session, will.value.to_string(), will.scope)),
+            },
+            None => match self.kv.last_token(topic) {
+                (0, _) => {
+                    self.delete_record(topic, effects);
+                    return;
+                }
+                (token, _) => StoredEntry::Deleted { token },
+            },
+        };
+        if let Ok(record) = records::encode(&stored) {
+            let key = records::key(&self.settings.name, topic.text().as_bytes());
+            effects.batch.put(records::VALUES, key, record);
+        }
+    }
+
+    fn delete_record(&self, topic: &Topic, effects: &mut Effects) {
+        if self.settings.durable && !self.store_down {
+            let key = records::key(&self.settings.name, topic.text().as_bytes());
+            effects.batch.delete(records::VALUES, key);
+        }
+    }
+
+    fn forget_will(&mut self, session: SessionId, topic: &Topic) {
+        if let Some(session) = self.session_mut(session) {
+            session.wills.remove(topic);
+        }
+    }
+
+    fn session_mut(&mut self, id: SessionId) -> Option<&mut crate::session::Session> {
+        let place = *self.by_id.get(&id)?;
+        self.sessions.get_mut(place)
+    }
+
+    /// A value past its expiry counts as absent; it goes without an event, as it went for everybody
+    /// who could have received it.
+    pub(super) fn purge_if_expired(&mut self, now: Now, topic: &Topic, effects: &mut Effects) {
+        let expired = self
+            .kv
+            .get(topic)
+            .is_some_and(|entry| entry.event.is_expired(now.unix_ms));
+        if !expired || self.store_down {
+            return;
+        }
+        let former = self.kv.get(topic).and_then(|entry| entry.will.clone());
+        if let Some(former) = former {
+            self.forget_will(former.session, topic);
+        }
+        let (token, _) = self.kv.last_token(topic);
+        let commit = self.write_commit();
+        if let Some(forgotten) = self.kv.delete(topic, token, commit, false) {
+            self.delete_record(&forgotten, effects);
+        }
+        self.persist_value(topic, effects);
+    }
+
+    fn park(&mut self, now: Now, place: usize, publish: Box<Publish>, effects: &mut Effects) {
+        let limits = &self.settings.limits;
+        let topic = publish.topic.clone();
+        let waiting = self
+            .sessions
+            .get(place)
+            .map_or(0, |session| session.waiting.len());
+        let is_full = waiting >= limits.waiters_per_session
+            || self.kv.waiters.count(&topic) >= limits.waiters_per_key;
+        if is_full {
+            let message = "too many conditional writes are waiting";
+            let kind = ErrorKind::QuotaExceeded;
+            self.refuse_publish(place, publish.request, kind, message, effects);
+            return;
+        }
+        let id = self.kv.waiters.next_id();
+        let timeout = publish
+            .options
+            .as_ref()
+            .and_then(|options| options.watch_timeout);
+        let timer = timeout
+            .and_then(|after| now.instant.checked_add(after))
+            .map(|at| self.timers.set(at, Timer::Waiter(topic.detached(), id)));
+        if let Some(session) = self.sessions.get_mut(place) {
+            session.waiting.insert(id, topic.detached());
+        }
+        self.counters.writes_parked += 1;
+        self.kv.waiters.park(
+            &topic,
+            Waiter {
+                id,
+                session: place,
+                publish,
+                timer,
+            },
+        );
+    }
+
+    /// Grants every waiter of a key whose condition has come true.
+    pub(super) fn serve_waiters(&mut self, now: Now, topic: &Topic, effects: &mut Effects) {
+        while !self.store_down {
+            let value = self.kv.value(topic).clone();
+            let Some(waiter) = self.kv.waiters.take_first(topic, |when| fits(when, &value)) else {
+                return;
+            };
+            self.timers.cancel(waiter.timer);
+            if let Some(session) = self.sessions.get_mut(waiter.session) {
+                session.waiting.remove(&waiter.id);
+            }
+            if let Err((kind, message)) = self.may_keep(&waiter.publish) {
+                let request = waiter.publish.request;
+                self.refuse_publish(waiter.session, request, kind, message, effects);
+                continue;
+            }
+            self.counters.writes_granted += 1;
+            self.carry_out(now, waiter.session, waiter.publish, effects);
+        }
+    }
+
+    pub(super) fn serve_all_waiters(&mut self, now: Now, effects: &mut Effects) {
+        for topic in self.kv.waiters.topics() {
+            self.serve_waiters(now, &topic, effects);
+        }
+    }
+
+    pub(super) fn waiter_timed_out(&mut self, topic: &Topic, id: u64, effects: &mut Effects) {
+        let Some(waiter) = self.kv.waiters.remove(topic, id) else {
+            return;
+        };
+        if let Some(session) = self.sessions.get_mut(waiter.session) {
+            session.waiting.remove(&id);
+        }
+        self.counters.writes_timed_out += 1;
+        if let Some(request) = waiter.publish.request {
+            let message = "the condition did not come true in time";
+            self.refuse(
+                waiter.session,
+                request,
+                ErrorKind::Timeout,
+                message,
+                effects,
+            );
+        }
+    }
+
+    /// Keeps a last will's message, and serves who waited for it.
+    pub(super) fn keep_will(
+        &mut self,
+        now: Now,
+        publish: Publish,
+        author: &Author,
+        effects: &mut Effects,
+    ) {
+        let topic = publish.topic.clone();
+        if self.may_keep(&publish).is_err() {
+            self.counters.storage_refused += 1;
+            return;
+        }
+        self.keep(now, publish, author, None, effects);
+        self.serve_waiters(now, &topic, effects);
+    }
+
+    /// A leaving session waits no longer; it cannot be granted what its own end releases.
+    pub(super) fn drop_waiters_of(&mut self, place: usize) {
+        let Some(session) = self.sessions.get_mut(place) else {
+            return;
+        };
+        for (id, topic) in std::mem::take(&mut session.waiting) {
+            if let Some(waiter) = self.kv.waiters.remove(&topic, id) {
+                self.timers.cancel(waiter.timer);
+            }
+        }
+    }
+
+    /// Applies what a leaving session left for its keys, in the order it armed them.
+    pub(super) fn apply_wills_of(
+        &mut self,
+        now: Now,
+        place: usize,
+        how: Leave,
+        effects: &mut Effects,
+    ) {
+        let Some(session) = self.sessions.get_mut(place) else {
+            return;
+        };
+        let publisher = session.publisher(false);
+        let mut wills: Vec<(u64, Topic)> = session
+            .wills
+            .drain()
+            .map(|(topic, order)| (order, topic))
+            .collect();
+        wills.sort_unstable();
+        for (_, topic) in wills {
+            let will = self.kv.get(&topic).and_then(|entry| entry.will.clone());
+            if let Some(will) = will.filter(|will| will.session == publisher.session) {
+                self.apply_will(now, &topic, &will, Some(how), publisher.clone(), effects);
+            }
+        }
+    }
+
+    /// Writes one will, or only disarms it if it is for lost connections and this was none.
+    /// `how` is `None` after a restart, in which every session was lost.
+    pub(super) fn apply_will(
+        &mut self,
+        now: Now,
+        topic: &Topic,
+        will: &ArmedWill,
+        how: Option<Leave>,
+        publisher: Publisher,
+        effects: &mut Effects,
+    ) {
+        if will.scope == WillScope::Lost && how == Some(Leave::Clean) {
+            let commit = self.write_commit();
+            if self.kv.disarm(topic, commit).is_some() {
+                self.save_value(topic, effects);
+            }
+            return;
+        }
+        self.counters.wills_applied += 1;
+        let author = Author {
+            place: None,
+            publisher: Some(publisher),
+            exclude_me: true,
+        };
+        let publication = self.ids.next(now.unix_ms);
+        let event = Arc::new(Event {
+            publication,
+            topic: topic.clone(),
+            payload: Payload::from_value(&will.value),
+            publisher: author.publisher.clone(),
+            qos: Qos::AtLeastOnce,
+            retain: true,
+            clears: will.value.is_null(),
+            token: Some(publication.0),
+            expires_at_ms: None,
+            attributes: None,
+        });
+        self.release_value(&event, effects);
+        // A will is a traced write, so that whoever comes later can see when a holder was lost.
+        let traced = PublishOptions {
+            trace: true,
+            ..PublishOptions::default()
+        };
+        self.announce(&event, &author, Some(&traced), effects);
+        self.serve_waiters(now, topic, effects);
+    }
+
+    /// Like [`Realm::store_value`] for a write that must stand even if the store fails.
+    fn release_value(&mut self, event: &Arc<Event>, effects: &mut Effects) {
+        let topic = &event.topic;
+        if let Some(former) = self.kv.get(topic).and_then(|entry| entry.will.clone()) {
+            self.forget_will(former.session, topic);
+        }
+        let commit = self.write_commit();
+        if event.clears {
+            if let Some(forgotten) = self.kv.delete(topic, event.publication.0, commit, true) {
+                self.delete_record(&forgotten, effects);
+            }
+        } else {
+            self.kv.put(
+                topic,
+                Entry {
+                    event: event.clone(),
+                    commit,
+                    will: None,
+                },
+                true,
+            );
+        }
+        self.save_value(topic, effects);
+    }
+
+    /// Takes back every write that is not durable and tells the subscribers what holds now.
+    pub(super) fn take_back(&mut self, now: Now, effects: &mut Effects) {
+        let (changed, released) = self.kv.roll_back();
+        self.unsaved.extend(released);
+        for topic in changed {
+            self.rebind_will(now, &topic, effects);
+            let event = match self.kv.get(&topic) {
+                Some(entry) => entry.event.clone(),
+                None => Arc::new(Event {
+                    publication: self.ids.next(now.unix_ms),
+                    topic: topic.clone(),
+                    payload: Payload::from_value(&Value::Null),
+                    publisher: None,
+                    qos: Qos::AtMostOnce,
+                    retain: true,
+                    clears: true,
+                    token: Some(self.kv.last_token(&topic).0),
+                    expires_at_ms: None,
+                    attributes: None,
+                }),
+            };
+            self.announce(&event, &Author::REALM, None, effects);
+        }
+    }
+
+    /// After a roll-back the key may belong to its former owner again. If that one has ended
+    /// meanwhile, the key is released at once by its will.
+    fn rebind_will(&mut self, now: Now, topic: &Topic, effects: &mut Effects) {
+        for (_, session) in &mut self.sessions {
+            session.wills.remove(topic);
+        }
+        let Some(will) = self.kv.get(topic).and_then(|entry| entry.will.clone()) else {
+            return;
+        };
+        self.will_order += 1;
+        let order = self.will_order;
+        if let Some(session) = self.session_mut(will.session) {
+            session.wills.insert(topic.clone(), order);
+        } else if let Some(publisher) = self.kv.get(topic).and_then(|e| e.event.publisher.clone()) {
+            self.apply_will(now, topic, &will, None, publisher, effects);
+        }
+    }
+
+    /// Answers `key.get`: value, token, owner, waiters. Held until what it says is durable.
+    pub(super) fn value_report(
+        &mut self,
+        now: Now,
+        topic: &Topic,
+        spelling: &str,
+        effects: &mut Effects,
+    ) -> (Value, u64) {
+        self.purge_if_expired(now, topic, effects);
+        let (token, commit) = self.kv.last_token(topic);
+        let waiters = self.kv.waiters.count(topic);
+        let entry = self.kv.get(topic);
+        let list = |entry: &Entry| {
+            let args = entry.event.payload.as_args(crate::encoding::Encoding::Json);
+            args.args
+                .and_then(|raw| serde_json::from_slice::<Value>(&raw).ok())
+                .unwrap_or_else(|| Value::Array(Vec::new()))
+        };
+        let report = serde_json::json!({
+            "key": spelling,
+            "value": entry.map_or(&Value::Null, |e| e.event.payload.value()),
+            "args": entry.map_or(Value::Null, list),
+            "kwargs": entry.map_or(&Value::Null, |e| e.event.payload.kwargs_value()),
+            "token": token,
+            "owner": entry.and_then(|e| e.will.as_ref()).map(|will| will.session.0),
+            "waiters": waiters,
+        });
+        (report, commit)
+    }
+}
+
+/// RFC 7396: objects merge, null removes, anything else replaces.
+fn merge_patch(target: Value, patch: &Value) -> Value {
+    let Value::Object(patch) = patch else {
+        return patch.clone();
+    };
+    let mut result = match target {
+        Value::Object(map) => map,
+        _ => serde_json::Map::new(),
+    };
+    for (key, value) in patch {
+        if value.is_null() {
+            result.remove(key);
+        } else {
+            let former = result.remove(key).unwrap_or(Value::Null);
+            result.insert(key.clone(), merge_patch(former, value));
+        }
+    }
+    Value::Object(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::merge_patch;
+    use serde_json::json;
+
+    #[test]
+    fn merges_as_rfc_7396_says() {
+        let cases = [
+            (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
+            (
+                json!({"a": "b", "b": "c"}),
+                json!({"a": null}),
+                json!({"b": "c"}),
+            ),
+            (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
+            (
+                json!({"a": {"b": "c"}}),
+                json!({"a": {"b": "d", "c": null}}),
+                json!({"a": {"b": "d"}}),
+            ),
+            (json!(["a", "b"]), json!(["c", "d"]), json!(["c", "d"])),
+            (json!({"a": "foo"}), json!(null), json!(null)),
+            (
+                json!({"e": null}),
+                json!({"a": 1}),
+                json!({"e": null, "a": 1}),
+            ),
+            (
+                json!([1, 2]),
+                json!({"a": "b", "c": null}),
+                json!({"a": "b"}),
+            ),
+            (
+                json!({}),
+                json!({"a": {"bb": {"ccc": null}}}),
+                json!({"a": {"bb": {}}}),
+            ),
+        ];
+        for (target, patch, result) in cases {
+            assert_eq!(
+                merge_patch(target.clone(), &patch),
+                result,
+                "{target} {patch}"
+            );
+        }
+    }
+}

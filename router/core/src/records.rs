@@ -1,0 +1,352 @@
+//! The stored forms of a realm. The storage envelope carries checksum and format version; these are
+//! MessagePack maps, so that a later release can add fields.
+
+use crate::encoding::Encoding;
+use crate::model::{
+    Args, Attributes, Body, Event, Level, MatchKind, Pattern, Payload, PublicationId, Publisher,
+    Qos, SessionId, SubscriptionId, Topic, WillScope,
+};
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use storage::Space;
+
+/// Process-wide facts: the publication id lease.
+pub const META: Space = Space(0);
+/// realm, topic -> [`StoredEntry`].
+pub const VALUES: Space = Space(1);
+/// realm, client -> [`StoredSession`].
+pub const SESSIONS: Space = Space(2);
+/// realm, client, number -> [`StoredDelivery`].
+pub const QUEUES: Space = Space(3);
+/// realm, client, id -> nothing: incoming exactly-once ids not yet released.
+pub const RECEIPTS: Space = Space(4);
+/// realm, client -> [`StoredWill`].
+pub const LAST_WILLS: Space = Space(5);
+
+/// realm, client, (notation, levels, filter) -> [`StoredSubscription`].
+pub const SUBSCRIPTIONS: Space = Space(6);
+
+/// An event as stored.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct StoredEvent {
+    publication: u64,
+    topic: Topic,
+    body: StoredBody,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    publisher: Option<Publisher>,
+    qos: Qos,
+    retain: bool,
+    clears: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    attributes: Option<Box<Attributes>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum StoredBody {
+    Bytes(Bytes, bool),
+    Json(Option<Bytes>, Option<Bytes>),
+    MsgPack(Option<Bytes>, Option<Bytes>),
+}
+
+impl From<&Event> for StoredEvent {
+    fn from(event: &Event) -> StoredEvent {
+        StoredEvent {
+            publication: event.publication.0,
+            topic: event.topic.clone(),
+            body: (&event.payload).into(),
+            publisher: event.publisher.clone(),
+            qos: event.qos,
+            retain: event.retain,
+            clears: event.clears,
+            token: event.token,
+            expires_at_ms: event.expires_at_ms,
+            attributes: event.attributes.clone(),
+        }
+    }
+}
+
+impl From<StoredEvent> for Event {
+    fn from(stored: StoredEvent) -> Event {
+        Event {
+            publication: PublicationId(stored.publication),
+            topic: stored.topic,
+            payload: stored.body.into(),
+            publisher: stored.publisher,
+            qos: stored.qos,
+            retain: stored.retain,
+            clears: stored.clears,
+            token: stored.token,
+            expires_at_ms: stored.expires_at_ms,
+            attributes: stored.attributes,
+        }
+    }
+}
+
+impl From<&Payload> for StoredBody {
+    fn from(payload: &Payload) -> StoredBody {
+        match payload.body().clone() {
+            Body::Bytes { data, enveloped } => StoredBody::Bytes(data, enveloped),
+            Body::Args {
+                encoding: Encoding::Json,
+                args,
+            } => StoredBody::Json(args.args, args.kwargs),
+            Body::Args {
+                encoding: Encoding::MsgPack,
+                args,
+            } => StoredBody::MsgPack(args.args, args.kwargs),
+        }
+    }
+}
+
+impl From<StoredBody> for Payload {
+    fn from(body: StoredBody) -> Payload {
+        match body {
+            StoredBody::Bytes(data, enveloped) => Payload::bytes(data, enveloped),
+            StoredBody::Json(args, kwargs) => Payload::args(Encoding::Json, Args { args, kwargs }),
+            StoredBody::MsgPack(args, kwargs) => {
+                Payload::args(Encoding::MsgPack, Args { args, kwargs })
+            }
+        }
+    }
+}
+
+/// A key: its value and will, or the token of its deletion.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum StoredEntry {
+    /// A value.
+    Kept {
+        /// The event that wrote it.
+        event: StoredEvent,
+        /// Owner, value as JSON text, scope.
+        will: Option<(SessionId, String, WillScope)>,
+    },
+    /// Deleted by the write with this token.
+    Deleted {
+        /// The token.
+        token: u64,
+    },
+}
+
+/// A durable session without its queue.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct StoredSession {
+    /// Its id.
+    pub session: SessionId,
+    /// Who it is.
+    pub authid: ByteString,
+    /// Its role by name.
+    pub role: ByteString,
+    /// Life after the connection, in seconds; `u64::MAX`: for ever.
+    pub expiry_secs: u64,
+    /// When the connection was lost; `None` while connected.
+    pub detached_at_ms: Option<u64>,
+}
+
+/// A subscription of a durable session.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct StoredSubscription {
+    /// The notation.
+    pub kind: u8,
+    /// The levels; see [`StoredSubscription::pattern`].
+    pub levels: Vec<StoredLevel>,
+    /// The condition as JSON text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// At most this assurance.
+    pub qos: Qos,
+    /// Not its own.
+    pub no_local: bool,
+    /// The publisher's retain flag as it was.
+    pub retain_as_published: bool,
+    /// Its own number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identifier: Option<u32>,
+}
+
+/// A level of a stored pattern.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum StoredLevel {
+    /// This level.
+    Exact(ByteString),
+    /// One level.
+    One,
+    /// The rest.
+    Rest,
+    /// The pattern is a string prefix of this text.
+    Prefix(ByteString),
+}
+
+impl StoredSubscription {
+    /// The stored form of a pattern.
+    #[must_use]
+    pub fn levels_of(pattern: &Pattern) -> Vec<StoredLevel> {
+        match pattern {
+            Pattern::Exact(topic) => topic
+                .levels()
+                .map(|level| StoredLevel::Exact(level.into()))
+                .collect(),
+            Pattern::Prefix(prefix) => vec![StoredLevel::Prefix(prefix.clone())],
+            Pattern::Levels(levels) => levels
+                .iter()
+                .map(|level| match level {
+                    Level::Exact(text) => StoredLevel::Exact(text.clone()),
+                    Level::One => StoredLevel::One,
+                    Level::Rest => StoredLevel::Rest,
+                })
+                .collect(),
+        }
+    }
+
+    /// The pattern, if it is one.
+    #[must_use]
+    pub fn pattern(&self) -> Option<Pattern> {
+        if let [StoredLevel::Prefix(prefix)] = self.levels.as_slice() {
+            return Pattern::prefix(prefix.clone()).ok();
+        }
+        let levels = self
+            .levels
+            .iter()
+            .map(|level| match level {
+                StoredLevel::Exact(text) => Some(Level::Exact(text.clone())),
+                StoredLevel::One => Some(Level::One),
+                StoredLevel::Rest => Some(Level::Rest),
+                StoredLevel::Prefix(_) => None,
+            })
+            .collect::<Option<Vec<Level>>>()?;
+        Pattern::from_levels(levels).ok()
+    }
+
+    /// The notation as a number.
+    #[must_use]
+    pub fn kind_number(kind: MatchKind) -> u8 {
+        match kind {
+            MatchKind::Exact => 0,
+            MatchKind::Prefix => 1,
+            MatchKind::Wildcard => 2,
+            MatchKind::Levels => 3,
+        }
+    }
+
+    /// The notation of a number; unknown ones are level patterns.
+    #[must_use]
+    pub fn kind(&self) -> MatchKind {
+        match self.kind {
+            0 => MatchKind::Exact,
+            1 => MatchKind::Prefix,
+            2 => MatchKind::Wildcard,
+            _ => MatchKind::Levels,
+        }
+    }
+}
+
+/// A queued delivery of a durable session.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum StoredDelivery {
+    /// Not settled.
+    Waiting {
+        /// What.
+        event: StoredEvent,
+        /// By which subscription.
+        subscription: SubscriptionId,
+        /// At which assurance.
+        qos: Qos,
+        /// A replayed retained value.
+        replayed: bool,
+        /// The retain flag to show.
+        retain: bool,
+        /// The subscriber's own numbers.
+        identifiers: Vec<u32>,
+    },
+    /// The receiver has it; only the release is open.
+    Released,
+}
+
+/// A last will.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct StoredWill {
+    /// The message; its publication id is given when it is published.
+    pub event: StoredEvent,
+    /// Seconds to wait for the session to be resumed.
+    pub delay_secs: u64,
+    /// Seconds until the message expires after publication.
+    pub expiry_secs: Option<u64>,
+}
+
+/// Serialises a record.
+///
+/// # Errors
+/// When a value cannot be expressed, which no record here contains.
+pub fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+    rmp_serde::to_vec_named(record)
+}
+
+/// Reads a record back.
+///
+/// # Errors
+/// When the bytes are not such a record.
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, rmp_serde::decode::Error> {
+    rmp_serde::from_slice(bytes)
+}
+
+/// The key of `parts` in a space; U+0000 cannot occur in a realm name or a client id, and a topic
+/// comes last.
+#[must_use]
+pub fn key(realm: &str, rest: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(realm.len() + 1 + rest.len());
+    key.extend_from_slice(realm.as_bytes());
+    key.push(0);
+    key.extend_from_slice(rest);
+    key
+}
+
+/// The key of a numbered record of a client.
+#[must_use]
+pub fn client_key(realm: &str, client: &str, number: u64) -> Vec<u8> {
+    client_part_key(realm, client, &number.to_be_bytes())
+}
+
+/// The key of a named record of a client.
+#[must_use]
+pub fn client_part_key(realm: &str, client: &str, part: &[u8]) -> Vec<u8> {
+    let mut key = key(realm, client.as_bytes());
+    key.push(0);
+    key.extend_from_slice(part);
+    key
+}
+
+/// Splits a key made by [`key`] into realm and rest.
+#[must_use]
+pub fn split_key(key: &[u8]) -> Option<(&str, &[u8])> {
+    let end = memchr::memchr(0, key)?;
+    Some((
+        std::str::from_utf8(key.get(..end)?).ok()?,
+        key.get(end + 1..)?,
+    ))
+}
+
+/// Splits a key made by [`client_part_key`] into realm, client and part.
+#[must_use]
+pub fn split_client_key(key: &[u8]) -> Option<(&str, &str, &[u8])> {
+    let (realm, rest) = split_key(key)?;
+    let end = memchr::memchr(0, rest)?;
+    let client = std::str::from_utf8(rest.get(..end)?).ok()?;
+    Some((realm, client, rest.get(end + 1..)?))
+}
+
+/// Reads the number of a key made by [`client_key`].
+#[must_use]
+pub fn number(part: &[u8]) -> Option<u64> {
+    part.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// Reads a stored event.
+#[must_use]
+pub fn event(stored: StoredEvent) -> Arc<Event> {
+    Arc::new(stored.into())
+}

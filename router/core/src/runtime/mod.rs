@@ -1,0 +1,1 @@
+//! Runs realms by name. Filled in next.

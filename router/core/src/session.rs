@@ -1,0 +1,166 @@
+//! A participant in a realm: identity, features, and what it holds.
+
+use crate::auth::Role;
+use crate::broker::{Filter, MemberOptions};
+use crate::model::{
+    InvocationId, LastWill, Pattern, PublicationId, RegistrationId, RequestId, SessionId, Slot,
+    SubscriptionId, Topic,
+};
+use crate::outbox::Outbox;
+use crate::realm::TimerKey;
+use bytestring::ByteString;
+use serde_json::{Map, Value};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Who a session is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its authenticated name; random for anonymous sessions.
+    pub authid: ByteString,
+    /// What it may do.
+    pub role: Arc<Role>,
+    /// How it proved its name.
+    pub method: ByteString,
+    /// Who vouched for it.
+    pub provider: ByteString,
+    /// Facts about the connection for the session list.
+    pub transport: Map<String, Value>,
+}
+
+/// What the peer can do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// As a callee it can send progressive results.
+    pub progressive_results: bool,
+    /// As a callee it understands an interrupt.
+    pub call_canceling: bool,
+    /// It understands that the router ends a subscription.
+    pub subscription_revocation: bool,
+}
+
+/// How a session wants its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventStyle {
+    /// All in the realm's order with the answers, one for each matching subscription; nothing may
+    /// be lost while the session lives.
+    Ordered,
+    /// One copy however many subscriptions match, in lanes by assurance.
+    Lanes,
+}
+
+/// What a client that can outlive its connection brings.
+#[derive(Debug)]
+pub struct ClientJoin {
+    /// Its name, which stands for one session in the realm.
+    pub id: ByteString,
+    /// Forget what was.
+    pub clean_start: bool,
+    /// How long the session lives without connection.
+    pub expiry: Duration,
+    /// Unsettled deliveries it takes at a time.
+    pub window: u16,
+    /// Its last will.
+    pub last_will: Option<LastWill>,
+}
+
+/// A request to take part.
+#[derive(Debug)]
+pub struct Join {
+    /// Who it is.
+    pub identity: Identity,
+    /// What it can do.
+    pub features: Features,
+    /// How it wants events.
+    pub style: EventStyle,
+    /// Present for clients that can outlive their connection.
+    pub client: Option<ClientJoin>,
+}
+
+/// A connection's place in a realm; commands of a connection that was replaced are ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    pub(crate) place: usize,
+    /// The session.
+    pub session: SessionId,
+    /// Which connection of the session.
+    pub generation: u64,
+}
+
+/// The answer to a [`Join`].
+#[derive(Debug)]
+pub struct Joined {
+    /// To be shown with every command.
+    pub connection: Connection,
+    /// What the realm will say. Its first delivery is
+    /// [`Delivery::Joined`](crate::model::Delivery::Joined).
+    pub outbox: Arc<Outbox>,
+}
+
+/// Why a connection leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// As intended: last wills are forgotten.
+    Clean,
+    /// The connection was lost, or broke the rules.
+    Lost,
+}
+
+/// A replay in progress.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    pub subscription: SubscriptionId,
+    pub pattern: Pattern,
+    pub filter: Option<Filter>,
+    pub options: MemberOptions,
+    /// The last key visited.
+    pub cursor: Option<Topic>,
+    /// Later writes reached the subscriber live.
+    pub until: PublicationId,
+    /// End the subscription after it.
+    pub snapshot: bool,
+    /// Wait until the store has reached this position, at most until the timer fires.
+    pub wait_for: Option<(u64, TimerKey)>,
+}
+
+/// A session's state in the realm.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub id: SessionId,
+    pub generation: u64,
+    pub attached: bool,
+    pub outbox: Arc<Outbox>,
+    pub identity: Identity,
+    pub features: Features,
+    pub style: EventStyle,
+    pub client: Option<ByteString>,
+    /// Life after the connection; zero: none.
+    pub expiry: Duration,
+    pub expiry_timer: Option<TimerKey>,
+    pub detached_at_ms: Option<u64>,
+    pub last_will: Option<LastWill>,
+    pub last_will_timer: Option<TimerKey>,
+    /// subscription -> place among its members
+    pub subscriptions: HashMap<SubscriptionId, usize, foldhash::fast::RandomState>,
+    pub registrations: HashSet<RegistrationId>,
+    /// request -> place of the call
+    pub calls: HashMap<RequestId, usize, foldhash::quality::RandomState>,
+    /// invocation -> place of the call
+    pub invocations: HashMap<InvocationId, usize, foldhash::fast::RandomState>,
+    pub last_invocation: u64,
+    /// key -> order of arming
+    pub wills: HashMap<Topic, u64>,
+    /// waiter -> key
+    pub waiting: HashMap<u64, Topic>,
+    pub receipts: HashSet<Slot>,
+    pub replays: VecDeque<Replay>,
+    /// Where the copy of the event being fanned out is, so that further matches join it.
+    pub merge: (PublicationId, usize),
+}
+
+impl Session {
+    pub(crate) fn is_durable(&self) -> bool {
+        self.client.is_some() && !self.expiry.is_zero()
+    }
+}
