@@ -9,6 +9,7 @@ use super::token::{Reader, Scalar, Step, Writer, binary_from_text, text_from_bin
 use super::{Encoding, EncodingError, Fault, json, msgpack, with_reader};
 use bytes::{BufMut, Bytes};
 use serde_json::{Map, Number, Value};
+use smallvec::SmallVec;
 use std::borrow::Cow;
 
 /// Parses one value; `undefined` is null.
@@ -69,7 +70,7 @@ enum Open {
 }
 
 fn build<'a>(reader: &mut impl Reader<'a>, undefined: Undefined) -> Result<Value, EncodingError> {
-    let mut open: Vec<Open> = Vec::new();
+    let mut open: SmallVec<[Open; 4]> = SmallVec::new();
     let mut root = Value::Null;
     while let Some(step) = reader.step()? {
         let value = match step {

@@ -25,7 +25,7 @@ fn matches(pattern: &Pattern, topic: &Topic) -> bool {
         }
         Pattern::Prefix(prefix) => {
             let named = match levels[0] {
-                "sys" => prefix.as_bytes() == b"sys" || prefix.starts_with("sys/"),
+                "sys" => &**prefix == "sys" || prefix.starts_with("sys/"),
                 dollar if dollar.starts_with('$') => !prefix.is_empty(),
                 _ => true,
             };

@@ -111,6 +111,13 @@ impl Realm {
         Ok(())
     }
 
+    /// What the restoring wrote is on disk, under no commit number: nothing of it can be undone.
+    pub fn restored(&mut self) {
+        self.kv.committed(self.commit);
+        self.commit += 1;
+        self.committed = self.commit - 1;
+    }
+
     fn restore_values(
         &mut self,
         found: Vec<(Vec<u8>, Vec<u8>)>,

@@ -1,0 +1,209 @@
+//! A realm behind its lock.
+
+use super::clock::Clock;
+use crate::model::{Command, Now};
+use crate::outbox::Outbox;
+use crate::realm::{Effects, Realm};
+use crate::session::{Connection, Leave};
+use bytestring::ByteString;
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
+use std::time::Instant;
+use storage::{Batch, GroupCommit, StorageError, Ticket};
+
+/// A realm and what surrounds it.
+pub struct RealmCell {
+    owner: u64,
+    name: ByteString,
+    state: Mutex<State>,
+    commits: Option<Arc<GroupCommit>>,
+    clock: Arc<Clock>,
+}
+
+struct State {
+    realm: Realm,
+    effects: Effects,
+    /// Raised after each failed commit, so that what was submitted before it is not attempted.
+    epoch: u32,
+    /// The deadline the clock knows of.
+    deadline: Option<Instant>,
+    /// Removed from the hub: nobody may enter any more.
+    closed: bool,
+}
+
+/// What a run leaves to be done by the caller.
+#[derive(Debug, Default)]
+pub struct Ran {
+    /// Receivers that are filling up: wait for room before reading more.
+    pub pressed: Vec<Arc<Outbox>>,
+}
+
+impl std::fmt::Debug for RealmCell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RealmCell").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl RealmCell {
+    pub(super) fn new(
+        owner: u64,
+        realm: Realm,
+        commits: Option<Arc<GroupCommit>>,
+        clock: Arc<Clock>,
+    ) -> RealmCell {
+        let state = State {
+            realm,
+            effects: Effects::default(),
+            epoch: 0,
+            deadline: None,
+            closed: false,
+        };
+        let name = state.realm.name().clone();
+        RealmCell { owner, name, state: Mutex::new(state), commits, clock }
+    }
+
+    /// The realm's name.
+    #[must_use]
+    pub fn name(&self) -> &ByteString {
+        &self.name
+    }
+
+    /// Carries out a batch of commands of one connection under one lock.
+    pub fn run(
+        &self,
+        now: Now,
+        connection: Connection,
+        commands: impl Iterator<Item = Command>,
+    ) -> Ran {
+        self.with(now, |realm, effects| {
+            for command in commands {
+                realm.handle(now, connection, command, effects);
+            }
+        })
+        .1
+    }
+
+    /// The connection leaves.
+    pub fn leave(&self, now: Now, connection: Connection, how: Leave) {
+        self.with(now, |realm, effects| realm.leave(now, connection, how, effects));
+    }
+
+    /// Goes on with what waits for room in the connection's outbox.
+    pub fn refill(&self, now: Now, connection: Connection) {
+        self.with(now, |realm, effects| realm.refill(now, connection, effects));
+    }
+
+    /// Whether the store is so far behind that callers should stop reading.
+    #[must_use]
+    pub fn is_congested(&self) -> bool {
+        self.commits.as_ref().is_some_and(|commits| commits.is_congested())
+    }
+
+    /// Reads something off the realm.
+    pub fn inspect<R>(&self, read: impl FnOnce(&Realm) -> R) -> R {
+        read(&self.state.lock().realm)
+    }
+
+    /// Runs `work` under the lock, then lets its effects out.
+    pub(super) fn with<R>(
+        &self,
+        now: Now,
+        work: impl FnOnce(&mut Realm, &mut Effects) -> R,
+    ) -> (R, Ran) {
+        let mut state = self.state.lock();
+        let State { realm, effects, .. } = &mut *state;
+        let result = work(realm, effects);
+        (result, self.let_out(now, state))
+    }
+
+    /// Like [`RealmCell::with`], unless the realm was closed.
+    pub(super) fn enter<R>(
+        &self,
+        now: Now,
+        work: impl FnOnce(&mut Realm, &mut Effects) -> R,
+    ) -> Option<R> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return None;
+        }
+        let State { realm, effects, .. } = &mut *state;
+        let result = work(realm, effects);
+        self.let_out(now, state);
+        Some(result)
+    }
+
+    /// Closes the realm if nothing would be lost; answers whether it is closed now.
+    pub(super) fn close_if_idle(&self) -> bool {
+        let mut state = self.state.lock();
+        state.closed |= state.realm.is_idle();
+        state.closed
+    }
+
+    /// Submits durable writes (still under the lock, so that their order is the realm's), tells the
+    /// clock, and wakes the writers once the lock is free.
+    fn let_out(&self, now: Now, mut state: MutexGuard<'_, State>) -> Ran {
+        self.submit(now, &mut state);
+        let deadline = state.realm.next_deadline();
+        if deadline != state.deadline {
+            state.deadline = deadline;
+            self.clock.set(self.owner, deadline);
+        }
+        let mut wake = std::mem::take(&mut state.effects.wake);
+        let pressed = std::mem::take(&mut state.effects.pressed);
+        drop(state);
+        for outbox in wake.drain(..) {
+            outbox.wake();
+        }
+        Ran { pressed }
+    }
+
+    fn submit(&self, now: Now, state: &mut State) {
+        let State { realm, effects, epoch, .. } = state;
+        let Some(seq) = realm.seal(effects) else { return };
+        let batch: Batch = std::mem::take(&mut effects.batch);
+        let ticket = Ticket { owner: self.owner, epoch: *epoch, seq };
+        let submitted = match &self.commits {
+            Some(commits) => commits.submit(ticket, batch),
+            None => Ok(realm.committed(now, seq, effects)),
+        };
+        if submitted.is_err() {
+            // The writer has stopped for the shutdown: nothing more can become durable.
+            *epoch += 1;
+            realm.commit_failed(now, effects);
+        }
+    }
+
+    /// What became of a batch.
+    pub(super) fn committed(&self, now: Now, ticket: Ticket, result: &Result<(), StorageError>) {
+        let mut state = self.state.lock();
+        if ticket.epoch != state.epoch {
+            return;
+        }
+        let State { realm, effects, epoch, .. } = &mut *state;
+        match result {
+            Ok(()) => realm.committed(now, ticket.seq, effects),
+            Err(error) => {
+                *epoch += 1;
+                tracing::error!(realm = %self.name, %error, "the store refused a commit; durable writes are refused until it recovers");
+                realm.commit_failed(now, effects);
+                self.clock.probe_later(self.owner, now.instant);
+            }
+        }
+        self.let_out(now, state);
+    }
+
+    /// Does what is due, and tries a failed store again.
+    pub(super) fn tick(&self, now: Now, probe: bool) {
+        self.with(now, |realm, effects| {
+            realm.tick(now, effects);
+            if probe {
+                realm.probe_store(effects);
+            }
+        });
+    }
+
+    /// The clock forgot the deadline by acting on it.
+    pub(super) fn deadline_passed(&self) {
+        self.state.lock().deadline = None;
+    }
+}
