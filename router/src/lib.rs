@@ -1,2 +1,22 @@
 #![forbid(unsafe_code)]
-//! Placeholder of the house: the rooms are being furnished.
+//! The server: configuration, listeners, health and metrics around the realm core.
+//!
+//! * [`Router`] is the part without sockets: realms, store and gates. Embed it in a program of your
+//!   own, hand it upgraded connections, or join it from within.
+//! * [`Server`] is a router with listeners, as the `reynard` program runs it.
+//! * [`config`] and [`cli`] are what a user types.
+//!
+//! This is the only crate that knows all gates (`gates.rs`) and all storage engines.
+
+mod access;
+pub mod cli;
+pub mod config;
+mod gates;
+mod http;
+mod listen;
+mod metrics;
+mod router;
+mod server;
+
+pub use router::{Router, StartError};
+pub use server::Server;

@@ -13,6 +13,14 @@
 //!
 //! After [`Output::Close`] nothing more is read, and the session leaves.
 
+mod driver;
+mod traffic;
+
+pub use driver::{Driver, DriverOptions};
+pub use router_core::auth::Credentials;
+pub use router_core::runtime::EnterError as JoinError;
+pub use traffic::Traffic;
+
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use router_core::model::{Command, Delivery, Now};
@@ -105,36 +113,6 @@ pub struct JoinRequest {
     pub agent: Option<ByteString>,
 }
 
-/// How a peer proves who it is.
-#[derive(Clone)]
-pub enum Credentials {
-    /// Not at all.
-    Anonymous {
-        /// A name it would like.
-        authid: Option<ByteString>,
-    },
-    /// A name and a secret known to the router.
-    Secret {
-        /// The name.
-        authid: ByteString,
-        /// The secret.
-        secret: Bytes,
-    },
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Credentials::Anonymous { authid } => {
-                f.debug_struct("Anonymous").field("authid", authid).finish()
-            }
-            Credentials::Secret { authid, .. } => {
-                f.debug_struct("Secret").field("authid", authid).finish_non_exhaustive()
-            }
-        }
-    }
-}
-
 /// As whom a session takes part.
 #[derive(Clone, Debug)]
 pub struct JoinedAs {
@@ -150,33 +128,4 @@ pub struct JoinedAs {
     pub method: ByteString,
     /// Who vouched for it.
     pub provider: ByteString,
-}
-
-/// Why a peer may not take part.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum JoinError {
-    /// The realm's name is not acceptable.
-    #[error("the realm name is not a valid URI")]
-    InvalidRealm,
-    /// No such realm, and none is created.
-    #[error("no such realm")]
-    NoSuchRealm,
-    /// The realm needs credentials and the peer gave none.
-    #[error("credentials are required")]
-    CredentialsRequired,
-    /// The credentials are wrong.
-    #[error("the credentials are wrong")]
-    BadCredentials,
-    /// Refused by a rule: e.g. the last will may not be published.
-    #[error("{0}")]
-    NotAuthorized(String),
-    /// The router takes no more realms or sessions.
-    #[error("the router takes no more sessions")]
-    TooMany,
-    /// The durable store does not work.
-    #[error("the store is not available")]
-    Unavailable,
-    /// The router shuts down.
-    #[error("the router shuts down")]
-    ShuttingDown,
 }

@@ -404,7 +404,9 @@ impl Outbox {
         if !lanes.attached || lanes.ended.is_some() || lanes.is_roomy() {
             return false;
         }
-        lanes.waiting_for_room.push(waker.clone());
+        if !lanes.waiting_for_room.iter().any(|known| known.will_wake(waker)) {
+            lanes.waiting_for_room.push(waker.clone());
+        }
         true
     }
 

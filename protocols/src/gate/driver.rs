@@ -1,0 +1,626 @@
+//! The one loop that does I/O, for every gate over every transport.
+//!
+//! A turn: read a batch, let the gate decode it, carry out its commands under one lock of the
+//! realm, take what the realm said, let the gate encode it, write it in one call. A connection is
+//! one task; it sleeps until its socket, its outbox or its deadline has something for it.
+//!
+//! Back-pressure: nothing is taken from the outbox while the socket does not take what is queued,
+//! and nothing is read while a receiver of what was just published is filling up (for short
+//! moments only: a slow reader costs a publisher at most a tenth of its time) or the store is far
+//! behind.
+
+use super::{Action, Gate, Input, JoinError, JoinRequest, JoinedAs, Output, Traffic};
+use crate::transport::{Received, Transport};
+use bytestring::ByteString;
+use router_core::auth::{Proof, Verified};
+use router_core::model::{Delivery, Now};
+use router_core::outbox::Outbox;
+use router_core::runtime::{Door, EnterRequest, Hub, now};
+use router_core::session::Leave;
+use serde_json::{Map, Value};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Sleep;
+
+/// Reads handled before the outbox and the socket get their turn.
+const READS_PER_TURN: usize = 32;
+/// Deliveries taken from the outbox at a time.
+const DELIVERIES_PER_TURN: usize = 512;
+/// Nothing is taken from the outbox while this much waits to be written, in bytes.
+const WRITE_HIGH_WATER: usize = 256 << 10;
+/// Turns after which other tasks get a chance.
+const TURNS_PER_POLL: usize = 16;
+/// How long a publisher is paused at a time.
+const STALL: Duration = Duration::from_millis(5);
+/// ... and in one second.
+const STALL_PER_SECOND: Duration = Duration::from_millis(100);
+/// How long a peer may take to accept the last bytes.
+const LINGER: Duration = Duration::from_secs(2);
+/// ... when another connection waits for this one to go.
+const LINGER_TAKEN_OVER: Duration = Duration::from_millis(250);
+
+/// What a connection is run with.
+#[derive(Clone, Debug)]
+pub struct DriverOptions {
+    /// A message transport is asked for a sign of life after this long without any.
+    pub ping_after: Duration,
+    /// ... and given up after this long.
+    pub dead_after: Duration,
+    /// A socket that takes nothing for this long while there is something to write is given up.
+    pub write_timeout: Duration,
+    /// Turns true when the router shuts down.
+    pub drain: watch::Receiver<bool>,
+    /// Shared counters.
+    pub traffic: Arc<Traffic>,
+    /// Facts about the connection for the session list and the log, e.g. `peer`.
+    pub peer: String,
+}
+
+/// One connection.
+pub struct Driver<T> {
+    transport: T,
+    gate: Box<dyn Gate>,
+    hub: Hub,
+    options: DriverOptions,
+    seat: Option<Seat>,
+    joining: Option<Joining>,
+    deliveries: Vec<Delivery>,
+    more_deliveries: bool,
+    read_closed: bool,
+    drained: bool,
+    drain_signal: Pin<Box<dyn Future<Output = ()> + Send>>,
+    closing: Option<Closing>,
+    timer: Pin<Box<Sleep>>,
+    timer_at: Option<Instant>,
+    last_sign: Instant,
+    ping_sent: bool,
+    last_write: Instant,
+    stall: Stall,
+    /// The peer takes nothing any more; what is queued is given up.
+    aborted: bool,
+}
+
+/// A slow proof under way; its request waits for it.
+struct Joining {
+    proof: JoinHandle<Result<Verified, router_core::auth::AuthError>>,
+    request: Option<Box<JoinRequest>>,
+}
+
+#[derive(Clone, Copy)]
+struct Closing {
+    code: u16,
+    reason: &'static str,
+    until: Instant,
+}
+
+/// Receivers to wait for, and what waiting may still cost.
+#[derive(Default)]
+struct Stall {
+    pressed: Vec<Arc<Outbox>>,
+    until: Option<Instant>,
+    second: Option<Instant>,
+    spent: Duration,
+}
+
+/// The session's place; left when the connection goes, however it goes.
+struct Seat {
+    hub: Hub,
+    door: Door,
+}
+
+impl Seat {
+    fn leave(self, how: Leave) {
+        self.door.cell.leave(now(), self.door.connection, how);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let Door { cell, connection, outbox, .. } = &self.door;
+        // Without effect if the session has left, or was given to another connection.
+        cell.leave(now(), *connection, Leave::Lost);
+        outbox.release(connection.generation);
+        self.hub.tidy(cell);
+    }
+}
+
+impl<T: Transport + Unpin> Driver<T> {
+    /// A connection of `gate` over `transport`.
+    #[must_use]
+    pub fn new(transport: T, gate: Box<dyn Gate>, hub: Hub, options: DriverOptions) -> Driver<T> {
+        let started = Instant::now();
+        let mut drain = options.drain.clone();
+        let drain_signal = Box::pin(async move {
+            // A closed channel means the router is gone, which is a shutdown too.
+            let _ = drain.wait_for(|drain| *drain).await;
+        });
+        options.traffic.connections.fetch_add(1, Ordering::Relaxed);
+        options.traffic.open.fetch_add(1, Ordering::Relaxed);
+        Driver {
+            transport,
+            gate,
+            hub,
+            options,
+            seat: None,
+            joining: None,
+            deliveries: Vec::new(),
+            more_deliveries: false,
+            read_closed: false,
+            drained: false,
+            drain_signal,
+            closing: None,
+            timer: Box::pin(tokio::time::sleep(Duration::from_secs(86_400))),
+            timer_at: None,
+            last_sign: started,
+            ping_sent: false,
+            last_write: started,
+            stall: Stall::default(),
+            aborted: false,
+        }
+    }
+
+    /// Runs the connection to its end. Cancel safe: dropping it loses the connection, no more.
+    pub async fn run(mut self) {
+        let buffered = self.transport.buffer().is_some_and(|buffer| !buffer.is_empty());
+        if buffered {
+            self.feed(now(), Received::Bytes(0));
+        }
+        poll_fn(|cx| self.poll_run(cx)).await;
+    }
+
+    fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..TURNS_PER_POLL {
+            match self.turn(cx) {
+                Turn::Done => return Poll::Ready(()),
+                Turn::Progress => {}
+                Turn::Idle => return Poll::Pending,
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
+        let now = now();
+        let mut progress = self.check_drain(now, cx);
+        progress |= self.poll_joining(now, cx);
+        progress |= self.receive(now, cx);
+        self.act(now);
+        progress |= self.deliver(now, cx);
+        self.act(now);
+        self.collect_output(now);
+        match self.write(now, cx) {
+            Some(turn) => return turn,
+            None if self.closing.is_some() && self.transport.queued() == 0 => {
+                return self.finish(now, cx);
+            }
+            None => {}
+        }
+        progress |= self.check_time(now, cx);
+        match (self.aborted, progress) {
+            (true, _) => Turn::Done,
+            (false, true) => Turn::Progress,
+            (false, false) => Turn::Idle,
+        }
+    }
+
+    fn check_drain(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
+        if self.drained || self.drain_signal.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.drained = true;
+        self.gate.handle_input(now, Input::Drain);
+        true
+    }
+
+    /// Reads a batch, unless the gate waits for its join, the connection closes, or a receiver must
+    /// catch up first.
+    fn receive(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
+        if self.closing.is_some() || self.joining.is_some() || self.read_closed {
+            return false;
+        }
+        if self.is_stalled(now, cx) {
+            return false;
+        }
+        let mut progress = false;
+        for _ in 0..READS_PER_TURN {
+            let received = match self.transport.poll_receive(cx) {
+                Poll::Pending => return progress,
+                Poll::Ready(Ok(received)) => received,
+                Poll::Ready(Err(error)) => {
+                    tracing::debug!(peer = %self.options.peer, %error, "connection lost");
+                    if error.kind() == std::io::ErrorKind::InvalidData {
+                        self.note_violation(now, "invalid transport frame");
+                    }
+                    Received::Closed
+                }
+            };
+            progress = true;
+            let is_stream = matches!(received, Received::Bytes(_));
+            self.feed(now, received);
+            // A stream read is a batch already; messages are gathered into one.
+            if self.read_closed || is_stream {
+                break;
+            }
+        }
+        progress
+    }
+
+    fn feed(&mut self, now: Now, received: Received) {
+        self.last_sign = now.instant;
+        self.ping_sent = false;
+        let traffic = &self.options.traffic;
+        match received {
+            Received::Nothing => {}
+            Received::Bytes(count) => {
+                Traffic::add(&traffic.bytes_in, count);
+                if let Some(buffer) = self.transport.buffer() {
+                    self.gate.handle_input(now, Input::Stream(buffer));
+                }
+            }
+            Received::Text(text) => {
+                Traffic::add(&traffic.bytes_in, text.len());
+                self.gate.handle_input(now, Input::Text(text));
+            }
+            Received::Binary(bytes) => {
+                Traffic::add(&traffic.bytes_in, bytes.len());
+                self.gate.handle_input(now, Input::Binary(bytes));
+            }
+            Received::Closed => {
+                self.read_closed = true;
+                self.gate.handle_input(now, Input::Closed);
+            }
+        }
+    }
+
+    /// Does what the gate wants done. Consecutive commands share one lock of the realm.
+    fn act(&mut self, now: Now) {
+        loop {
+            let Driver { gate, seat, .. } = self;
+            let mut other = None;
+            if let Some(seat) = seat {
+                let Some(first) = gate.poll_action() else { return };
+                match first {
+                    Action::Command(first) => {
+                        let commands = std::iter::once(first).chain(std::iter::from_fn(|| {
+                            match gate.poll_action() {
+                                Some(Action::Command(command)) => Some(command),
+                                rest => {
+                                    other = rest;
+                                    None
+                                }
+                            }
+                        }));
+                        let door = &seat.door;
+                        let ran = door.cell.run(now, door.connection, commands);
+                        self.stall.note(ran.pressed);
+                    }
+                    action => other = Some(action),
+                }
+                if let Some(action) = other {
+                    self.carry_out(now, action);
+                } else if self.seat.is_none() {
+                    return;
+                }
+            } else {
+                if self.joining.is_some() {
+                    return;
+                }
+                let Some(action) = self.gate.poll_action() else { return };
+                self.carry_out(now, action);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, now: Now, action: Action) {
+        match action {
+            // A command without a session was decoded behind its end; nobody is there to ask.
+            Action::Command(_) => {}
+            Action::Leave(how) => {
+                if let Some(seat) = self.seat.take() {
+                    seat.leave(how);
+                }
+                self.more_deliveries = false;
+            }
+            Action::Join(request) => self.join(now, request),
+        }
+    }
+
+    fn join(&mut self, now: Now, request: Box<JoinRequest>) {
+        match self.hub.check(request.realm.as_ref(), &request.credentials) {
+            Err(error) => self.joined(now, Err(error)),
+            Ok(Proof::Given(verified)) => self.enter(now, verified, request),
+            Ok(Proof::Slow(proof)) => {
+                let proof = tokio::task::spawn_blocking(move || proof.verify());
+                self.joining = Some(Joining { proof, request: Some(request) });
+            }
+        }
+    }
+
+    fn poll_joining(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
+        let Some(joining) = &mut self.joining else { return false };
+        let Poll::Ready(result) = Pin::new(&mut joining.proof).poll(cx) else { return false };
+        let request = joining.request.take();
+        self.joining = None;
+        match (result, request) {
+            (Ok(Ok(verified)), Some(request)) => self.enter(now, verified, request),
+            (Ok(Err(error)), _) => self.joined(now, Err(error.into())),
+            _ => self.joined(now, Err(JoinError::Unavailable)),
+        }
+        // What the stream brought meanwhile has not been looked at.
+        if self.transport.buffer().is_some_and(|buffer| !buffer.is_empty()) {
+            self.feed(now, Received::Bytes(0));
+        }
+        true
+    }
+
+    fn enter(&mut self, now: Now, verified: Verified, request: Box<JoinRequest>) {
+        let JoinRequest { realm, features, style, client, protocol, agent, credentials } = *request;
+        drop(credentials);
+        let mut transport = Map::new();
+        transport.insert("protocol".to_owned(), Value::from(protocol));
+        transport.insert("peer".to_owned(), Value::from(self.options.peer.as_str()));
+        if let Some(agent) = agent {
+            transport.insert("agent".to_owned(), Value::from(&*agent));
+        }
+        let method = if protocol.starts_with("mqtt") { "password" } else { "ticket" };
+        let method = ByteString::from_static(method);
+        let enter = EnterRequest { features, style, client, method, transport };
+        let result = self.hub.enter(now, realm.as_ref(), verified, enter).map(|door| {
+            let identity = &door.identity;
+            let joined = JoinedAs {
+                session: door.connection.session,
+                realm: door.cell.name().clone(),
+                authid: identity.authid.clone(),
+                role: identity.role.name.clone(),
+                method: identity.method.clone(),
+                provider: identity.provider.clone(),
+            };
+            self.seat = Some(Seat { hub: self.hub.clone(), door });
+            joined
+        });
+        self.joined(now, result);
+    }
+
+    fn joined(&mut self, now: Now, result: Result<JoinedAs, JoinError>) {
+        self.gate.handle_joined(now, result);
+        self.more_deliveries = true;
+    }
+
+    /// Takes what the realm said, as long as the socket takes what is queued.
+    fn deliver(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
+        let Some(seat) = &self.seat else { return false };
+        if self.transport.queued() > WRITE_HIGH_WATER {
+            return false;
+        }
+        let Door { cell, connection, outbox, .. } = &seat.door;
+        let generation = connection.generation;
+        outbox.register(generation, cx.waker());
+        let mut deliveries = std::mem::take(&mut self.deliveries);
+        let drained = outbox.drain(generation, DELIVERIES_PER_TURN, now.unix_ms, &mut deliveries);
+        if drained.refill || drained.expired {
+            cell.refill(now, *connection);
+        }
+        let progress = !deliveries.is_empty() || drained.refill;
+        for delivery in deliveries.drain(..) {
+            self.gate.handle_delivery(now, delivery);
+        }
+        self.deliveries = deliveries;
+        progress
+    }
+
+    fn collect_output(&mut self, now: Now) {
+        while let Some(output) = self.gate.poll_output() {
+            match output {
+                Output::Close { code, reason } => {
+                    if self.closing.is_none() {
+                        self.start_closing(now, code, reason);
+                    }
+                }
+                Output::Bytes(ref bytes) | Output::Text(ref bytes) => {
+                    if self.closing.is_none() {
+                        if self.transport.queued() == 0 {
+                            self.last_write = now.instant;
+                        }
+                        Traffic::add(&self.options.traffic.bytes_out, bytes.len());
+                        self.transport.send(output);
+                    }
+                }
+            }
+        }
+        if self.read_closed && self.closing.is_none() {
+            self.start_closing(now, 1000, "");
+        }
+    }
+
+    fn start_closing(&mut self, now: Now, code: u16, reason: &'static str) {
+        let is_replaced = self.seat.as_ref().is_some_and(|seat| {
+            !seat.door.outbox.is_current(seat.door.connection.generation)
+        });
+        let linger = if is_replaced { LINGER_TAKEN_OVER } else { LINGER };
+        if !matches!(code, 1000 | 1001) {
+            self.note_violation(now, reason);
+        }
+        self.closing = Some(Closing { code, reason, until: now.instant + linger });
+    }
+
+    fn note_violation(&self, now: Now, reason: &str) {
+        if let Some(unlogged) = self.options.traffic.violation(now.instant) {
+            tracing::warn!(peer = %self.options.peer, reason, unlogged, "a peer was disconnected");
+        }
+    }
+
+    /// Writes; answers a turn if that decides it.
+    fn write(&mut self, now: Now, cx: &mut Context<'_>) -> Option<Turn> {
+        let before = self.transport.queued();
+        match self.transport.poll_flush(cx) {
+            Poll::Ready(Ok(())) => {
+                self.last_write = now.instant;
+                None
+            }
+            Poll::Ready(Err(_)) => {
+                if !self.read_closed {
+                    self.read_closed = true;
+                    self.gate.handle_input(now, Input::Closed);
+                    self.act(now);
+                }
+                Some(Turn::Done)
+            }
+            Poll::Pending => {
+                if self.transport.queued() < before {
+                    self.last_write = now.instant;
+                }
+                None
+            }
+        }
+    }
+
+    /// Everything is written: say goodbye at the transport's level and go.
+    fn finish(&mut self, now: Now, cx: &mut Context<'_>) -> Turn {
+        // The place is free for a successor before the socket is quite gone.
+        self.seat = None;
+        let Some(closing) = self.closing else { return Turn::Done };
+        match self.transport.poll_close(cx, closing.code, closing.reason) {
+            Poll::Ready(_) => Turn::Done,
+            Poll::Pending if self.check_time(now, cx) && self.aborted => Turn::Done,
+            Poll::Pending => Turn::Idle,
+        }
+    }
+
+    /// Deadlines of the gate, of the transport, and of closing.
+    fn check_time(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
+        if self.closing.is_some_and(|closing| closing.until <= now.instant) {
+            self.aborted = true;
+            return true;
+        }
+        if self.closing.is_none() {
+            if self.gate.poll_timeout().is_some_and(|at| at <= now.instant) {
+                self.gate.handle_timeout(now);
+                return true;
+            }
+            if self.is_dead(now) {
+                self.read_closed = true;
+                self.gate.handle_input(now, Input::Closed);
+                return true;
+            }
+        }
+        let next = self.next_deadline();
+        if next != self.timer_at
+            && let Some(at) = next
+        {
+            self.timer_at = next;
+            self.timer.as_mut().reset(at.into());
+        }
+        if next.is_some() && self.timer.as_mut().poll(cx).is_ready() {
+            self.timer_at = None;
+            return true;
+        }
+        false
+    }
+
+    fn is_dead(&mut self, now: Now) -> bool {
+        let silence = now.instant.duration_since(self.last_sign);
+        if self.transport.queued() > 0
+            && now.instant.duration_since(self.last_write) >= self.options.write_timeout
+        {
+            return true;
+        }
+        if silence >= self.options.ping_after && !self.ping_sent {
+            self.ping_sent = true;
+            self.ping_sent &= self.transport.ping();
+            // A transport that cannot ping leaves silence to the protocol.
+            if !self.ping_sent {
+                self.last_sign = now.instant;
+            }
+            return false;
+        }
+        self.ping_sent && silence >= self.options.dead_after
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let by_silence =
+            if self.ping_sent { self.options.dead_after } else { self.options.ping_after };
+        let by_write = (self.transport.queued() > 0)
+            .then(|| self.last_write + self.options.write_timeout);
+        [
+            self.closing.map(|closing| closing.until),
+            self.gate.poll_timeout().filter(|_| self.closing.is_none()),
+            self.stall.until,
+            Some(self.last_sign + by_silence).filter(|_| self.closing.is_none()),
+            by_write.filter(|_| self.closing.is_none()),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn is_stalled(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
+        let congested =
+            self.seat.as_ref().is_some_and(|seat| seat.door.cell.is_congested());
+        let was_stalled = self.stall.until.is_some();
+        let stalled = self.stall.is_on(now.instant, congested, cx);
+        if stalled && !was_stalled {
+            self.options.traffic.stalls.fetch_add(1, Ordering::Relaxed);
+        }
+        stalled
+    }
+}
+
+impl<T> Drop for Driver<T> {
+    fn drop(&mut self) {
+        self.options.traffic.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+enum Turn {
+    Progress,
+    Idle,
+    Done,
+}
+
+impl Stall {
+    fn note(&mut self, pressed: Vec<Arc<Outbox>>) {
+        if self.pressed.len() < 64 {
+            self.pressed.extend(pressed);
+        }
+    }
+
+    /// Whether reading must wait now; registers for the end of the wait.
+    fn is_on(&mut self, now: Instant, congested: bool, cx: &mut Context<'_>) -> bool {
+        if let Some(until) = self.until {
+            if now < until && (congested || self.someone_waits(cx)) {
+                return true;
+            }
+            self.until = None;
+            self.pressed.clear();
+        }
+        if congested {
+            self.until = Some(now + STALL);
+            return true;
+        }
+        if self.pressed.is_empty() || !self.someone_waits(cx) {
+            return false;
+        }
+        if self.second.is_none_or(|start| now.duration_since(start) >= Duration::from_secs(1)) {
+            (self.second, self.spent) = (Some(now), Duration::ZERO);
+        }
+        if self.spent >= STALL_PER_SECOND {
+            self.pressed.clear();
+            return false;
+        }
+        self.spent += STALL;
+        self.until = Some(now + STALL);
+        true
+    }
+
+    fn someone_waits(&mut self, cx: &mut Context<'_>) -> bool {
+        self.pressed.retain(|outbox| outbox.wait_for_room(cx.waker()));
+        !self.pressed.is_empty()
+    }
+}

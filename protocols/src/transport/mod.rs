@@ -1,0 +1,57 @@
+//! Bytes or messages, no meaning.
+
+mod stream;
+mod websocket;
+
+pub use stream::StreamTransport;
+pub use websocket::{WebSocketLimits, WebSocketTransport, accept_key, choose_subprotocol};
+
+use crate::gate::Output;
+use bytes::{Bytes, BytesMut};
+use std::io;
+use std::task::{Context, Poll};
+
+/// A connection as the driver sees it. Nothing here blocks; every `poll_` follows the usual rule
+/// that `Pending` means the waker will be called.
+pub trait Transport: Send {
+    /// Reads once. `Err` and [`Received::Closed`] both mean that nothing more will come.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Received>>;
+
+    /// The buffer of a byte stream; `None` for message transports.
+    fn buffer(&mut self) -> Option<&mut BytesMut>;
+
+    /// Queues output. [`Output::Close`] is not passed here.
+    fn send(&mut self, output: Output);
+
+    /// Bytes queued and not yet written.
+    fn queued(&self) -> usize;
+
+    /// Writes what is queued; `Ready` when nothing is left.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Says goodbye at this level and closes.
+    fn poll_close(
+        &mut self,
+        cx: &mut Context<'_>,
+        code: u16,
+        reason: &'static str,
+    ) -> Poll<io::Result<()>>;
+
+    /// Asks a silent peer for a sign of life; answers whether this transport can.
+    fn ping(&mut self) -> bool;
+}
+
+/// What a read brought.
+#[derive(Debug)]
+pub enum Received {
+    /// This many bytes, appended to [`Transport::buffer`].
+    Bytes(usize),
+    /// A text message.
+    Text(Bytes),
+    /// A binary message.
+    Binary(Bytes),
+    /// A sign of life without content.
+    Nothing,
+    /// The peer closed.
+    Closed,
+}

@@ -1,0 +1,139 @@
+//! Compiles the realms of the configuration into what the core checks.
+
+use crate::config::{self, Action as ConfigAction, Config, Notation};
+use bytes::Bytes;
+use bytestring::ByteString;
+use protocols::wamp::uris;
+use router_core::auth::{Access, Action, Role, Rule, Secret, User};
+use router_core::model::{Level, Pattern};
+use std::collections::HashMap;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// A rule that no topic can match.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("realm {realm:?}, role {role:?}: the pattern {pattern:?} is not valid: {why}")]
+pub struct RuleError {
+    realm: String,
+    role: String,
+    pattern: String,
+    why: String,
+}
+
+/// Users and roles of every configured realm.
+///
+/// # Errors
+/// When a rule's pattern breaks a limit that the configuration's own checks do not know.
+pub fn compile(config: &Config) -> Result<HashMap<ByteString, Arc<Access>>, RuleError> {
+    let mut realms = HashMap::new();
+    for realm in &config.realms {
+        let mut access = Access {
+            anonymous: realm.anonymous_role().map(ByteString::from),
+            ..Access::default()
+        };
+        for user in &realm.users {
+            access.users.insert(ByteString::from(user.authid.as_str()), compile_user(user));
+        }
+        for role in &realm.roles {
+            let rules = |rules: &[config::Rule]| {
+                rules
+                    .iter()
+                    .map(|rule| compile_rule(rule))
+                    .collect::<Result<Vec<_>, _>>()
+                    .map_err(|(pattern, why)| RuleError {
+                        realm: realm.name.clone(),
+                        role: role.name.clone(),
+                        pattern,
+                        why,
+                    })
+            };
+            let compiled = Role::restricted(
+                role.name.as_str(),
+                rules(&role.allow)?,
+                rules(&role.deny)?,
+            );
+            access.roles.insert(ByteString::from(role.name.as_str()), Arc::new(compiled));
+        }
+        realms.insert(ByteString::from(realm.name.as_str()), Arc::new(access));
+    }
+    Ok(realms)
+}
+
+fn compile_user(user: &config::User) -> User {
+    let secret = match &user.secret {
+        config::Secret::Plain(text) => Secret::Plain(Bytes::from(text.clone())),
+        config::Secret::Argon2(hash) => Secret::Argon2(hash.clone()),
+    };
+    User { role: ByteString::from(user.role.as_str()), secret }
+}
+
+fn compile_rule(rule: &config::Rule) -> Result<Rule, (String, String)> {
+    let action = match rule.action {
+        ConfigAction::Publish => Action::Publish,
+        ConfigAction::Subscribe => Action::Subscribe,
+        ConfigAction::Call => Action::Call,
+        ConfigAction::Register => Action::Register,
+    };
+    let pattern = match rule.notation() {
+        Notation::Slash => Pattern::from_slashes(&rule.pattern).map_err(|error| error.to_string()),
+        Notation::Dotted => dotted(&rule.pattern),
+    };
+    match pattern {
+        Ok(pattern) => Ok(Rule { action, pattern }),
+        Err(why) => Err((rule.pattern.clone(), why)),
+    }
+}
+
+fn dotted(pattern: &str) -> Result<Pattern, String> {
+    let parts = uris::fox_parts(pattern).map_err(|error| error.to_string())?;
+    let levels = parts
+        .iter()
+        .map(|part| match part {
+            uris::Part::Level(text) => Level::Exact(ByteString::from(&**text)),
+            uris::Part::One => Level::One,
+            uris::Part::Rest => Level::Rest,
+        })
+        .collect();
+    Pattern::from_levels(levels).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use router_core::model::Topic;
+    use std::path::Path;
+
+    fn access(toml: &str) -> Access {
+        let config = Config::from_toml(Path::new("test.toml"), toml).unwrap();
+        let realms = compile(&config).unwrap();
+        Access::clone(&realms[&ByteString::from_static("realm1")])
+    }
+
+    #[test]
+    fn both_notations_compile_to_the_same_rights() {
+        let access = access(
+            "[[realm]]\nname = \"realm1\"\n[[realm.role]]\nname = \"r\"\n\
+             allow = [\"publish app.*.in\", \"publish sensors/+/t\", \"subscribe #\"]\n\
+             deny = [\"subscribe app.secret.#\"]\n",
+        );
+        let role = access.role("r");
+        let may = |action, topic: &str| {
+            role.permits(action, &Topic::new(topic.to_owned()).unwrap())
+        };
+        assert!(may(Action::Publish, "app/x/in") && may(Action::Publish, "sensors/1/t"));
+        assert!(!may(Action::Publish, "app/x/y/in") && !may(Action::Publish, "app"));
+        assert!(may(Action::Subscribe, "app/open") && !may(Action::Subscribe, "app/secret"));
+    }
+
+    #[test]
+    fn a_realm_with_users_and_no_anonymous_table_wants_credentials() {
+        let with_users = access(
+            "[[realm]]\nname = \"realm1\"\n[[realm.user]]\nauthid = \"joe\"\nrole = \"user\"\n\
+             secret = \"joe-secret\"\n",
+        );
+        assert!(with_users.anonymous.is_none() && with_users.users.contains_key("joe"));
+        assert!(with_users.role("user").is_unrestricted());
+        let without = access("[[realm]]\nname = \"realm1\"\n");
+        assert_eq!(without.anonymous.as_deref(), Some("anonymous"));
+    }
+}

@@ -1,0 +1,235 @@
+//! The command line from arguments to texts and exit codes.
+
+use super::*;
+use crate::config::{DataStore, FakeSources, LogLevel};
+
+fn run(args: &[&str], sources: &FakeSources) -> Result<Invocation, CliExit> {
+    parse(std::iter::once(&"reynard").chain(args), sources)
+}
+
+fn config(args: &[&str]) -> Config {
+    match run(args, &FakeSources::default()) {
+        Ok(Invocation::Serve(loaded)) => loaded.config,
+        other => panic!("{args:?}: {other:?}"),
+    }
+}
+
+fn refused(args: &[&str]) -> String {
+    let exit = run(args, &FakeSources::default()).expect_err("refused");
+    assert_eq!((exit.code, exit.stdout.as_str()), (2, ""), "{args:?}");
+    exit.stderr
+}
+
+#[test]
+fn without_arguments_the_defaults_are_served() {
+    assert_eq!(config(&[]), Config::default());
+    assert_eq!(config(&["serve"]), Config::default());
+}
+
+#[test]
+fn every_flag_arrives_with_and_without_the_command() {
+    let flags = [
+        "--listen",
+        "127.0.0.1:0",
+        "--listen",
+        "[::1]:9000",
+        "--mqtt",
+        "0.0.0.0:1884",
+        "--data-dir",
+        "/var/lib/reynard",
+        "--realm",
+        "shop",
+        "--insecure",
+        "--log-format",
+        "json",
+        "--log-level",
+        "debug",
+    ];
+    let got = config(&flags);
+    let with_command: Vec<&str> = std::iter::once("serve").chain(flags).collect();
+    assert_eq!(got, config(&with_command));
+    assert_eq!(
+        addresses(&got, ListenerKind::Universal),
+        "127.0.0.1:0,[::1]:9000"
+    );
+    assert_eq!(addresses(&got, ListenerKind::Mqtt), "0.0.0.0:1884");
+    assert_eq!(got.data, DataStore::Directory("/var/lib/reynard".into()));
+    assert_eq!((got.default_realm.as_str(), got.insecure), ("shop", true));
+    assert_eq!(got.log.format, config::LogFormat::Json);
+    assert_eq!(got.log.level, LogLevel::Debug);
+    assert_eq!(config(&["--memory"]).data, DataStore::Memory);
+    assert_eq!(
+        addresses(&config(&["--mqtt", "off"]), ListenerKind::Mqtt),
+        "off"
+    );
+}
+
+#[test]
+fn bad_arguments_are_refused_by_name() {
+    for (args, part) in [
+        (&["--liste", "x"][..], "--listen"),
+        (&["serve", "--memory", "--data-dir", "x"], "--memory"),
+        (&["frobnicate"], "frobnicate"),
+        (&["--realm"], "--realm"),
+        (
+            &["--listen", "9000"],
+            "flag --listen: `9000` is not an address",
+        ),
+        (&["--mqtt", "no"], "flag --mqtt: `no` is not an address"),
+        (
+            &["--realm", "a b"],
+            "flag --realm: `a b` is not a realm name",
+        ),
+        (&["--data-dir", ""], "--data-dir"),
+        (&["--log-level", "inf"], "did you mean `info`?"),
+        (
+            &["--log-format", "xml"],
+            "flag --log-format: `xml` is not known here",
+        ),
+        (
+            &["--listen", "0.0.0.0:9000"],
+            "flag --listen: anybody who reaches 0.0.0.0:9000",
+        ),
+        (
+            &["--mqtt", "127.0.0.1:9000"],
+            "flag --mqtt: 127.0.0.1:9000 is used by two listeners",
+        ),
+        (
+            &["--listen", "127.0.0.1:1883"],
+            "flag --listen: 127.0.0.1:1883 is used by two listeners",
+        ),
+        (
+            &["-c", "nowhere.toml"],
+            "nowhere.toml: the configuration cannot be read",
+        ),
+        (&["--listen", "x", "--realm", "a b"], "2 problems"),
+    ] {
+        let said = refused(args);
+        assert!(said.contains(part), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn help_fits_a_screen_and_every_command_has_examples() {
+    for args in [
+        &["--help"][..],
+        &["-h"],
+        &["serve", "--help"],
+        &["check", "--help"],
+    ] {
+        let exit = run(args, &FakeSources::default()).expect_err("help");
+        assert_eq!((exit.code, exit.stderr.as_str()), (0, ""), "{args:?}");
+        let lines = exit.stdout.lines().count();
+        assert!(
+            lines <= if args.len() == 1 { 24 } else { 40 },
+            "{lines} lines\n{}",
+            exit.stdout
+        );
+        assert!(
+            exit.stdout.lines().all(|line| line.chars().count() <= 100),
+            "{}",
+            exit.stdout
+        );
+        assert!(
+            exit.stdout.contains("Examples:\n  reynard "),
+            "{}",
+            exit.stdout
+        );
+    }
+}
+
+#[test]
+fn the_help_of_serve_lists_every_flag_of_the_configuration() {
+    let exit = run(&["serve", "--help"], &FakeSources::default()).expect_err("help");
+    let flags = config::keys::KEYS.iter().filter_map(|key| key.flag);
+    for flag in flags.chain(["--config", "--mqtt"]) {
+        assert!(exit.stdout.contains(flag), "{flag}\n{}", exit.stdout);
+    }
+}
+
+#[test]
+fn version_goes_to_stdout() {
+    let exit = run(&["--version"], &FakeSources::default()).expect_err("version");
+    let text = format!("reynard {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        exit,
+        CliExit {
+            stdout: text,
+            ..CliExit::default()
+        }
+    );
+}
+
+fn check(args: &[&str], sources: &FakeSources) -> CliExit {
+    match run(args, sources) {
+        Ok(Invocation::Check(flags)) => run_check(&flags, sources),
+        other => panic!("{args:?}: {other:?}"),
+    }
+}
+
+#[test]
+fn check_sums_up_what_would_be_served() {
+    let text = "auto_realms = false\ndefault_realm = \"shop\"\n\
+                [[listener]]\nbind = \"0.0.0.0:9000\"\n\
+                [[realm]]\nname = \"shop\"\n\
+                [[realm.user]]\nauthid = \"joe\"\nrole = \"r\"\nsecret = \"s\"\n";
+    let exit = check(
+        &["check", "-c", "a.toml"],
+        &FakeSources::default().file("a.toml", text),
+    );
+    let stdout = "a.toml: ok\n  listen  0.0.0.0:9000\n  mqtt    off\n  data    ./reynard-data\n  \
+                  realms  shop (1 user, no anonymous); default shop\n";
+    assert_eq!(
+        exit,
+        CliExit {
+            stdout: stdout.to_owned(),
+            ..CliExit::default()
+        }
+    );
+}
+
+#[test]
+fn check_without_a_file_says_so() {
+    let exit = check(
+        &["check"],
+        &FakeSources::default().variable("REYNARD_MEMORY", "1"),
+    );
+    let stdout = "no reynard.toml, defaults and environment: ok\n  listen  127.0.0.1:9000\n  \
+                  mqtt    127.0.0.1:1883\n  data    memory\n  realms  any, open; default realm1\n";
+    assert_eq!(
+        exit,
+        CliExit {
+            stdout: stdout.to_owned(),
+            ..CliExit::default()
+        }
+    );
+}
+
+#[test]
+fn check_reports_problems_on_stderr_with_code_2() {
+    let sources = FakeSources::default().file("reynard.toml", "memroy = true\n");
+    let exit = check(&["check"], &sources);
+    let stderr = "reynard.toml:1:1: unknown key `memroy` at the top level\n  |\n\
+                  1 | memroy = true\n  | ^^^^^^\n  = hint: did you mean `memory`?\n\n\
+                  1 problem; docs/config.md explains every key\n";
+    assert_eq!(
+        exit,
+        CliExit {
+            code: 2,
+            stderr: stderr.to_owned(),
+            ..CliExit::default()
+        }
+    );
+}
+
+#[test]
+fn check_warns_on_stderr_but_passes() {
+    let text = "insecure = true\n[[listener]]\nbind = \"0.0.0.0:9000\"\n";
+    let exit = check(
+        &["check"],
+        &FakeSources::default().file("reynard.toml", text),
+    );
+    assert_eq!(exit.code, 0);
+    let start = "warning: reynard.toml:3:8: anybody who reaches 0.0.0.0:9000";
+    assert!(exit.stderr.starts_with(start), "{}", exit.stderr);
+}

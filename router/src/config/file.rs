@@ -1,0 +1,243 @@
+//! Reads the configuration file onto a [`Draft`]. Syntax errors end the reading, because what
+//! follows them is guesswork; all other problems are collected.
+
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use super::address::parse_address;
+use super::draft::Draft;
+use super::problem::{Fault, Place, Placed, Problems};
+use super::realm::{Reader, parse_realm_name};
+use super::section::{Section, parse_choice};
+use super::sources::Sources;
+use super::tree::{Limits, Listener, ListenerKind, Mqtt};
+
+/// Syntax errors that are reported at most; later ones are mostly echoes of the first.
+const SYNTAX_ERRORS_MAX: usize = 5;
+
+/// Puts the values of the file in the place of the defaults.
+pub(super) fn read_file(
+    text: &str,
+    directory: &Path,
+    sources: &dyn Sources,
+    draft: &mut Draft,
+    problems: &mut Problems<'_>,
+) {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        report_syntax(text, &errors, problems);
+        return;
+    }
+    let top = Section::top(document.get_ref());
+    top.reject_unknown(problems);
+    read_top(&top, draft, problems);
+    if let Some(listeners) = read_listeners(&top, problems) {
+        draft.listeners = listeners;
+    }
+    draft.realms = Reader {
+        directory,
+        sources,
+        problems,
+    }
+    .realms(&top);
+    if let Some(section) = top.table("mqtt", problems) {
+        read_mqtt(&section, &mut draft.mqtt, problems);
+    }
+    if let Some(section) = top.table("limits", problems) {
+        read_limits(&section, &mut draft.limits, problems);
+        draft.outbox_place = section.place_of("max_outbox_bytes");
+        draft.max_realms_place = section.place_of("max_realms");
+    }
+    if let Some(section) = top.table("log", problems) {
+        section.reject_unknown(problems);
+        if let Some(format) = section.parsed("format", parse_choice, problems) {
+            draft.log.format = format.value;
+        }
+        if let Some(level) = section.parsed("level", parse_choice, problems) {
+            draft.log.level = level.value;
+        }
+    }
+}
+
+fn read_top(top: &Section<'_>, draft: &mut Draft, problems: &mut Problems<'_>) {
+    let directory = top.parsed("data_dir", super::draft::parse_directory, problems);
+    let memory = top.switch("memory", problems);
+    draft.set_store(directory, memory, problems);
+    if let Some(realm) = top.parsed("default_realm", parse_realm_name, problems) {
+        draft.default_realm = realm;
+    }
+    if let Some(auto) = top.switch("auto_realms", problems) {
+        draft.auto_realms = auto;
+    }
+    if let Some(insecure) = top.switch("insecure", problems) {
+        draft.insecure = insecure.value;
+    }
+}
+
+fn read_listeners(top: &Section<'_>, problems: &mut Problems<'_>) -> Option<Vec<Placed<Listener>>> {
+    let sections = top.tables("listener", problems)?;
+    if sections.is_empty() {
+        let hint = "leave `listener` out for the default addresses, or add [[listener]] tables";
+        problems.error(
+            &top.place_of("listener"),
+            Fault::new("there is no listener", hint),
+        );
+    }
+    let mut listeners = Vec::new();
+    for section in sections {
+        section.reject_unknown(problems);
+        let kind = section.parsed("kind", parse_choice::<ListenerKind>, problems);
+        if section.name("bind", problems).is_none() {
+            continue;
+        }
+        if let Some(Placed { value: bind, place }) = section.parsed("bind", parse_address, problems)
+        {
+            let kind = kind.map(|kind| kind.value).unwrap_or_default();
+            listeners.push(Placed::new(Listener { kind, bind }, place));
+        }
+    }
+    Some(listeners)
+}
+
+fn read_mqtt(section: &Section<'_>, mqtt: &mut Mqtt, problems: &mut Problems<'_>) {
+    section.reject_unknown(problems);
+    section.number("max_keepalive_secs", &mut mqtt.max_keepalive_secs, problems);
+    section.number("receive_maximum", &mut mqtt.receive_maximum, problems);
+    section.number(
+        "topic_alias_maximum",
+        &mut mqtt.topic_alias_maximum,
+        problems,
+    );
+    section.number("max_packet_bytes", &mut mqtt.max_packet_bytes, problems);
+    section.number(
+        "max_queued_messages",
+        &mut mqtt.max_queued_messages,
+        problems,
+    );
+    section.number("max_queued_bytes", &mut mqtt.max_queued_bytes, problems);
+    section.number(
+        "max_session_expiry_secs",
+        &mut mqtt.max_session_expiry_secs,
+        problems,
+    );
+}
+
+fn read_limits(section: &Section<'_>, limits: &mut Limits, problems: &mut Problems<'_>) {
+    section.reject_unknown(problems);
+    section.number(
+        "max_connections_per_listener",
+        &mut limits.max_connections_per_listener,
+        problems,
+    );
+    section.number(
+        "login_timeout_secs",
+        &mut limits.login_timeout_secs,
+        problems,
+    );
+    section.number(
+        "drain_timeout_secs",
+        &mut limits.drain_timeout_secs,
+        problems,
+    );
+    section.number("max_realms", &mut limits.max_realms, problems);
+    section.number("max_outbox_frames", &mut limits.max_outbox_frames, problems);
+    section.number("max_outbox_bytes", &mut limits.max_outbox_bytes, problems);
+    section.number(
+        "max_wamp_message_bytes",
+        &mut limits.max_wamp_message_bytes,
+        problems,
+    );
+    section.number(
+        "max_subscriptions_per_session",
+        &mut limits.max_subscriptions_per_session,
+        problems,
+    );
+    section.number(
+        "max_registrations_per_session",
+        &mut limits.max_registrations_per_session,
+        problems,
+    );
+    section.number(
+        "max_pending_calls_per_session",
+        &mut limits.max_pending_calls_per_session,
+        problems,
+    );
+}
+
+fn report_syntax(text: &str, errors: &[toml::de::Error], problems: &mut Problems<'_>) {
+    let mut last_line = None;
+    let mut reported = 0;
+    for error in errors {
+        let span = error.span().unwrap_or(text.len()..text.len());
+        let is_secret = is_in_user(text, span.start);
+        let place = if is_secret {
+            Place::Hidden(span)
+        } else {
+            Place::File(span)
+        };
+        let line = problems.line(&place);
+        if line == last_line || reported == SYNTAX_ERRORS_MAX {
+            continue;
+        }
+        last_line = line;
+        reported += 1;
+        let (message, hint) = explain_syntax(text, error);
+        let fault = Fault::new(format!("not TOML: {message}"), hint);
+        problems.error(&place, fault);
+    }
+}
+
+/// Whether the table that a place is in looks like a user's, with secrets in it.
+fn is_in_user(text: &str, offset: usize) -> bool {
+    let (before, _) = text.split_at(text.floor_char_boundary(offset));
+    let mut lines = before.lines().rev().map(str::trim_start);
+    // A setting with a stray bracket before it is no header.
+    let header = lines.find(|line| line.starts_with('[') && line.contains(']'));
+    header.is_some_and(|header| header.contains("user"))
+}
+
+/// What a syntax error probably is, and its correction.
+fn explain_syntax(text: &str, error: &toml::de::Error) -> (String, &'static str) {
+    let start = error
+        .span()
+        .map_or(text.len(), |span| text.floor_char_boundary(span.start));
+    let (before, after) = text.split_at(start);
+    let is_value = before
+        .rsplit('\n')
+        .next()
+        .is_some_and(|key| key.trim_end().ends_with('='));
+    let rest = after.lines().next().unwrap_or_default().trim();
+    let message = error.message().replace('\n', ", ");
+    if message.contains("duplicate key") {
+        (
+            message,
+            "each key and table stands once; a list of tables is written [[name]]",
+        )
+    } else if message.contains("basic string") || message.contains("literal string, expected") {
+        (
+            message,
+            "a text ends on the line it starts on, with the quote it starts with",
+        )
+    } else if is_value && rest.is_empty() {
+        (
+            "the value is missing".to_owned(),
+            "a value is \"text\", a number, true, false or a [list]",
+        )
+    } else if is_value && rest.starts_with(|first: char| !first.is_ascii_digit()) {
+        (
+            "this is not a value".to_owned(),
+            "text stands in quotes: key = \"value\"",
+        )
+    } else if is_value {
+        (
+            "this is not a value".to_owned(),
+            "a value is \"text\", a number, true, false or a [list]",
+        )
+    } else {
+        (
+            message,
+            "the form is key = value, [table] or [[list of tables]]",
+        )
+    }
+}

@@ -1,0 +1,240 @@
+//! Every configuration key with its kind, default, meaning, variable and flag: one table from which
+//! the reader takes the ranges, the messages take the known keys, and `docs/config.md` takes its
+//! tables.
+
+/// The kind of value a key takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Text.
+    Text,
+    /// `true` or `false`.
+    Switch,
+    /// A whole number between two bounds, both included.
+    Number {
+        /// The least.
+        min: u64,
+        /// The greatest.
+        max: u64,
+    },
+    /// A list of texts.
+    Texts,
+}
+
+/// One key.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// The table it stands in; empty at the top.
+    pub section: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// Its default as it would be written, or a word in parentheses.
+    pub default: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+    /// The environment variable that overrides it.
+    pub variable: Option<&'static str>,
+    /// The flag that overrides both.
+    pub flag: Option<&'static str>,
+}
+
+/// One table.
+#[derive(Debug, Clone, Copy)]
+pub struct Section {
+    /// Its path, with dots.
+    pub path: &'static str,
+    /// Whether it may be repeated: `[[path]]`.
+    pub is_list: bool,
+    /// What it describes.
+    pub meaning: &'static str,
+}
+
+impl Section {
+    /// The table's header as written in a file.
+    #[must_use]
+    pub fn header(&self) -> String {
+        if self.is_list {
+            format!("[[{}]]", self.path)
+        } else {
+            format!("[{}]", self.path)
+        }
+    }
+
+    /// The path of the table around it, and its own name there.
+    #[must_use]
+    pub fn split(&self) -> (&'static str, &'static str) {
+        self.path.rsplit_once('.').unwrap_or(("", self.path))
+    }
+}
+
+/// Every table.
+#[rustfmt::skip] // One table per line.
+pub const SECTIONS: &[Section] = &[
+    section("listener", true, "An address to listen on. Any `[[listener]]` replaces both default ones."),
+    section("realm", true, "A realm. Without `[[realm]]` every realm is open, made on first use."),
+    section("realm.user", true, "A user: WAMP ticket, MQTT user name and password. Exactly one of the three secrets."),
+    section("realm.role", true, "What a role may do: deny wins, then allow, else refused. A role without a table may do everything."),
+    section("realm.anonymous", false, "Accepts sessions without credentials. Leave out to refuse them once users exist."),
+    section("mqtt", false, "Limits and features of MQTT."),
+    section("limits", false, "What one peer may cost, whatever it speaks."),
+    section("log", false, "How the log, always on stderr, is written."),
+];
+
+const ANY_U16: Kind = Kind::Number {
+    min: 0,
+    max: 65_535,
+};
+const COUNT: Kind = Kind::Number {
+    min: 1,
+    max: 10_000_000,
+};
+const SECS: Kind = Kind::Number {
+    min: 1,
+    max: 86_400,
+};
+/// A bound of bytes for a queue: from what one message needs up to a tebibyte.
+const QUEUE_BYTES: Kind = Kind::Number {
+    min: 1024,
+    max: 1 << 40,
+};
+/// The largest MQTT packet: 5 bytes of fixed header and the greatest Remaining Length
+/// (section 2.1.4).
+const PACKET_BYTES: Kind = Kind::Number {
+    min: 64,
+    max: 268_435_460,
+};
+/// What a RawSocket handshake can announce: 2^9 to 2^24 (WAMP section "RawSocket Transport").
+const WAMP_BYTES: Kind = Kind::Number {
+    min: 512,
+    max: 1 << 24,
+};
+
+/// Every key, in the order of the documentation.
+#[rustfmt::skip] // One key per line.
+pub const KEYS: &[Key] = &[
+    key("", "data_dir", Kind::Text, "\"./reynard-data\"", "Directory of retained values and sessions; relative to the working directory.")
+        .over("REYNARD_DATA_DIR", "--data-dir"),
+    key("", "memory", Kind::Switch, "false", "`true` keeps nothing on disk; not together with `data_dir`.")
+        .over("REYNARD_MEMORY", "--memory"),
+    key("", "default_realm", Kind::Text, "\"realm1\"", "Realm of protocols and clients that name none.")
+        .over("REYNARD_REALM", "--realm"),
+    key("", "auto_realms", Kind::Switch, "true", "Whether any realm that is asked for is made on first use; `false`: only the realms of this file."),
+    key("", "insecure", Kind::Switch, "false", "`true` allows a non-loopback address although somebody can join without credentials.")
+        .over("REYNARD_INSECURE", "--insecure"),
+    key("listener", "kind", Kind::Text, "\"universal\"", "`universal`: every protocol, the first byte decides; `mqtt`: plain MQTT only."),
+    key("listener", "bind", Kind::Text, "\"127.0.0.1:9000\", \"127.0.0.1:1883\"", "IP:PORT, port 0 picks a free one. The variable and the flag replace the universal listeners (comma separated, repeatable); `REYNARD_MQTT` and `--mqtt ADDR\\|off` replace those of kind `mqtt`.")
+        .over("REYNARD_LISTEN", "--listen"),
+    key("realm", "name", Kind::Text, "(required)", "Its name, a URI such as `realm1` or `com.example.shop`."),
+    key("realm.user", "authid", Kind::Text, "(required)", "WAMP authid, MQTT user name."),
+    key("realm.user", "role", Kind::Text, "(required)", "The role its sessions get."),
+    key("realm.user", "secret", Kind::Text, "(one of three)", "The secret itself."),
+    key("realm.user", "secret_file", Kind::Text, "(one of three)", "A file that holds the secret as its only line; relative to the configuration file."),
+    key("realm.user", "secret_argon2", Kind::Text, "(one of three)", "An Argon2 hash of the secret: `$argon2id$v=19$…`."),
+    key("realm.role", "name", Kind::Text, "(required)", "Its name."),
+    key("realm.role", "allow", Kind::Texts, "[]", "Rules `ACTION PATTERN`; actions: publish, subscribe, call, register; patterns: `app.*.name.#`, or with a slash `app/+/name/#`."),
+    key("realm.role", "deny", Kind::Texts, "[]", "Rules that win over `allow`."),
+    key("realm.anonymous", "role", Kind::Text, "\"anonymous\"", "The role of such sessions."),
+    key("mqtt", "max_keepalive_secs", ANY_U16, "0", "Longest keep alive; 0: no cap. A cap is announced as Server Keep Alive."),
+    key("mqtt", "receive_maximum", Kind::Number { min: 1, max: 65_535 }, "64", "Messages of QoS 1 and 2 that a client may have unacknowledged."),
+    key("mqtt", "topic_alias_maximum", ANY_U16, "32", "Topic aliases of one connection; 0 refuses them."),
+    key("mqtt", "max_packet_bytes", PACKET_BYTES, "1048576", "Largest packet accepted."),
+    key("mqtt", "max_queued_messages", COUNT, "1000", "Messages kept for one persistent session."),
+    key("mqtt", "max_queued_bytes", QUEUE_BYTES, "8388608", "Bytes kept for one persistent session."),
+    key("mqtt", "max_session_expiry_secs", Kind::Number { min: 0, max: 4_294_967_295 }, "604800", "Longest life of an offline session, persistent 3.x ones included; 4294967295: forever."),
+    key("limits", "max_connections_per_listener", COUNT, "10000", "Open connections per listener; more wait to be accepted."),
+    key("limits", "login_timeout_secs", SECS, "10", "Time from connecting until the session is established."),
+    key("limits", "drain_timeout_secs", SECS, "10", "Time that connections get to end after SIGTERM."),
+    key("limits", "max_realms", COUNT, "1000", "Realms that exist at one time, those of this file included."),
+    key("limits", "max_outbox_frames", COUNT, "16384", "Outgoing frames that wait for one slow connection."),
+    key("limits", "max_outbox_bytes", QUEUE_BYTES, "8388608", "Outgoing bytes that wait for one slow connection; at least one largest message."),
+    key("limits", "max_wamp_message_bytes", WAMP_BYTES, "1048576", "Largest WAMP message accepted; RawSocket announces the greatest power of two in it."),
+    key("limits", "max_subscriptions_per_session", COUNT, "1000", "Subscriptions of one session."),
+    key("limits", "max_registrations_per_session", COUNT, "1000", "Registrations of one session."),
+    key("limits", "max_pending_calls_per_session", COUNT, "10000", "Calls of one session without an answer yet."),
+    key("log", "format", Kind::Text, "\"pretty\"", "`pretty` for eyes, `json` for machines.")
+        .over("REYNARD_LOG_FORMAT", "--log-format"),
+    key("log", "level", Kind::Text, "\"info\"", "The least severe line: `off`, `error`, `warn`, `info`, `debug` or `trace`.")
+        .over("REYNARD_LOG_LEVEL", "--log-level"),
+];
+
+/// Every environment variable that is read.
+pub const VARIABLES: &[&str] = &[
+    "REYNARD_CONFIG",
+    "REYNARD_LISTEN",
+    "REYNARD_MQTT",
+    "REYNARD_DATA_DIR",
+    "REYNARD_MEMORY",
+    "REYNARD_REALM",
+    "REYNARD_INSECURE",
+    "REYNARD_LOG_FORMAT",
+    "REYNARD_LOG_LEVEL",
+];
+
+const fn section(path: &'static str, is_list: bool, meaning: &'static str) -> Section {
+    Section {
+        path,
+        is_list,
+        meaning,
+    }
+}
+
+const fn key(
+    section: &'static str,
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    meaning: &'static str,
+) -> Key {
+    Key {
+        section,
+        name,
+        kind,
+        default,
+        meaning,
+        variable: None,
+        flag: None,
+    }
+}
+
+impl Key {
+    const fn over(mut self, variable: &'static str, flag: &'static str) -> Self {
+        self.variable = Some(variable);
+        self.flag = Some(flag);
+        self
+    }
+}
+
+/// The keys of one table.
+pub(super) fn keys_of(section: &str) -> impl Iterator<Item = &'static Key> + '_ {
+    KEYS.iter().filter(move |key| key.section == section)
+}
+
+/// What may stand in one table: its keys and the tables below it.
+pub(super) fn names_in(section: &str) -> impl Iterator<Item = &'static str> + '_ {
+    let tables = SECTIONS.iter().map(Section::split);
+    let tables = tables.filter(move |(parent, _)| *parent == section);
+    keys_of(section)
+        .map(|key| key.name)
+        .chain(tables.map(|(_, name)| name))
+}
+
+/// Where something stands: `in [table]`, or `at the top level`.
+pub(super) fn within(section: &str) -> String {
+    let found = SECTIONS.iter().find(|known| known.path == section);
+    found.map_or_else(
+        || "at the top level".to_owned(),
+        |known| format!("in {}", known.header()),
+    )
+}
+
+/// The bounds of a number.
+pub(super) fn bounds(section: &str, name: &str) -> (u64, u64) {
+    match keys_of(section)
+        .find(|key| key.name == name)
+        .map(|key| key.kind)
+    {
+        Some(Kind::Number { min, max }) => (min, max),
+        _ => (0, u64::MAX),
+    }
+}

@@ -1,0 +1,360 @@
+//! The typed configuration: what the rest of the server reads.
+//!
+//! Invariants of a [`Config`] that came out of [`load`](super::load) or
+//! [`Config::from_toml`]: at least one listener, realm names are loose URIs and unique, authids and
+//! role names are unique within a realm, every user has exactly one secret, every rule is
+//! well-formed, every number lies within the range that [`KEYS`](super::keys::KEYS) states.
+//! Units stand last in a field name (`_secs`, `_bytes`, `_frames`).
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::rule::Rule;
+use super::secret::Secret;
+
+/// The whole configuration of one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where retained values and sessions live.
+    pub data: DataStore,
+    /// Realm of protocols and clients that name none.
+    pub default_realm: String,
+    /// Whether a realm that has no table is created on first use.
+    pub auto_realms: bool,
+    /// Whether a non-loopback address without authentication is accepted.
+    pub insecure: bool,
+    /// Every address to listen on, universal ones first as written.
+    pub listeners: Vec<Listener>,
+    /// The realms that have a table.
+    pub realms: Vec<Realm>,
+    /// Limits and features of MQTT.
+    pub mqtt: Mqtt,
+    /// Limits of connections, sessions and realms.
+    pub limits: Limits,
+    /// How the log is written.
+    pub log: Log,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: DataStore::default(),
+            default_realm: "realm1".to_owned(),
+            auto_realms: true,
+            insecure: false,
+            listeners: vec![
+                Listener::loopback(ListenerKind::Universal, 9000),
+                Listener::loopback(ListenerKind::Mqtt, 1883),
+            ],
+            realms: Vec::new(),
+            mqtt: Mqtt::default(),
+            limits: Limits::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Config {
+    /// The configured realm of that name.
+    #[must_use]
+    pub fn realm(&self, name: &str) -> Option<&Realm> {
+        self.realms.iter().find(|realm| realm.name == name)
+    }
+
+    /// The addresses of one kind of listener, in the order written.
+    pub fn addresses(&self, kind: ListenerKind) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.listeners
+            .iter()
+            .filter(move |listener| listener.kind == kind)
+            .map(|listener| listener.bind)
+    }
+
+    /// Whether nobody can join any realm without a secret: realms are not made on first use, and
+    /// each configured one has users and no anonymous sessions.
+    #[must_use]
+    pub fn requires_credentials(&self) -> bool {
+        !self.auto_realms && self.realms.iter().all(Realm::requires_credentials)
+    }
+}
+
+/// Where retained values and sessions live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DataStore {
+    /// In files below this directory; a relative path starts at the working directory.
+    Directory(PathBuf),
+    /// In memory only: nothing survives the process.
+    Memory,
+}
+
+impl Default for DataStore {
+    fn default() -> Self {
+        Self::Directory(PathBuf::from("./reynard-data"))
+    }
+}
+
+/// The spelling of the ready line: the path, or `memory`.
+impl fmt::Display for DataStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => write!(f, "{}", path.display()),
+            Self::Memory => f.write_str("memory"),
+        }
+    }
+}
+
+/// One address to listen on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listener {
+    /// What is spoken there.
+    pub kind: ListenerKind,
+    /// The address; port 0 picks a free port.
+    pub bind: SocketAddr,
+}
+
+impl Listener {
+    fn loopback(kind: ListenerKind, port: u16) -> Self {
+        let bind = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        Self { kind, bind }
+    }
+
+    /// Whether other machines can reach the address.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        // `::ffff:127.0.0.1` is loopback too, hence the canonical form.
+        !self.bind.ip().to_canonical().is_loopback()
+    }
+}
+
+/// What a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ListenerKind {
+    /// Every protocol; the first byte decides.
+    #[default]
+    Universal,
+    /// Plain MQTT only.
+    Mqtt,
+}
+
+/// One realm that has a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Realm {
+    /// Its name, a loose URI.
+    pub name: String,
+    /// Who may log in with a secret.
+    pub users: Vec<User>,
+    /// What the roles may do; a role without an entry may do everything.
+    pub roles: Vec<Role>,
+    /// `[realm.anonymous]`, if it was written.
+    pub anonymous: Option<Anonymous>,
+}
+
+impl Realm {
+    /// The role of sessions without credentials, or `None` if they are refused. Without users they
+    /// are welcome even if the table is missing.
+    #[must_use]
+    pub fn anonymous_role(&self) -> Option<&str> {
+        match &self.anonymous {
+            Some(anonymous) => Some(&anonymous.role),
+            None if self.users.is_empty() => Some(Anonymous::ROLE),
+            None => None,
+        }
+    }
+
+    /// Whether sessions without a secret are refused.
+    #[must_use]
+    pub fn requires_credentials(&self) -> bool {
+        self.anonymous_role().is_none()
+    }
+
+    /// The user of that authid.
+    #[must_use]
+    pub fn user(&self, authid: &str) -> Option<&User> {
+        self.users.iter().find(|user| user.authid == authid)
+    }
+
+    /// The rules of that role; `None` means that it may do everything.
+    #[must_use]
+    pub fn role(&self, name: &str) -> Option<&Role> {
+        self.roles.iter().find(|role| role.name == name)
+    }
+}
+
+/// One user of a realm: WAMP ticket, MQTT user name and password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// WAMP `authid`, MQTT user name.
+    pub authid: String,
+    /// The role its sessions get.
+    pub role: String,
+    /// What proves it.
+    pub secret: Secret,
+}
+
+/// What one role may do: deny wins, then allow, else refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    /// Its name.
+    pub name: String,
+    /// What is permitted unless denied.
+    pub allow: Vec<Rule>,
+    /// What is refused whatever `allow` says.
+    pub deny: Vec<Rule>,
+}
+
+/// `[realm.anonymous]`: sessions without credentials are accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Anonymous {
+    /// The role they get.
+    pub role: String,
+}
+
+impl Anonymous {
+    /// The role where none is named.
+    pub const ROLE: &'static str = "anonymous";
+}
+
+/// `[mqtt]`: what is announced to MQTT clients and what is kept for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mqtt {
+    /// Longest keep alive accepted; 0 means no cap. A cap is announced as Server Keep Alive.
+    pub max_keepalive_secs: u16,
+    /// QoS 1 and 2 messages a client may have unacknowledged (Receive Maximum).
+    pub receive_maximum: u16,
+    /// Topic Alias Maximum; 0 refuses aliases.
+    pub topic_alias_maximum: u16,
+    /// Largest packet accepted (Maximum Packet Size).
+    pub max_packet_bytes: u32,
+    /// Messages kept for one offline or slow persistent session.
+    pub max_queued_messages: u32,
+    /// Bytes kept for one offline or slow persistent session.
+    pub max_queued_bytes: u64,
+    /// Longest life of an offline session, 3.x persistent ones included; 4294967295 is forever.
+    pub max_session_expiry_secs: u32,
+}
+
+impl Default for Mqtt {
+    fn default() -> Self {
+        Self {
+            max_keepalive_secs: 0,
+            receive_maximum: 64,
+            topic_alias_maximum: 32,
+            max_packet_bytes: 1 << 20,
+            max_queued_messages: 1000,
+            max_queued_bytes: 8 << 20,
+            max_session_expiry_secs: 7 * 24 * 3600,
+        }
+    }
+}
+
+/// `[limits]`: what one peer may cost, whatever it speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections per listener; more wait in the accept queue.
+    pub max_connections_per_listener: u32,
+    /// Time from accept until a session is established.
+    pub login_timeout_secs: u32,
+    /// Time that connections get to end after SIGTERM.
+    pub drain_timeout_secs: u32,
+    /// Realms that exist at one time, configured ones included.
+    pub max_realms: u32,
+    /// Outgoing frames that wait for one slow connection.
+    pub max_outbox_frames: u32,
+    /// Outgoing bytes that wait for one slow connection.
+    pub max_outbox_bytes: u64,
+    /// Largest WAMP message accepted, on WebSocket and RawSocket.
+    pub max_wamp_message_bytes: u32,
+    /// Subscriptions of one session.
+    pub max_subscriptions_per_session: u32,
+    /// Registrations of one session.
+    pub max_registrations_per_session: u32,
+    /// Calls of one session that have no answer yet.
+    pub max_pending_calls_per_session: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections_per_listener: 10_000,
+            login_timeout_secs: 10,
+            drain_timeout_secs: 10,
+            max_realms: 1000,
+            max_outbox_frames: 16_384,
+            max_outbox_bytes: 8 << 20,
+            max_wamp_message_bytes: 1 << 20,
+            max_subscriptions_per_session: 1000,
+            max_registrations_per_session: 1000,
+            max_pending_calls_per_session: 10_000,
+        }
+    }
+}
+
+/// `[log]`: how the log, always on stderr, is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Log {
+    /// For eyes or for machines.
+    pub format: LogFormat,
+    /// The least severe line that is written.
+    pub level: LogLevel,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// One readable line.
+    #[default]
+    Pretty,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The least severe log line that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// Failures of the server.
+    Error,
+    /// Also what an operator should look at.
+    Warn,
+    /// Also the life of the server.
+    #[default]
+    Info,
+    /// Also the life of connections and sessions.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// A setting that is one of a few words.
+pub trait Choice: Copy + PartialEq + 'static {
+    /// Every word with its meaning, in the order in which they are shown.
+    const WORDS: &'static [(&'static str, Self)];
+
+    /// The word of this value.
+    fn word(self) -> &'static str {
+        let found = Self::WORDS.iter().find(|(_, value)| *value == self);
+        found.map_or("", |(word, _)| word)
+    }
+}
+
+impl Choice for ListenerKind {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("universal", Self::Universal), ("mqtt", Self::Mqtt)];
+}
+
+impl Choice for LogFormat {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("pretty", Self::Pretty), ("json", Self::Json)];
+}
+
+impl Choice for LogLevel {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("off", Self::Off),
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+}

@@ -1,0 +1,99 @@
+//! The list of gates: what the first bytes or the subprotocol of a connection lead to.
+
+use crate::config::Config;
+use protocols::gate::Gate;
+use protocols::mqtt::machine::{MqttMachine, MqttOptions};
+use protocols::wamp::machine::{WampMachine, WampOptions};
+use router_core::encoding::Encoding;
+use router_core::model::{Now, Topic};
+use router_core::realm::Naming;
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+/// A protocol that a connection can speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// MQTT over a byte stream, or over binary WebSocket messages.
+    Mqtt,
+    /// WAMP over WebSocket messages.
+    Wamp(Encoding),
+}
+
+/// What gates are made with.
+#[derive(Clone, Debug)]
+pub struct GateOptions {
+    mqtt: MqttOptions,
+    wamp: WampOptions,
+}
+
+impl GateOptions {
+    /// As configured.
+    pub fn new(config: &Config) -> GateOptions {
+        let login_timeout = Duration::from_secs(config.limits.login_timeout_secs.into());
+        let mqtt = MqttOptions {
+            max_keepalive_secs: config.mqtt.max_keepalive_secs,
+            receive_maximum: NonZeroU16::new(config.mqtt.receive_maximum)
+                .unwrap_or(NonZeroU16::MAX),
+            topic_alias_maximum: config.mqtt.topic_alias_maximum,
+            max_packet_bytes: usize::try_from(config.mqtt.max_packet_bytes).unwrap_or(usize::MAX),
+            max_session_expiry_secs: config.mqtt.max_session_expiry_secs,
+            login_timeout,
+            ..MqttOptions::default()
+        };
+        let wamp = WampOptions {
+            login_timeout,
+            message_bytes_max: wamp_message_bytes(config),
+            ..WampOptions::default()
+        };
+        GateOptions { mqtt, wamp }
+    }
+
+    /// A gate for a new connection.
+    pub fn gate(&self, now: Now, protocol: Protocol) -> Box<dyn Gate> {
+        match protocol {
+            Protocol::Mqtt => Box::new(MqttMachine::new(now, self.mqtt.clone())),
+            Protocol::Wamp(encoding) => {
+                Box::new(WampMachine::new(now, encoding, self.wamp.clone()))
+            }
+        }
+    }
+}
+
+/// The largest WAMP message, in bytes.
+pub fn wamp_message_bytes(config: &Config) -> usize {
+    usize::try_from(config.limits.max_wamp_message_bytes).unwrap_or(usize::MAX)
+}
+
+impl Protocol {
+    /// What a WebSocket subprotocol stands for.
+    pub fn of_subprotocol(name: &str) -> Option<Protocol> {
+        match name {
+            "wamp.2.json" => Some(Protocol::Wamp(Encoding::Json)),
+            "wamp.2.msgpack" => Some(Protocol::Wamp(Encoding::MsgPack)),
+            // [MQTT-6.0.0-3]; the second is what 3.1 clients ask for.
+            "mqtt" | "mqttv3.1" => Some(Protocol::Mqtt),
+            _ => None,
+        }
+    }
+
+    /// Whether this is spoken at an HTTP path.
+    pub fn is_at(self, path: &str) -> bool {
+        match self {
+            Protocol::Mqtt => path == "/mqtt",
+            Protocol::Wamp(_) => matches!(path, "/" | "/ws" | "/wamp"),
+        }
+    }
+}
+
+/// The names of the realm's own topics and procedures, in WAMP's terms.
+pub fn naming() -> Naming {
+    Naming {
+        reserved: "wamp".into(),
+        value_get: "fox/kv/get".into(),
+        read_key: |uri| {
+            let text = protocols::wamp::uris::uri_to_core(uri).ok()?;
+            Topic::new(text).ok()
+        },
+        killed: "wamp.close.killed".into(),
+    }
+}

@@ -1,0 +1,131 @@
+//! Listeners: from an accepted socket to the gate that its first byte asks for.
+
+use crate::config::{Listener, ListenerKind};
+use crate::http;
+use crate::router::{Router, StartError};
+use bytes::BytesMut;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
+
+/// Connections the operating system may keep waiting.
+const BACKLOG: i32 = 1024;
+/// Pause after a failed accept (no descriptors left, say), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Silence after which TCP itself asks whether the peer is still there.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+/// ... and how often it asks before it gives up.
+const TCP_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Held by each connection: its place under the listener's limit, and the sign of life that a
+/// draining server waits for.
+pub struct Guard {
+    _permit: OwnedSemaphorePermit,
+    _alive: mpsc::Sender<()>,
+}
+
+/// Binds an address.
+///
+/// # Errors
+/// [`StartError::Listen`], naming the address.
+pub fn bind(listener: &Listener) -> Result<TcpListener, StartError> {
+    let address = listener.bind;
+    bind_socket(address).map_err(|error| StartError::Listen { address, error })
+}
+
+fn bind_socket(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts until the router drains.
+pub async fn accept(
+    router: Router,
+    listener: TcpListener,
+    kind: ListenerKind,
+    max_connections: usize,
+    first_byte_timeout: Duration,
+    alive: mpsc::Sender<()>,
+) {
+    let permits = Arc::new(Semaphore::new(max_connections));
+    let mut drain = router.drain_signal();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = drain.wait_for(|drain| *drain) => return,
+        };
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(permit) = permits.clone().try_acquire_owned() else {
+            tracing::debug!(%peer, "refused: the listener's limit of connections is reached");
+            continue;
+        };
+        let guard = Guard { _permit: permit, _alive: alive.clone() };
+        let router = router.clone();
+        tokio::spawn(async move {
+            if let Err(error) = prepare(&socket) {
+                tracing::debug!(%peer, %error, "connection lost");
+                return;
+            }
+            let peer = peer.to_string();
+            match kind {
+                ListenerKind::Mqtt => router.serve_mqtt(socket, BytesMut::new(), peer).await,
+                ListenerKind::Universal => {
+                    universal(router, socket, peer, first_byte_timeout, guard).await;
+                    return;
+                }
+            }
+            drop(guard);
+        });
+    }
+}
+
+fn prepare(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    let keepalive =
+        TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE_INTERVAL);
+    SockRef::from(socket).set_tcp_keepalive(&keepalive)
+}
+
+/// The first byte decides what is spoken.
+async fn universal(
+    router: Router,
+    socket: TcpStream,
+    peer: String,
+    first_byte_timeout: Duration,
+    guard: Guard,
+) {
+    let mut first = [0];
+    let first = match timeout(first_byte_timeout, socket.peek(&mut first)).await {
+        Ok(Ok(1)) => first[0],
+        _ => return,
+    };
+    match first {
+        // CONNECT, the only packet that may come first. [MQTT-3.1.0-1]
+        0x10 => {
+            router.serve_mqtt(socket, BytesMut::new(), peer).await;
+            drop(guard);
+        }
+        byte if byte.is_ascii_alphabetic() => http::serve(router, socket, peer, guard).await,
+        byte => {
+            if let Some(unlogged) = router.traffic().violation(std::time::Instant::now()) {
+                tracing::warn!(peer, byte, unlogged, "a peer speaks no protocol that is served here");
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! A router without listeners: realms, store and gates, to be embedded in any tokio program.
+
+use crate::access::{self, RuleError};
+use crate::config::{Config, DataStore};
+use crate::gates::{self, GateOptions, Protocol};
+use protocols::gate::{Driver, DriverOptions, Traffic};
+use protocols::transport::{StreamTransport, WebSocketLimits, WebSocketTransport};
+use bytes::{Bytes, BytesMut};
+use router_core::limits::{LaneLimit, OutboxLimits, RealmLimits};
+use router_core::runtime::{Hub, HubSettings, OpenError, now};
+use std::sync::Arc;
+use std::time::Duration;
+use storage::{MemoryStorage, Storage, StorageError};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+/// Silence of a message transport after which it is asked for a sign of life.
+const PING_AFTER: Duration = Duration::from_secs(30);
+/// ... and after which it is given up.
+const DEAD_AFTER: Duration = Duration::from_secs(60);
+/// How long a socket may take nothing while there is something to write.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a router or server cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The configuration asks for something impossible.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    /// The data directory cannot be opened.
+    #[error("{0}")]
+    Data(#[from] OpenError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+impl StartError {
+    /// The exit code of the program: 2 configuration, 3 data directory, 1 anything else.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            StartError::Rule(_) => 2,
+            StartError::Data(OpenError::Thread(_)) | StartError::Listen { .. } => 1,
+            StartError::Data(_) => 3,
+        }
+    }
+}
+
+/// A router: a handle, cheap to clone.
+#[derive(Clone)]
+pub struct Router {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    hub: Hub,
+    gates: GateOptions,
+    traffic: Arc<Traffic>,
+    drain: watch::Sender<bool>,
+    websocket_limits: WebSocketLimits,
+    mqtt_message_limits: WebSocketLimits,
+}
+
+impl std::fmt::Debug for Router {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Router").field("hub", &self.inner.hub).finish_non_exhaustive()
+    }
+}
+
+impl Router {
+    /// Opens the data directory and the realms in it. Listeners of the configuration are ignored.
+    /// Blocks for as long as reading the data takes.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn open(config: &Config) -> Result<Router, StartError> {
+        let storage = open_storage(&config.data).map_err(OpenError::from)?;
+        let settings = HubSettings {
+            default_realm: config.default_realm.as_str().into(),
+            auto_realms: config.auto_realms,
+            max_realms: count(config.limits.max_realms),
+            realms: access::compile(config)?,
+            limits: realm_limits(config),
+            naming: gates::naming(),
+        };
+        let hub = Hub::open(settings, storage)?;
+        let max_message_bytes = gates::wamp_message_bytes(config);
+        // A packet may come in one frame with others behind it.
+        let mqtt_bytes = count(config.mqtt.max_packet_bytes).saturating_mul(2).max(64 << 10);
+        let inner = Inner {
+            hub,
+            gates: GateOptions::new(config),
+            traffic: Arc::new(Traffic::default()),
+            drain: watch::Sender::new(false),
+            websocket_limits: WebSocketLimits { max_message_bytes },
+            mqtt_message_limits: WebSocketLimits { max_message_bytes: mqtt_bytes },
+        };
+        Ok(Router { inner: Arc::new(inner) })
+    }
+
+    /// Serves MQTT on a byte stream, to its end. `read` was read from it already; `peer` names it
+    /// in logs and listings.
+    pub async fn serve_mqtt<S>(&self, io: S, read: BytesMut, peer: String)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let gate = self.inner.gates.gate(now(), Protocol::Mqtt);
+        let transport = StreamTransport::new(io, read);
+        Driver::new(transport, gate, self.inner.hub.clone(), self.driver_options(peer)).run().await;
+    }
+
+    /// Serves a WebSocket after its upgrade, to its end.
+    pub(crate) async fn serve_websocket<S>(
+        &self,
+        io: S,
+        read: Bytes,
+        protocol: Protocol,
+        peer: String,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let limits = match protocol {
+            Protocol::Mqtt => self.inner.mqtt_message_limits,
+            Protocol::Wamp(_) => self.inner.websocket_limits,
+        };
+        let gate = self.inner.gates.gate(now(), protocol);
+        let transport = WebSocketTransport::new(io, read, limits).await;
+        Driver::new(transport, gate, self.inner.hub.clone(), self.driver_options(peer)).run().await;
+    }
+
+    fn driver_options(&self, peer: String) -> DriverOptions {
+        DriverOptions {
+            ping_after: PING_AFTER,
+            dead_after: DEAD_AFTER,
+            write_timeout: WRITE_TIMEOUT,
+            drain: self.inner.drain.subscribe(),
+            traffic: self.inner.traffic.clone(),
+            peer,
+        }
+    }
+
+    /// Realms and figures.
+    #[must_use]
+    pub fn hub(&self) -> &Hub {
+        &self.inner.hub
+    }
+
+    /// Counters of all connections.
+    #[must_use]
+    pub fn traffic(&self) -> &Traffic {
+        &self.inner.traffic
+    }
+
+    /// Turns true when the router begins to shut down.
+    #[must_use]
+    pub fn drain_signal(&self) -> watch::Receiver<bool> {
+        self.inner.drain.subscribe()
+    }
+
+    /// Whether new sessions are let in.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.inner.hub.is_draining()
+    }
+
+    /// Lets nobody in any more and tells every connection to say goodbye.
+    pub fn start_drain(&self) {
+        self.inner.hub.start_drain();
+        self.inner.drain.send_replace(true);
+    }
+
+    /// Writes what is queued and stops the router's threads. Call it when no connection is left, or
+    /// none shall be waited for.
+    pub async fn close(&self) {
+        let hub = self.inner.hub.clone();
+        if tokio::task::spawn_blocking(move || hub.close()).await.is_err() {
+            tracing::error!("closing the store ended with a panic");
+        }
+    }
+}
+
+fn open_storage(data: &DataStore) -> Result<Arc<dyn Storage>, StorageError> {
+    Ok(match data {
+        DataStore::Memory => Arc::new(MemoryStorage::new()),
+        DataStore::Directory(path) => Arc::new(storage::open_sled(path)?),
+    })
+}
+
+fn realm_limits(config: &Config) -> RealmLimits {
+    let (limits, mqtt) = (&config.limits, &config.mqtt);
+    let outbox = LaneLimit { frames: count(limits.max_outbox_frames), bytes: size(limits.max_outbox_bytes) };
+    let queued = LaneLimit { frames: count(mqtt.max_queued_messages), bytes: size(mqtt.max_queued_bytes) };
+    let online = LaneLimit { frames: queued.frames.max(outbox.frames), bytes: queued.bytes.max(outbox.bytes) };
+    RealmLimits {
+        subscriptions_per_session: count(limits.max_subscriptions_per_session),
+        registrations_per_session: count(limits.max_registrations_per_session),
+        calls_per_session: count(limits.max_pending_calls_per_session),
+        expiry_max: match mqtt.max_session_expiry_secs {
+            u32::MAX => Duration::MAX,
+            secs => Duration::from_secs(secs.into()),
+        },
+        outbox: OutboxLimits { ordered: outbox, best: outbox, sure: online, sure_offline: queued },
+        ..RealmLimits::default()
+    }
+}
+
+fn count(value: u32) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+fn size(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
