@@ -1,2 +1,24 @@
+//! Keys, bytes and durability; nothing of realms, sessions or protocols.
+//!
+//! [`Storage`] is the contract, [`MemoryStorage`] and [`SledStorage`] keep it, [`GroupCommit`] turns many small batches
+//! into few commits and tells their owners, in order, what became of them. The feature `testing` adds an engine that
+//! fails on command and the suite that every engine must pass.
+//!
+//! Units: sizes in bytes, durations in [`std::time::Duration`].
 #![forbid(unsafe_code)]
-//! Placeholder of the house: the rooms are being furnished.
+
+mod batch;
+mod engine;
+mod error;
+mod group;
+mod memory;
+mod sled_engine;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use batch::{Batch, Op, Space};
+pub use engine::Storage;
+pub use error::StorageError;
+pub use group::{CommitListener, GroupCommit, GroupLimits, GroupStats, Outcome, Ticket};
+pub use memory::MemoryStorage;
+pub use sled_engine::{SledStorage, open_sled};
