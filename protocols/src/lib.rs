@@ -2,7 +2,7 @@
 //! The gates: one folder and one feature per protocol, over the driver and transports they share.
 //!
 //! * [`gate`]: the seam, [`gate::Gate`], and the driver, the only place that does I/O.
-//! * `transport`: bytes or messages, no meaning.
+//! * [`transport`]: bytes or messages, no meaning.
 //! * `wamp`, `mqtt`: each with `message`/`packet`, `codec`, `machine` and `map`.
 //!
 //! Gates never import each other; what two of them share is in `gate` or `transport`. The realm
@@ -11,5 +11,6 @@
 pub mod gate;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
+pub mod transport;
 #[cfg(feature = "wamp")]
 pub mod wamp;

@@ -1,0 +1,160 @@
+//! Messages to the client and its acknowledgements (5.0 sections 3.3 to 3.7, 4.3, 4.4, 4.9).
+
+use super::MqttMachine;
+use super::options::count;
+use crate::mqtt::codec::{PublishHead, encode_pubrel};
+use crate::mqtt::inflight::Owed;
+use crate::mqtt::map;
+use crate::mqtt::packet::{Ack, Packet, PacketId, QoS};
+use crate::mqtt::reason::ReasonCode;
+use bytes::Bytes;
+use router_core::model::{Command, EventDelivery, Now, Slot};
+use std::sync::atomic::AtomicU64;
+
+/// Why a message is not sent; which counter it goes to.
+type Dropped = fn(&super::MqttCounters) -> &AtomicU64;
+
+impl MqttMachine {
+    /// One message of the realm.
+    pub(super) fn event(&mut self, now: Now, delivery: EventDelivery) {
+        if delivery.slot.is_some() && !self.window.is_open() {
+            self.window.hold(delivery);
+        } else {
+            self.send_event(now, &delivery);
+        }
+    }
+
+    fn send_event(&mut self, now: Now, delivery: &EventDelivery) {
+        if let Err(dropped) = self.try_send_event(now, delivery) {
+            count(dropped(&self.options.counters));
+            // As if completed [MQTT-3.1.2-25].
+            if let Some(slot) = delivery.slot {
+                self.command(Command::Settle { slot });
+            }
+        }
+    }
+
+    fn try_send_event(&mut self, now: Now, delivery: &EventDelivery) -> Result<(), Dropped> {
+        let event = &*delivery.event;
+        // Expiry ends when sending has begun [MQTT-4.3.3-7].
+        if !delivery.repeated && event.is_expired(now.unix_ms) {
+            return Err(|counters| &counters.expired_unsent);
+        }
+        // A `+` or `/` inside a level has no Topic Name [MQTT-3.3.2-2].
+        if !event.topic.is_slash_safe() {
+            return Err(|counters| &counters.not_deliverable);
+        }
+        let (payload, shared) = map::outgoing(event).map_err(|_| not_deliverable as Dropped)?;
+        let qos = match delivery.slot {
+            Some(_) => map::qos(delivery.qos),
+            None => QoS::AtMostOnce,
+        };
+        let packet_id = delivery.slot.filter(|_| qos != QoS::AtMostOnce);
+        let head = PublishHead {
+            dup: delivery.repeated && packet_id.is_some(), // [MQTT-3.3.1-1] to [MQTT-3.3.1-3]
+            qos,
+            retain: delivery.retain,
+            topic: event.topic.text(),
+            packet_id,
+            topic_alias: None,
+            message_expiry_interval: map::remaining_expiry(event, now.unix_ms),
+            subscription_identifiers: &delivery.identifiers,
+            shared_properties: &shared,
+            payload_len: payload.len(),
+        };
+        self.write_publish(&head, payload)?;
+        match (packet_id, qos) {
+            (Some(id), QoS::ExactlyOnce) => self.window.sent(id, Owed::Receipt),
+            (Some(id), _) => self.window.sent(id, Owed::Acknowledgement),
+            (None, _) => {}
+        }
+        Ok(())
+    }
+
+    fn write_publish(&mut self, head: &PublishHead<'_>, payload: Bytes) -> Result<(), Dropped> {
+        if let Some(most) = self.peer.maximum_packet_size {
+            let size = head
+                .encoded_len(self.version)
+                .map_err(|_| not_deliverable as Dropped)?;
+            // [MQTT-3.1.2-24]
+            if size > most as usize {
+                return Err(|counters| &counters.too_large_for_client);
+            }
+        }
+        head.encode(self.version, self.output.batch())
+            .map_err(|_| not_deliverable as Dropped)?;
+        self.output.payload(payload);
+        Ok(())
+    }
+
+    fn send_held(&mut self, now: Now) {
+        while let Some(delivery) = self.window.take_held() {
+            self.send_event(now, &delivery);
+        }
+    }
+
+    /// On resume a PUBREL is repeated, never the PUBLISH before it `[MQTT-4.3.3-6]`.
+    pub(super) fn release_again(&mut self, slot: Slot) {
+        self.window.released_again(slot);
+        self.release(slot, ReasonCode::Success);
+    }
+
+    pub(super) fn puback(&mut self, now: Now, id: PacketId) {
+        match self.window.owed(id) {
+            // Whatever its reason: acknowledged, never repeated [MQTT-4.4.0-2].
+            Some(Owed::Acknowledgement) => self.settle(now, id),
+            Some(_) => self.violation("PUBACK for a QoS 2 message"),
+            None => count(&self.options.counters.acks_unknown),
+        }
+    }
+
+    pub(super) fn pubrec(&mut self, now: Now, ack: &Ack) {
+        let id = ack.packet_id;
+        match self.window.owed(id) {
+            Some(Owed::Acknowledgement) => self.violation("PUBREC for a QoS 1 message"),
+            Some(_) if ack.reason.is_error() => self.settle(now, id), // [MQTT-4.4.0-2]
+            Some(owed) => {
+                if owed == Owed::Receipt {
+                    self.window.advance(id);
+                    self.command(Command::Advance { slot: id });
+                }
+                self.release(id, ReasonCode::Success); // [MQTT-4.3.3-4]
+            }
+            None => {
+                count(&self.options.counters.acks_unknown);
+                // The client may forget it (5.0 section 3.6.2.1).
+                if !ack.reason.is_error() {
+                    self.release(id, ReasonCode::PacketIdentifierNotFound);
+                }
+            }
+        }
+    }
+
+    pub(super) fn pubcomp(&mut self, now: Now, id: PacketId) {
+        match self.window.owed(id) {
+            Some(Owed::Completion) => self.settle(now, id),
+            Some(_) => self.violation("PUBCOMP without PUBREL"),
+            None => count(&self.options.counters.acks_unknown),
+        }
+    }
+
+    fn settle(&mut self, now: Now, slot: Slot) {
+        self.window.settle(slot);
+        self.command(Command::Settle { slot });
+        self.send_held(now);
+    }
+
+    fn release(&mut self, id: PacketId, reason: ReasonCode) {
+        if self.peer.maximum_packet_size.is_none()
+            && (reason == ReasonCode::Success || !self.version.is_v5())
+        {
+            encode_pubrel(id, self.output.batch());
+        } else {
+            self.send(&Packet::PubRel(Ack::with_reason(id, reason)));
+        }
+    }
+}
+
+fn not_deliverable(counters: &super::MqttCounters) -> &AtomicU64 {
+    &counters.not_deliverable
+}

@@ -1,0 +1,187 @@
+//! What the realm tells an open session: deliveries become messages.
+
+use super::{WampMachine, code};
+use crate::wamp::codec::{self, Details};
+use crate::wamp::map;
+use crate::wamp::message::{Dict, Interrupt, Unsubscribed};
+use crate::wamp::uris::{close, error};
+use bytestring::ByteString;
+use router_core::encoding::Encoding;
+use router_core::model::{
+    Answer, CallFailure, Delivery, EndReason, ErrorKind, EventDelivery, Invocation, Now, Payload,
+    Refusal, RequestId, SubscriptionId,
+};
+
+/// Type codes of answers.
+const PUBLISHED: u64 = 17;
+const SUBSCRIBED: u64 = 33;
+const UNSUBSCRIBED: u64 = 35;
+const CALL: u64 = 48;
+const REGISTERED: u64 = 65;
+const UNREGISTERED: u64 = 67;
+
+/// What fox-wamp's clients look for when a condition does not hold.
+const NOT_ACCEPTED: &str = "not accepted";
+
+/// `{"progress": true}`.
+const fn progress_details(encoding: Encoding) -> &'static [u8] {
+    match encoding {
+        Encoding::Json => br#"{"progress":true}"#,
+        Encoding::MsgPack => b"\x81\xa8progress\xc3",
+    }
+}
+
+impl WampMachine {
+    pub(super) fn handle_established(&mut self, now: Now, delivery: Delivery) {
+        match delivery {
+            Delivery::Event(event) => self.event(now, &event),
+            Delivery::Done { request, answer } => self.answer(request, &answer),
+            Delivery::Refused { request, refusal } => {
+                let (code, request) = map::request_of(request);
+                self.refused(code, request, &refusal);
+            }
+            Delivery::Invocation(invocation) => self.invocation(&invocation),
+            Delivery::Interrupt { invocation, answer_wanted } => {
+                let mode = if answer_wanted { "kill" } else { "killnowait" };
+                let options = Dict::from_iter([("mode".to_owned(), mode.into())]);
+                self.say(&Interrupt { request: invocation.0, options }.into());
+            }
+            Delivery::Result { request, payload, progress } => {
+                self.result(request, &payload, progress);
+            }
+            Delivery::CallFailed { request, failure } => self.call_failed(request, &failure),
+            Delivery::Revoked { subscription, reason } => self.revoked(subscription, reason),
+            // Slots belong to other styles of delivery; the first and the last one are the
+            // state machine's.
+            Delivery::ReleaseAgain { .. } | Delivery::Joined { .. } | Delivery::Ended(_) => {}
+        }
+    }
+
+    fn event(&mut self, now: Now, delivery: &EventDelivery) {
+        let details = map::event_details(now, delivery);
+        let tail = map::tail(self.encoding, &delivery.event.payload);
+        codec::put_event(
+            self.encoding,
+            &mut self.buffer,
+            delivery.subscription.0,
+            delivery.event.publication.0,
+            details.as_ref().map_or(Details::Empty, Details::Dict),
+            &tail,
+        );
+        self.send_buffer();
+    }
+
+    fn answer(&mut self, request: RequestId, answer: &Answer) {
+        let (_, request) = map::request_of(request);
+        let (encoding, out) = (self.encoding, &mut self.buffer);
+        match answer {
+            Answer::Subscribed { subscription, .. } => {
+                codec::put_reply(encoding, out, SUBSCRIBED, request, subscription.0);
+            }
+            Answer::Published { publication, .. } => {
+                codec::put_reply(encoding, out, PUBLISHED, request, publication.0);
+            }
+            Answer::Registered(registration) => {
+                codec::put_reply(encoding, out, REGISTERED, request, registration.0);
+            }
+            Answer::Unsubscribed => codec::put_confirmation(encoding, out, UNSUBSCRIBED, request),
+            Answer::Unregistered => codec::put_confirmation(encoding, out, UNREGISTERED, request),
+            // Answers a command that this gate never gives.
+            Answer::Released(_) => return,
+        }
+        self.send_buffer();
+    }
+
+    fn refused(&mut self, code: u64, request: u64, refusal: &Refusal) {
+        let message = match refusal.kind {
+            ErrorKind::ConditionFailed => NOT_ACCEPTED,
+            _ => &refusal.message,
+        };
+        self.say_error(code, request, map::error_uri(refusal.kind), message);
+    }
+
+    fn invocation(&mut self, invocation: &Invocation) {
+        let mut details = Dict::new();
+        if invocation.progress {
+            details.insert("receive_progress".into(), true.into());
+        }
+        if let Some((session, authid, role)) = &invocation.caller {
+            details.insert("caller".into(), session.0.into());
+            details.insert("caller_authid".into(), (**authid).into());
+            details.insert("caller_authrole".into(), (**role).into());
+        }
+        let tail = map::tail(self.encoding, &invocation.payload);
+        codec::put_invocation(
+            self.encoding,
+            &mut self.buffer,
+            invocation.invocation.0,
+            invocation.registration.0,
+            if details.is_empty() { Details::Empty } else { Details::Dict(&details) },
+            &tail,
+        );
+        self.send_buffer();
+    }
+
+    fn result(&mut self, request: RequestId, payload: &Payload, progress: bool) {
+        let (_, request) = map::request_of(request);
+        let details = match progress {
+            true => Details::Encoded(progress_details(self.encoding)),
+            false => Details::Empty,
+        };
+        let tail = map::tail(self.encoding, payload);
+        codec::put_result(self.encoding, &mut self.buffer, request, details, &tail);
+        self.send_buffer();
+    }
+
+    fn call_failed(&mut self, request: RequestId, failure: &CallFailure) {
+        let (_, request) = map::request_of(request);
+        match failure {
+            CallFailure::Realm(refusal) => self.refused(CALL, request, refusal),
+            CallFailure::Callee { error, payload } => {
+                let tail = map::tail(self.encoding, payload);
+                let out = &mut self.buffer;
+                codec::put_error(self.encoding, out, (CALL, request), Details::Empty, error, &tail);
+                self.send_buffer();
+            }
+        }
+    }
+
+    /// Section "Subscription Revocation": only to those who announced that they understand it.
+    fn revoked(&mut self, subscription: SubscriptionId, reason: &str) {
+        if self.features.subscription_revocation {
+            let revocation = Dict::from_iter([
+                ("subscription".to_owned(), subscription.0.into()),
+                ("reason".to_owned(), reason.into()),
+            ]);
+            self.say(&Unsubscribed { request: 0, revocation: Some(revocation) }.into());
+        }
+    }
+
+    /// The realm ended the session.
+    pub(super) fn handle_end(&mut self, now: Now, reason: EndReason) {
+        let named = ByteString::from_static;
+        match reason {
+            EndReason::Killed { reason, message } => {
+                self.goodbye(now, reason, message.as_deref());
+            }
+            EndReason::TakenOver => {
+                self.goodbye(now, named(close::KILLED), Some("another connection took over"));
+            }
+            EndReason::Shutdown => {
+                self.goodbye(now, named(close::SYSTEM_SHUTDOWN), Some("the router shuts down"));
+            }
+            EndReason::RealmClosed => {
+                self.goodbye(now, named(close::CLOSE_REALM), Some("the realm is closed"));
+            }
+            EndReason::Violation(text) => self.violation(text),
+            EndReason::TooSlow => {
+                let text = "the client reads too slowly: its queue of messages was full";
+                self.abort(map::TOO_SLOW, text, (code::POLICY, "too slow"));
+            }
+            EndReason::StorageUnavailable => {
+                let text = "the durable store refuses writes at the moment";
+                self.abort(error::UNAVAILABLE, text, (code::GOING_AWAY, "store unavailable"));
+            }
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! One WAMP connection over a transport of messages, as a state machine.
+//!
+//! ```text
+//!            HELLO                 AUTHENTICATE
+//! Opening ────────▶ Authenticating ────────────▶ Joining ──▶ Welcoming ──▶ Established
+//!    ▲    └───────────────────────────────────────▲ (asked)   (admitted)  │        │
+//!    │                                              WELCOME on the realm's │        │
+//!    │                                              first delivery ────────┘        │
+//!    │ GOODBYE of the client, echoed: another HELLO may follow                       │
+//!    └───────────────────────────────────────────────────────────────────────────────┤
+//!                                              GOODBYE of the router                 ▼
+//!                                Closed ◀─────────────────────────────────── ShuttingDown
+//! ```
+//!
+//! Every state goes to `Closed` on ABORT from either side, on a protocol violation and when the
+//! transport is lost; from then on nothing is read and nothing said (section "Protocol
+//! Violations").
+//!
+//! Invariants: an [`Action::Join`] that was admitted is followed by exactly one [`Action::Leave`];
+//! the realm's answers go out in the realm's order; a request that is refused here is answered
+//! here, in the place of the realm's answer.
+
+mod delivery;
+mod request;
+
+use super::auth::{self, Method, Opening};
+use super::codec::{self, Details, Limits};
+use super::message::{Abort, Challenge, Dict, Goodbye, Message, Payload, Welcome};
+use super::options::Reject;
+use super::uris::{close, error};
+use crate::gate::{Action, Gate, Input, JoinError, JoinedAs, Output};
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+use router_core::encoding::Encoding;
+use router_core::model::{Delivery, Now};
+use router_core::session::{Features, Leave};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// WebSocket subprotocols, in our order of preference where the client has none, and what they
+/// mean. The name also stands in the session list.
+pub const SUBPROTOCOLS: [(&str, Encoding); 2] = [
+    ("wamp.2.msgpack", Encoding::MsgPack),
+    ("wamp.2.json", Encoding::Json),
+];
+
+/// The serialization of a WebSocket subprotocol; `None` if it is none of WAMP's that we speak.
+#[must_use]
+pub fn encoding_of(subprotocol: &str) -> Option<Encoding> {
+    let found = SUBPROTOCOLS.iter().find(|(name, _)| *name == subprotocol);
+    found.map(|(_, encoding)| *encoding)
+}
+
+/// The WebSocket subprotocol of a serialization.
+#[must_use]
+pub const fn subprotocol_of(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::Json => "wamp.2.json",
+        Encoding::MsgPack => "wamp.2.msgpack",
+    }
+}
+
+/// What can be set for the connections of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WampOptions {
+    /// From the opening of the transport, or of a further session on it, to WELCOME.
+    pub login_timeout: Duration,
+    /// From the router's GOODBYE to the client's.
+    pub goodbye_timeout: Duration,
+    /// The largest message taken.
+    pub message_bytes_max: usize,
+    /// What the router calls itself in WELCOME.
+    pub agent: ByteString,
+}
+
+impl Default for WampOptions {
+    fn default() -> WampOptions {
+        WampOptions {
+            login_timeout: Duration::from_secs(10),
+            goodbye_timeout: Duration::from_secs(5),
+            message_bytes_max: 16 << 20,
+            agent: ByteString::from_static(concat!("Reynard-", env!("CARGO_PKG_VERSION"))),
+        }
+    }
+}
+
+/// WebSocket close codes (RFC 6455, section 7.4.1).
+mod code {
+    pub const NORMAL: u16 = 1000;
+    pub const GOING_AWAY: u16 = 1001;
+    pub const PROTOCOL_ERROR: u16 = 1002;
+    pub const POLICY: u16 = 1008;
+    pub const TOO_BIG: u16 = 1009;
+}
+
+/// The longest text a peer is told, in bytes.
+const TEXT_MAX: usize = 400;
+
+/// Where the connection stands.
+#[derive(Debug)]
+enum State {
+    /// Waits for HELLO.
+    Opening { deadline: Instant, again: bool },
+    /// Waits for AUTHENTICATE.
+    Authenticating { deadline: Instant, opening: Box<Opening> },
+    /// Waits for the router to admit the session.
+    Joining { deadline: Instant },
+    /// Waits for the realm's first delivery.
+    Welcoming { deadline: Instant, joined: Box<JoinedAs> },
+    /// The session is open.
+    Established,
+    /// The router said GOODBYE and waits for the answer.
+    ShuttingDown { deadline: Instant },
+    /// Over.
+    Closed,
+}
+
+/// One WAMP connection over a transport of messages.
+#[derive(Debug)]
+pub struct WampMachine {
+    encoding: Encoding,
+    options: WampOptions,
+    limits: Limits,
+    state: State,
+    /// What the client announced in its HELLO.
+    features: Features,
+    /// A join was handed out and is not answered.
+    is_join_open: bool,
+    actions: VecDeque<Action>,
+    outputs: VecDeque<Output>,
+    /// Where frames are encoded; each is split off.
+    buffer: BytesMut,
+}
+
+impl WampMachine {
+    /// A connection whose transport has just opened, with the serialization negotiated.
+    #[must_use]
+    pub fn new(now: Now, encoding: Encoding, options: WampOptions) -> WampMachine {
+        let limits = Limits {
+            dict_bytes: Limits::default().dict_bytes.min(options.message_bytes_max),
+        };
+        let deadline = after(now, options.login_timeout);
+        WampMachine {
+            encoding,
+            options,
+            limits,
+            state: State::Opening { deadline, again: false },
+            features: Features::default(),
+            is_join_open: false,
+            actions: VecDeque::new(),
+            outputs: VecDeque::new(),
+            buffer: BytesMut::new(),
+        }
+    }
+
+    fn handle_frame(&mut self, now: Now, frame: Bytes, encoding: Encoding) {
+        if matches!(self.state, State::Closed) {
+            return;
+        }
+        if self.encoding != encoding {
+            // Section "Serializations": text for JSON, binary for everything else.
+            self.violation(match self.encoding {
+                Encoding::Json => "a binary message where the serializer needs text",
+                Encoding::MsgPack => "a text message where the serializer needs binary",
+            });
+            return;
+        }
+        if frame.len() > self.options.message_bytes_max {
+            let max = self.options.message_bytes_max;
+            let text = format!("a message must not exceed {max} bytes");
+            let closing = (code::TOO_BIG, "message too big");
+            self.abort(error::PAYLOAD_SIZE_EXCEEDED, &text, closing);
+            return;
+        }
+        match Message::decode(encoding, frame, &self.limits) {
+            Ok(message) => self.handle_message(now, message),
+            // Section "Session Closing": while shutting down nothing but GOODBYE matters.
+            Err(_) if matches!(self.state, State::ShuttingDown { .. }) => {}
+            Err(violation) => self.violation(&violation.to_string()),
+        }
+    }
+
+    fn handle_message(&mut self, now: Now, message: Message) {
+        match (&mut self.state, message) {
+            (State::Closed, _) => {}
+            // Section "Session Aborting": never answered.
+            (_, Message::Abort(_)) => {
+                self.close(Leave::Lost, (code::NORMAL, "the client aborted the session"));
+            }
+            (State::ShuttingDown { .. }, Message::Goodbye(_)) => {
+                self.close(Leave::Clean, (code::NORMAL, "goodbye"));
+            }
+            (State::ShuttingDown { .. }, _) => {}
+            (State::Opening { .. }, Message::Hello(hello)) => match Opening::read(&hello) {
+                Ok(opening) => self.open(now, opening),
+                Err(reject) => self.refuse_session(reject),
+            },
+            (State::Opening { .. }, other) => {
+                self.violation(&format!("{} before HELLO", other.name()));
+            }
+            (
+                State::Authenticating { deadline, opening },
+                Message::Authenticate(authenticate),
+            ) => {
+                let (deadline, opening) = (*deadline, (**opening).clone());
+                self.join(deadline, opening, Some(&authenticate.signature));
+            }
+            (
+                State::Authenticating { .. } | State::Joining { .. } | State::Welcoming { .. },
+                Message::Hello(_),
+            )
+            | (State::Established, Message::Hello(_)) => self.violation("a second HELLO"),
+            (
+                State::Authenticating { .. } | State::Joining { .. } | State::Welcoming { .. },
+                other,
+            ) => self.violation(&format!("{} before WELCOME", other.name())),
+            (State::Established, Message::Goodbye(_)) => self.goodbye_of_client(now),
+            (State::Established, request) => {
+                let done = self.handle_request(request);
+                // Errors of a single request are answered there.
+                if let Err(Reject::Violation(text) | Reject::Error { message: text, .. }) = done {
+                    self.violation(&text);
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, now: Now, opening: Opening) {
+        let deadline = match self.state {
+            State::Opening { deadline, again: false } => deadline,
+            _ => after(now, self.options.login_timeout),
+        };
+        self.features = opening.features;
+        match opening.method {
+            Method::Anonymous => self.join(deadline, opening, None),
+            Method::Ticket => {
+                let method = ByteString::from_static(opening.method.name());
+                self.say(&Challenge { method, extra: Dict::new() }.into());
+                let opening = Box::new(opening);
+                self.state = State::Authenticating { deadline, opening };
+            }
+        }
+    }
+
+    fn join(&mut self, deadline: Instant, opening: Opening, secret: Option<&str>) {
+        let request = opening.join(secret, subprotocol_of(self.encoding));
+        self.actions.push_back(Action::Join(Box::new(request)));
+        self.state = State::Joining { deadline };
+    }
+
+    /// Section "Session Closing": answered once. The transport stays for another HELLO.
+    fn goodbye_of_client(&mut self, now: Now) {
+        let reason = ByteString::from_static(close::GOODBYE_AND_OUT);
+        self.say(&Goodbye { details: Dict::new(), reason }.into());
+        self.actions.push_back(Action::Leave(Leave::Clean));
+        let deadline = after(now, self.options.login_timeout);
+        self.state = State::Opening { deadline, again: true };
+    }
+
+    /// Says GOODBYE, or ABORT where the session is not open yet.
+    fn goodbye(&mut self, now: Now, reason: ByteString, message: Option<&str>) {
+        match self.state {
+            State::Established => {
+                let details = details_with(message);
+                self.say(&Goodbye { details, reason }.into());
+                let deadline = after(now, self.options.goodbye_timeout);
+                self.state = State::ShuttingDown { deadline };
+            }
+            State::ShuttingDown { .. } | State::Closed => {}
+            State::Opening { again: true, .. } => {
+                self.close(Leave::Lost, (code::GOING_AWAY, "the router shuts down"));
+            }
+            _ => {
+                let text = message.unwrap_or("the session ends before it began");
+                self.abort(&reason, text, (code::GOING_AWAY, "the session ended"));
+            }
+        }
+    }
+
+    fn refuse_session(&mut self, reject: Reject) {
+        match reject {
+            Reject::Violation(text) => self.violation(&text),
+            Reject::Error { error, message } => {
+                self.abort(error, &message, (code::NORMAL, "the session was refused"));
+            }
+        }
+    }
+
+    fn violation(&mut self, text: &str) {
+        let closing = (code::PROTOCOL_ERROR, "protocol violation");
+        self.abort(error::PROTOCOL_VIOLATION, text, closing);
+    }
+
+    /// Says ABORT and closes; the session is lost, if there was one.
+    fn abort(&mut self, reason: &str, message: &str, closing: (u16, &'static str)) {
+        let details = details_with(Some(message));
+        let (reason, payload) = (ByteString::from(reason), Payload::EMPTY);
+        self.say(&Abort { details, reason, payload }.into());
+        self.close(Leave::Lost, closing);
+    }
+
+    fn close(&mut self, how: Leave, (code, reason): (u16, &'static str)) {
+        self.end(how);
+        self.outputs.push_back(Output::Close { code, reason });
+    }
+
+    /// Gives up the session. A join that nobody has seen yet is forgotten; one that is being
+    /// answered is followed by its leave when the answer comes.
+    fn end(&mut self, how: Leave) {
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::Welcoming { .. } | State::Established | State::ShuttingDown { .. } => {
+                self.actions.push_back(Action::Leave(how));
+            }
+            State::Joining { .. } => {
+                self.actions.retain(|action| !matches!(action, Action::Join(_)));
+            }
+            State::Opening { .. } | State::Authenticating { .. } | State::Closed => {}
+        }
+    }
+
+    fn say(&mut self, message: &Message) {
+        let frame = message.encode(self.encoding);
+        self.outputs.push_back(output(self.encoding, frame));
+    }
+
+    /// Sends what was encoded into the buffer.
+    fn send_buffer(&mut self) {
+        let frame = self.buffer.split().freeze();
+        self.outputs.push_back(output(self.encoding, frame));
+    }
+
+    /// Answers a request with an ERROR.
+    fn say_error(&mut self, code: u64, request: u64, error: &str, message: &str) {
+        let tail = super::map::message_tail(self.encoding, shortened(message));
+        let request = (code, request);
+        codec::put_error(self.encoding, &mut self.buffer, request, Details::Empty, error, &tail);
+        self.send_buffer();
+    }
+}
+
+fn output(encoding: Encoding, frame: Bytes) -> Output {
+    match encoding {
+        Encoding::Json => Output::Text(frame),
+        Encoding::MsgPack => Output::Bytes(frame),
+    }
+}
+
+fn after(now: Now, by: Duration) -> Instant {
+    now.instant.checked_add(by).unwrap_or(now.instant)
+}
+
+/// Details that hold nothing but words for a person. U+0000 would make them binary on the way.
+fn details_with(message: Option<&str>) -> Dict {
+    let text = |message: &str| shortened(message).replace('\0', "\u{fffd}").into();
+    message.map(|message| ("message".to_owned(), text(message))).into_iter().collect()
+}
+
+/// At most [`TEXT_MAX`] bytes, cut between characters.
+fn shortened(text: &str) -> &str {
+    let end = text.floor_char_boundary(TEXT_MAX);
+    text.get(..end).unwrap_or_default()
+}
+
+impl Gate for WampMachine {
+    fn handle_input(&mut self, now: Now, input: Input<'_>) {
+        match input {
+            Input::Text(frame) => self.handle_frame(now, frame, Encoding::Json),
+            Input::Binary(frame) => self.handle_frame(now, frame, Encoding::MsgPack),
+            Input::Stream(buffer) => {
+                buffer.clear();
+                if !matches!(self.state, State::Closed) {
+                    self.violation("a byte stream where messages are expected");
+                }
+            }
+            Input::Closed => self.end(Leave::Lost),
+            Input::Drain => {
+                let reason = ByteString::from_static(close::SYSTEM_SHUTDOWN);
+                self.goodbye(now, reason, Some("the router shuts down"));
+            }
+        }
+    }
+
+    fn handle_joined(&mut self, _now: Now, result: Result<JoinedAs, JoinError>) {
+        self.is_join_open = false;
+        match (&self.state, result) {
+            (State::Joining { deadline }, Ok(joined)) => {
+                let (deadline, joined) = (*deadline, Box::new(joined));
+                self.state = State::Welcoming { deadline, joined };
+            }
+            (State::Joining { .. }, Err(refused)) => {
+                let reason = auth::join_error_uri(&refused);
+                let closing = (code::NORMAL, "the session was refused");
+                self.abort(reason, &refused.to_string(), closing);
+            }
+            // The connection ended while it was being admitted.
+            (_, Ok(_)) => self.actions.push_front(Action::Leave(Leave::Lost)),
+            (_, Err(_)) => {}
+        }
+    }
+
+    fn handle_delivery(&mut self, now: Now, delivery: Delivery) {
+        match (&mut self.state, delivery) {
+            (State::Welcoming { joined, .. }, Delivery::Joined { .. }) => {
+                let details = auth::welcome_details(joined, &self.options.agent);
+                let session = joined.session.0;
+                self.say(&Welcome { session, details }.into());
+                self.state = State::Established;
+            }
+            (State::Established | State::Welcoming { .. }, Delivery::Ended(reason)) => {
+                self.handle_end(now, reason);
+            }
+            (State::Established, delivery) => self.handle_established(now, delivery),
+            // What the realm still had for a session that said goodbye.
+            _ => {}
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        if self.poll_timeout().is_none_or(|deadline| now.instant < deadline) {
+            return;
+        }
+        match self.state {
+            State::Opening { again: true, .. } => {
+                self.close(Leave::Lost, (code::NORMAL, "no further HELLO"));
+            }
+            State::ShuttingDown { .. } => {
+                self.close(Leave::Lost, (code::GOING_AWAY, "no GOODBYE in time"));
+            }
+            _ => {
+                let text = "the session was not established in time";
+                self.abort(error::TIMEOUT, text, (code::POLICY, "login timeout"));
+            }
+        }
+    }
+
+    fn poll_action(&mut self) -> Option<Action> {
+        if self.is_join_open {
+            return None;
+        }
+        let action = self.actions.pop_front();
+        self.is_join_open = matches!(action, Some(Action::Join(_)));
+        action
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::Opening { deadline, .. }
+            | State::Authenticating { deadline, .. }
+            | State::Joining { deadline }
+            | State::Welcoming { deadline, .. }
+            | State::ShuttingDown { deadline } => Some(deadline),
+            State::Established | State::Closed => None,
+        }
+    }
+}

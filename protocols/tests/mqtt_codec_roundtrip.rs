@@ -1,0 +1,184 @@
+//! Laws of the codec: what is encoded decodes to itself, cuts do not matter, mutated bytes never
+//! panic, and what a decoder accepted is stable under encoding.
+
+#![cfg(feature = "mqtt")]
+
+#[path = "mqtt_codec_common/strategies.rs"]
+mod strategies;
+
+use bytes::BytesMut;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use protocols::mqtt::codec::{
+    DecodeError, Decoder, Limits, PeerLimits, encode, encode_within, encoded_len,
+};
+use protocols::mqtt::packet::{Direction, Packet, ProtocolVersion};
+
+/// A version, a direction and a packet legal in both.
+type Case = (ProtocolVersion, Direction, Packet);
+
+/// Any of the three versions.
+fn version() -> impl Strategy<Value = ProtocolVersion> {
+    prop_oneof![
+        Just(ProtocolVersion::V3_1),
+        Just(ProtocolVersion::V3_1_1),
+        Just(ProtocolVersion::V5)
+    ]
+}
+
+/// Any legal packet of any version.
+fn case() -> impl Strategy<Value = Case> {
+    (version(), any::<bool>())
+        .prop_flat_map(|(version, client)| {
+            let direction = match client {
+                true => Direction::ClientToServer,
+                false => Direction::ServerToClient,
+            };
+            strategies::packet(version, direction)
+                .prop_map(move |packet| (version, direction, packet))
+        })
+        .boxed()
+}
+
+/// A decoder for packets of this kind: a CONNECT must be the first packet.
+fn decoder(version: ProtocolVersion, direction: Direction, packet: &Packet) -> Decoder {
+    match packet {
+        Packet::Connect(_) => Decoder::server(Limits::default()),
+        _ => Decoder::new(direction, Some(version), Limits::default()),
+    }
+}
+
+fn encoded(packet: &Packet, version: ProtocolVersion) -> BytesMut {
+    let mut out = BytesMut::new();
+    encode(packet, version, &mut out).expect("a legal packet");
+    out
+}
+
+/// Packets until the bytes run out or are refused.
+fn drain(decoder: &mut Decoder, buf: &mut BytesMut) -> (Vec<Packet>, Result<(), DecodeError>) {
+    let mut packets = Vec::new();
+    loop {
+        match decoder.decode(buf) {
+            Ok(Some(packet)) => packets.push(packet),
+            Ok(None) => return (packets, Ok(())),
+            Err(error) => return (packets, Err(error)),
+        }
+    }
+}
+
+fn in_pieces(decoder: &mut Decoder, bytes: &[u8]) -> (Vec<Packet>, Result<(), DecodeError>) {
+    let mut buf = BytesMut::new();
+    let mut packets = Vec::new();
+    for byte in bytes {
+        buf.extend_from_slice(&[*byte]);
+        let (more, end) = drain(decoder, &mut buf);
+        packets.extend(more);
+        if end.is_err() {
+            return (packets, end);
+        }
+    }
+    (packets, Ok(()))
+}
+
+/// Decoding and encoding again reaches a fixed point at once.
+fn check_stable(version: ProtocolVersion, direction: Direction, packet: &Packet) {
+    let version = match packet {
+        Packet::Connect(connect) => connect.version,
+        _ => version,
+    };
+    let mut bytes = encoded(packet, version);
+    let first = bytes.clone();
+    let again = decoder(version, direction, packet).decode(&mut bytes);
+    assert_eq!(again.as_ref(), Ok(&Some(packet.clone())));
+    assert!(bytes.is_empty());
+    assert_eq!(encoded(packet, version), first);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn encoding_then_decoding_is_identity((version, direction, packet) in case()) {
+        let bytes = encoded(&packet, version);
+        prop_assert_eq!(encoded_len(&packet, version), Ok(bytes.len()));
+        let mut buf = bytes.clone();
+        // Bytes of the next packet must not matter, and must stay.
+        buf.extend_from_slice(b"\xC0");
+        let decoded = decoder(version, direction, &packet).decode(&mut buf);
+        prop_assert_eq!(decoded, Ok(Some(packet)));
+        prop_assert_eq!(&buf[..], b"\xC0");
+    }
+
+    #[test]
+    fn byte_by_byte_equals_at_once((version, direction, packet) in case()) {
+        let bytes = encoded(&packet, version);
+        let mut whole = decoder(version, direction, &packet);
+        let expected = drain(&mut whole, &mut bytes.clone());
+        let got = in_pieces(&mut decoder(version, direction, &packet), &bytes);
+        prop_assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn a_prefix_waits((version, direction, packet) in case(), cut in any::<Index>()) {
+        let bytes = encoded(&packet, version);
+        let mut buf = BytesMut::from(&bytes[..cut.index(bytes.len())]);
+        prop_assert_eq!(decoder(version, direction, &packet).decode(&mut buf), Ok(None));
+    }
+
+    #[test]
+    fn mutated_packets_are_judged_alike_and_stay_stable(
+        (version, direction, packet) in case(),
+        changes in vec((any::<Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut bytes = encoded(&packet, version);
+        for (at, value) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        let mut whole = decoder(version, direction, &packet);
+        let verdict = drain(&mut whole, &mut bytes.clone());
+        let cut = in_pieces(&mut decoder(version, direction, &packet), &bytes);
+        prop_assert_eq!(&cut, &verdict);
+        for packet in &verdict.0 {
+            check_stable(version, direction, packet);
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(
+        version in version(),
+        bytes in vec(any::<u8>(), 0..200),
+        client in any::<bool>(),
+    ) {
+        let direction = if client { Direction::ClientToServer } else { Direction::ServerToClient };
+        let mut after = Decoder::new(direction, Some(version), Limits::default());
+        let verdict = drain(&mut after, &mut BytesMut::from(&bytes[..]));
+        for packet in &verdict.0 {
+            check_stable(version, direction, packet);
+        }
+        let first = drain(&mut Decoder::server(Limits::default()), &mut BytesMut::from(&bytes[..]));
+        prop_assert!(first.0.is_empty() || bytes[0] == 0x10);
+    }
+
+    #[test]
+    fn a_limited_encoding_never_exceeds_the_limit(
+        (version, direction, packet) in case(),
+        maximum in 1u32..120,
+    ) {
+        let limits = PeerLimits { maximum_packet_size: Some(maximum), ..PeerLimits::default() };
+        let mut out = BytesMut::new();
+        match encode_within(&packet, version, &limits, &mut out) {
+            Ok(()) => {
+                prop_assert!(out.len() <= maximum as usize);
+                let decoded = decoder(version, direction, &packet).decode(&mut out);
+                let kind = decoded.expect("legal").expect("complete").packet_type();
+                prop_assert_eq!(kind, packet.packet_type());
+            }
+            Err(_) => {
+                prop_assert!(out.is_empty());
+                prop_assert!(encoded(&packet, version).len() > maximum as usize);
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The WAMP gate around a real realm: what a client sends and what it gets back, without sockets
+//! and clocks. `docs/gates/wamp.md` says which test shows which feature.
+#![cfg(feature = "wamp")]
+
+mod forwarding;
+mod lifecycle;
+mod meta;
+mod pubsub;
+mod random;
+mod retained;
+mod rpc;
+mod violations;
+mod world;

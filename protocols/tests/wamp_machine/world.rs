@@ -1,0 +1,435 @@
+//! Machines around a real realm, in one thread and without a clock: what the driver does, made
+//! synchronous.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use protocols::gate::{
+    Action, Credentials, Gate as _, Input, JoinError, JoinRequest, JoinedAs, Output,
+};
+use protocols::wamp::machine::{WampMachine, WampOptions, subprotocol_of};
+use protocols::wamp::map;
+use router_core::auth::{Role, Rule};
+use router_core::encoding::Encoding::{self, Json, MsgPack};
+use router_core::encoding::transcode::{json_to_msgpack, msgpack_to_json};
+use router_core::limits::RealmLimits;
+use router_core::model::{
+    Attributes, Command, Delivery, EndReason, Now, Payload, Publish, Qos, Topic,
+};
+use router_core::outbox::Outbox;
+use router_core::realm::{Effects, IdClock, Realm, Settings};
+use router_core::session::{Connection, EventStyle, Features, Identity, Join, Leave};
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A client's place in the world.
+pub type Peer = usize;
+
+/// What a client that can do everything says first.
+pub const HELLO: &str = r#"[1,"realm1",{"agent":"test","roles":{
+    "publisher":{"features":{}},
+    "subscriber":{"features":{"subscription_revocation":true}},
+    "caller":{"features":{"progressive_call_results":true}},
+    "callee":{"features":{"progressive_call_results":true,"call_canceling":true}}}}]"#;
+
+/// The connection of one client, seen from its end.
+pub struct Wire {
+    machine: WampMachine,
+    encoding: Encoding,
+    seat: Option<(Connection, Arc<Outbox>)>,
+    /// How the sessions of this connection left.
+    pub left: Vec<Leave>,
+    frames: VecDeque<Bytes>,
+    /// Code and reason of the close.
+    pub closed: Option<(u16, &'static str)>,
+}
+
+/// A realm and its clients.
+pub struct World {
+    pub realm: Realm,
+    pub now: Now,
+    pub wires: Vec<Wire>,
+    /// The answer to the next joins, if not the usual one.
+    pub refusal: Option<JoinError>,
+    /// Joins are asked for, but not answered.
+    pub is_door_stuck: bool,
+    pub stuck: Vec<(Peer, JoinRequest)>,
+    effects: Effects,
+    device: Option<Connection>,
+}
+
+impl World {
+    pub fn new() -> World {
+        World::with_limits(RealmLimits::default())
+    }
+
+    pub fn with_limits(limits: RealmLimits) -> World {
+        let settings = Settings {
+            name: "realm1".into(),
+            limits,
+            naming: map::naming(),
+            durable: false,
+        };
+        World {
+            realm: Realm::new(settings, Arc::new(IdClock::new(0)), 7),
+            now: Now { instant: Instant::now(), unix_ms: 1_800_000_000_000 },
+            wires: Vec::new(),
+            refusal: None,
+            is_door_stuck: false,
+            stuck: Vec::new(),
+            effects: Effects::default(),
+            device: None,
+        }
+    }
+
+    /// A transport, on which nothing was said yet.
+    pub fn connect(&mut self, encoding: Encoding) -> Peer {
+        self.connect_with(encoding, WampOptions::default())
+    }
+
+    pub fn connect_with(&mut self, encoding: Encoding, options: WampOptions) -> Peer {
+        self.wires.push(Wire {
+            machine: WampMachine::new(self.now, encoding, options),
+            encoding,
+            seat: None,
+            left: Vec::new(),
+            frames: VecDeque::new(),
+            closed: None,
+        });
+        self.wires.len() - 1
+    }
+
+    /// An open session.
+    pub fn join(&mut self, encoding: Encoding) -> Peer {
+        self.join_saying(encoding, HELLO)
+    }
+
+    pub fn json(&mut self) -> Peer {
+        self.join(Json)
+    }
+
+    /// An open session that began with this HELLO.
+    pub fn join_saying(&mut self, encoding: Encoding, hello: &str) -> Peer {
+        let peer = self.connect(encoding);
+        self.send_text(peer, hello);
+        let welcome = self.one(peer);
+        assert_eq!(welcome[0], 2, "{welcome}");
+        peer
+    }
+
+    /// An open session with a name and a role, by ticket.
+    pub fn join_as(&mut self, authid: &str) -> Peer {
+        let peer = self.connect(Json);
+        let hello: Value = serde_json::from_str(HELLO).unwrap();
+        let mut details = hello[2].clone();
+        details["authmethods"] = json!(["ticket"]);
+        details["authid"] = json!(authid);
+        self.send(peer, json!([1, "realm1", details]));
+        assert_eq!(self.one(peer), json!([4, "ticket", {}]));
+        self.send(peer, json!([5, format!("{authid}-secret"), {}]));
+        assert_eq!(self.one(peer)[0], 2);
+        peer
+    }
+
+    pub fn session(&self, peer: Peer) -> u64 {
+        self.wires[peer].seat.as_ref().unwrap().0.session.0
+    }
+
+    pub fn send(&mut self, peer: Peer, message: Value) {
+        self.send_text(peer, &message.to_string());
+    }
+
+    /// Sends JSON text, in the client's own encoding.
+    pub fn send_text(&mut self, peer: Peer, message: &str) {
+        let text = message.as_bytes();
+        match self.wires[peer].encoding {
+            Json => self.input(peer, Input::Text(Bytes::copy_from_slice(text))),
+            MsgPack => self.input(peer, Input::Binary(json_to_msgpack(text).unwrap().into())),
+        }
+    }
+
+    pub fn input(&mut self, peer: Peer, input: Input<'_>) {
+        let wire = &mut self.wires[peer];
+        // After a close the driver reads no more, but the machine must not mind.
+        wire.machine.handle_input(self.now, input);
+        self.pump();
+    }
+
+    /// Several frames that the transport read at once.
+    pub fn send_batch(&mut self, peer: Peer, messages: &[&str]) {
+        for message in messages {
+            let frame = Bytes::copy_from_slice(message.as_bytes());
+            self.wires[peer].machine.handle_input(self.now, Input::Text(frame));
+        }
+        self.pump();
+    }
+
+    /// The transport breaks.
+    pub fn lose(&mut self, peer: Peer) {
+        self.input(peer, Input::Closed);
+    }
+
+    /// Lets time pass.
+    pub fn pass(&mut self, ms: u64) {
+        self.now = self.now.plus(Duration::from_millis(ms));
+        self.realm.tick(self.now, &mut self.effects);
+        for wire in &mut self.wires {
+            if wire.machine.poll_timeout().is_some_and(|at| at <= self.now.instant) {
+                wire.machine.handle_timeout(self.now);
+            }
+        }
+        self.pump();
+    }
+
+    /// The client's deadline, as the driver would ask for it.
+    pub fn deadline(&self, peer: Peer) -> Option<Duration> {
+        let at = self.wires[peer].machine.poll_timeout()?;
+        Some(at.saturating_duration_since(self.now.instant))
+    }
+
+    pub fn close_realm(&mut self, reason: &EndReason) {
+        self.realm.close(self.now, reason, &mut self.effects);
+        self.pump();
+    }
+
+    /// Everything received, as values.
+    pub fn take(&mut self, peer: Peer) -> Vec<Value> {
+        let texts = self.take_texts(peer);
+        texts.iter().map(|text| serde_json::from_str(text).unwrap()).collect()
+    }
+
+    /// Everything received, as JSON text; for JSON clients the very bytes.
+    pub fn take_texts(&mut self, peer: Peer) -> Vec<String> {
+        let encoding = self.wires[peer].encoding;
+        let text = |frame: Bytes| match encoding {
+            Json => frame.to_vec(),
+            MsgPack => msgpack_to_json(&frame).unwrap(),
+        };
+        let frames = self.take_frames(peer);
+        frames.into_iter().map(|frame| String::from_utf8(text(frame)).unwrap()).collect()
+    }
+
+    pub fn take_frames(&mut self, peer: Peer) -> Vec<Bytes> {
+        self.wires[peer].frames.drain(..).collect()
+    }
+
+    /// The only message received.
+    pub fn one(&mut self, peer: Peer) -> Value {
+        let mut all = self.take(peer);
+        assert_eq!(all.len(), 1, "{all:?}");
+        all.remove(0)
+    }
+
+    /// Sends, and takes the only answer.
+    pub fn ask(&mut self, peer: Peer, message: Value) -> Value {
+        self.send(peer, message);
+        self.one(peer)
+    }
+
+    /// Subscribes, and answers the subscription's id.
+    pub fn subscribe(&mut self, peer: Peer, topic: &str, options: Value) -> u64 {
+        let answer = self.ask(peer, json!([32, 900, options, topic]));
+        assert_eq!(answer[0], 33, "{answer}");
+        assert_eq!(answer[1], 900);
+        answer[2].as_u64().unwrap()
+    }
+
+    /// Registers, and answers the registration's id.
+    pub fn register(&mut self, peer: Peer, procedure: &str, options: Value) -> u64 {
+        let answer = self.ask(peer, json!([64, 901, options, procedure]));
+        assert_eq!(answer[0], 65, "{answer}");
+        answer[2].as_u64().unwrap()
+    }
+
+    /// Publishes with acknowledgement, and answers the publication's id.
+    pub fn publish(&mut self, peer: Peer, topic: &str, mut options: Value, tail: &[Value]) -> u64 {
+        options["acknowledge"] = json!(true);
+        let mut message = vec![json!(16), json!(902), options, json!(topic)];
+        message.extend_from_slice(tail);
+        let answer = self.ask(peer, Value::Array(message));
+        assert_eq!(answer[0], 17, "{answer}");
+        answer[2].as_u64().unwrap()
+    }
+
+    /// What a client of a protocol with opaque bytes publishes.
+    pub fn device_publishes(
+        &mut self,
+        topic: &str,
+        data: &[u8],
+        (qos, retain): (Qos, bool),
+        attributes: Option<Attributes>,
+        expiry: Option<Duration>,
+    ) {
+        let device = match self.device {
+            Some(device) => device,
+            None => {
+                let identity = identity("device", Role::unrestricted("anonymous"), "anonymous");
+                let (features, style) = (Features::default(), EventStyle::Lanes);
+                let join = Join { identity, features, style, client: None };
+                self.realm.join(self.now, join, &mut self.effects).unwrap().connection
+            }
+        };
+        self.device = Some(device);
+        let topic = Topic::new(topic.to_owned()).unwrap();
+        let publish = Publish {
+            qos,
+            retain,
+            expiry,
+            attributes: attributes.map(Box::new),
+            ..Publish::new(topic, Payload::bytes(Bytes::copy_from_slice(data), false))
+        };
+        let command = Command::Publish(Box::new(publish));
+        self.realm.handle(self.now, device, command, &mut self.effects);
+        self.pump();
+    }
+
+    /// The driver's work, until nothing is left to do.
+    pub fn pump(&mut self) {
+        let mut is_busy = true;
+        while is_busy {
+            is_busy = false;
+            for peer in 0..self.wires.len() {
+                is_busy |= self.carry_out(peer);
+                is_busy |= self.hand_over(peer);
+                is_busy |= self.flush(peer);
+            }
+            assert!(self.effects.batch.is_empty(), "nothing here is durable");
+            self.effects.wake.clear();
+            self.effects.pressed.clear();
+        }
+    }
+
+    fn carry_out(&mut self, peer: Peer) -> bool {
+        let mut is_busy = false;
+        while let Some(action) = self.wires[peer].machine.poll_action() {
+            is_busy = true;
+            match action {
+                Action::Join(request) if self.is_door_stuck => self.stuck.push((peer, *request)),
+                Action::Join(request) => self.admit(peer, *request),
+                Action::Command(command) => {
+                    let (connection, _) = *self.wires[peer].seat.as_ref().expect("a session");
+                    self.realm.handle(self.now, connection, command, &mut self.effects);
+                }
+                Action::Leave(how) => {
+                    let (connection, _) = self.wires[peer].seat.take().expect("a session");
+                    self.wires[peer].left.push(how);
+                    self.realm.leave(self.now, connection, how, &mut self.effects);
+                }
+            }
+        }
+        is_busy
+    }
+
+    /// Answers a join, as the router's door does.
+    pub fn admit(&mut self, peer: Peer, request: JoinRequest) {
+        assert_eq!(request.style, EventStyle::Ordered);
+        assert_eq!(request.protocol, subprotocol_of(self.wires[peer].encoding));
+        let answer = self.identify(&request).and_then(|identity| {
+            let joined = JoinedAs {
+                session: router_core::model::SessionId(0),
+                realm: request.realm.clone().unwrap(),
+                authid: identity.authid.clone(),
+                role: identity.role.name.clone(),
+                method: identity.method.clone(),
+                provider: identity.provider.clone(),
+            };
+            let (features, style) = (request.features, request.style);
+            let join = Join { identity, features, style, client: None };
+            let admitted = self.realm.join(self.now, join, &mut self.effects);
+            let admitted = admitted.map_err(|_| JoinError::TooMany)?;
+            let session = admitted.connection.session;
+            self.wires[peer].seat = Some((admitted.connection, admitted.outbox));
+            Ok(JoinedAs { session, ..joined })
+        });
+        self.wires[peer].machine.handle_joined(self.now, answer);
+    }
+
+    fn identify(&self, request: &JoinRequest) -> Result<Identity, JoinError> {
+        if let Some(refusal) = &self.refusal {
+            return Err(refusal.clone());
+        }
+        if request.realm.as_deref() != Some("realm1") {
+            return Err(JoinError::NoSuchRealm);
+        }
+        match &request.credentials {
+            Credentials::Anonymous { authid } => {
+                let authid = authid.as_deref().unwrap_or("anonymous-1");
+                Ok(identity(authid, Role::unrestricted("anonymous"), "anonymous"))
+            }
+            Credentials::Secret { authid, secret } => {
+                if *secret != format!("{authid}-secret") {
+                    return Err(JoinError::BadCredentials);
+                }
+                let role = match &**authid {
+                    "guest" => guest_role(),
+                    _ => Role::unrestricted("user"),
+                };
+                Ok(identity(authid, role, "ticket"))
+            }
+        }
+    }
+
+    fn hand_over(&mut self, peer: Peer) -> bool {
+        let Some((connection, outbox)) = self.wires[peer].seat.clone() else { return false };
+        let mut deliveries = Vec::new();
+        let drained =
+            outbox.drain(connection.generation, 64, self.now.unix_ms, &mut deliveries);
+        let is_busy = !deliveries.is_empty();
+        let has_ended = matches!(deliveries.last(), Some(Delivery::Ended(_)));
+        for delivery in deliveries {
+            self.wires[peer].machine.handle_delivery(self.now, delivery);
+        }
+        if has_ended {
+            // Nothing follows; the seat stays until the gate leaves it.
+            let fresh = Arc::new(Outbox::new(RealmLimits::default().outbox));
+            let generation = fresh.attach(1);
+            let connection = Connection { generation, ..connection };
+            self.wires[peer].seat = Some((connection, fresh));
+        }
+        if drained.refill {
+            self.realm.refill(self.now, connection, &mut self.effects);
+        }
+        is_busy
+    }
+
+    fn flush(&mut self, peer: Peer) -> bool {
+        let wire = &mut self.wires[peer];
+        let mut is_busy = false;
+        while let Some(output) = wire.machine.poll_output() {
+            is_busy = true;
+            assert_eq!(wire.closed, None, "{output:?} after the close");
+            match (output, wire.encoding) {
+                (Output::Text(frame), Json) | (Output::Bytes(frame), MsgPack) => {
+                    wire.frames.push_back(frame);
+                }
+                (Output::Close { code, reason }, _) => wire.closed = Some((code, reason)),
+                (other, _) => panic!("the wrong kind of frame: {other:?}"),
+            }
+        }
+        is_busy
+    }
+}
+
+fn identity(authid: &str, role: Role, method: &'static str) -> Identity {
+    Identity {
+        authid: ByteString::from(authid),
+        role: Arc::new(role),
+        method: ByteString::from_static(method),
+        provider: ByteString::from_static("static"),
+        transport: serde_json::Map::from_iter([("type".to_owned(), json!("websocket"))]),
+    }
+}
+
+/// May do everything but what lies under `secret`, and not call `forbidden`.
+fn guest_role() -> Role {
+    use router_core::auth::Action::{Call, Publish, Register, Subscribe};
+    let rule = |action, pattern| Rule {
+        action,
+        pattern: router_core::model::Pattern::from_slashes(pattern).unwrap(),
+    };
+    let all = [Publish, Subscribe, Call, Register];
+    let allow = all.map(|action| rule(action, "#")).to_vec();
+    let deny = all.map(|action| rule(action, "secret/#")).to_vec();
+    Role::restricted("guest", allow, deny)
+}
