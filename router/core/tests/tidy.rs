@@ -1,0 +1,63 @@
+//! What lints cannot see: the core must not know any protocol, not even by name.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The one place where a protocol's word is data: the content type that two gates agreed on.
+const ALLOWED: &[(&str, &str)] = &[("model/payload.rs", "application/wamp+json")];
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn the_core_names_no_protocol() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    assert!(files.len() > 30, "the core's sources were not found");
+    let mut offences = Vec::new();
+    for file in files {
+        let name = file
+            .strip_prefix(&root)
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
+        for (number, line) in fs::read_to_string(&file).unwrap().lines().enumerate() {
+            let lower = line.to_lowercase();
+            let speaks = ["mqtt", "wamp", "socket.io", "websocket"]
+                .iter()
+                .any(|w| lower.contains(w));
+            let allowed = ALLOWED
+                .iter()
+                .any(|(at, word)| *at == name && line.contains(word));
+            if speaks && !allowed {
+                offences.push(format!("{name}:{}: {line}", number + 1));
+            }
+        }
+    }
+    assert!(offences.is_empty(), "{}", offences.join("\n"));
+}
+
+#[test]
+fn the_core_depends_on_no_runtime_and_no_protocol() {
+    let manifest =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    for name in [
+        "tokio",
+        "tungstenite",
+        "hyper",
+        "mqttbytes",
+        "rumqtt",
+        "protocols",
+    ] {
+        assert!(!manifest.contains(name), "the core depends on {name}");
+    }
+}
