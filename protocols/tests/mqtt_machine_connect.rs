@@ -18,7 +18,10 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 fn with(connect: Connect, properties: Properties) -> Connect {
-    Connect { properties: properties.into_optional(), ..connect }
+    Connect {
+        properties: properties.into_optional(),
+        ..connect
+    }
 }
 
 fn told(ack: ConnAck) -> Properties {
@@ -79,17 +82,26 @@ fn an_empty_client_identifier_is_assigned_and_told() {
     let mut world = World::new();
     let mut given = Vec::new();
     for clean_start in [true, false] {
-        let asked = Connect { clean_start, ..connect(V5, "") };
+        let asked = Connect {
+            clean_start,
+            ..connect(V5, "")
+        };
         let set = told(world.join_told(asked).1);
         let id = set.assigned_client_identifier.expect("assigned");
-        assert_eq!(world.joins.last().map(|join| join.id.clone()), Some(id.clone()));
+        assert_eq!(
+            world.joins.last().map(|join| join.id.clone()),
+            Some(id.clone())
+        );
         given.push(id);
     }
     assert_ne!(given[0], given[1]);
     // [MQTT-3.1.3-7] of 3.1.1: with Clean Session, silently.
     world.client(V3_1_1, "");
     // [MQTT-3.1.3-8] of 3.1.1: without, return code 2.
-    let client = world.open(Connect { clean_start: false, ..connect(V3_1_1, "") });
+    let client = world.open(Connect {
+        clean_start: false,
+        ..connect(V3_1_1, "")
+    });
     refused(&mut world, client, ReasonCode::ClientIdentifierNotValid);
 }
 
@@ -112,10 +124,13 @@ fn session_life_by_version() {
         (connect(V5, "c"), 0, None),
         (persistent(V5, "d"), 86_400, None),
         (
-            with(connect(V5, "e"), Properties {
-                session_expiry_interval: Some(u32::MAX),
-                ..Properties::default()
-            }),
+            with(
+                connect(V5, "e"),
+                Properties {
+                    session_expiry_interval: Some(u32::MAX),
+                    ..Properties::default()
+                },
+            ),
             604_800,
             Some(604_800),
         ),
@@ -133,10 +148,13 @@ fn session_life_by_version() {
 fn the_window_is_the_smaller_of_receive_maximum_and_cap() {
     for (asked, window) in [(None, 100), (Some(7), 7), (Some(1_000), 100)] {
         let mut world = World::new();
-        world.join(with(connect(V5, "c"), Properties {
-            receive_maximum: asked.and_then(NonZeroU16::new),
-            ..Properties::default()
-        }));
+        world.join(with(
+            connect(V5, "c"),
+            Properties {
+                receive_maximum: asked.and_then(NonZeroU16::new),
+                ..Properties::default()
+            },
+        ));
         assert_eq!(world.joins[0].window, window);
     }
 }
@@ -147,7 +165,10 @@ fn a_keep_alive_cap_is_announced_to_5_0_only() {
     for (asked, told_as) in [(0, Some(60)), (61, Some(60)), (60, None), (5, None)] {
         let mut world = World::new();
         world.options.max_keepalive_secs = 60;
-        let keep_alive = |version| Connect { keep_alive: asked, ..connect(version, "c") };
+        let keep_alive = |version| Connect {
+            keep_alive: asked,
+            ..connect(version, "c")
+        };
         let (client, ack) = world.join_told(keep_alive(V5));
         assert_eq!(told(ack).server_keep_alive, told_as, "asked {asked}");
         let enforced = u64::from(told_as.unwrap_or(asked));
@@ -155,9 +176,8 @@ fn a_keep_alive_cap_is_announced_to_5_0_only() {
         assert_eq!(world.clients[client].machine.poll_timeout(), Some(deadline));
         // A 3.x client cannot be told and keeps its own, which may be none.
         let old = world.join(keep_alive(V3_1_1));
-        let own = (asked != 0).then(|| {
-            world.now.instant + Duration::from_millis(u64::from(asked) * 1_500)
-        });
+        let own = (asked != 0)
+            .then(|| world.now.instant + Duration::from_millis(u64::from(asked) * 1_500));
         assert_eq!(world.clients[old].machine.poll_timeout(), own);
     }
 }
@@ -166,11 +186,31 @@ fn a_keep_alive_cap_is_announced_to_5_0_only() {
 fn user_names_select_realms_and_passwords_prove_names() {
     let cases = [
         (connect(V5, "c"), None, None),
-        (user(connect(V5, "c"), "joe", Some("s")), None, Some(("joe", "s"))),
-        (user(connect(V5, "c"), "joe@shop", Some("s")), Some("shop"), Some(("joe", "s"))),
-        (user(connect(V3_1_1, "c"), "a@b@shop.de", Some("s")), Some("shop.de"), Some(("a@b", "s"))),
-        (user(connect(V3_1_1, "c"), "joe@shop", None), Some("shop"), None),
-        (user(connect(V3_1_1, "c"), "joe@no realm", Some("s")), None, Some(("joe@no realm", "s"))),
+        (
+            user(connect(V5, "c"), "joe", Some("s")),
+            None,
+            Some(("joe", "s")),
+        ),
+        (
+            user(connect(V5, "c"), "joe@shop", Some("s")),
+            Some("shop"),
+            Some(("joe", "s")),
+        ),
+        (
+            user(connect(V3_1_1, "c"), "a@b@shop.de", Some("s")),
+            Some("shop.de"),
+            Some(("a@b", "s")),
+        ),
+        (
+            user(connect(V3_1_1, "c"), "joe@shop", None),
+            Some("shop"),
+            None,
+        ),
+        (
+            user(connect(V3_1_1, "c"), "joe@no realm", Some("s")),
+            None,
+            Some(("joe@no realm", "s")),
+        ),
     ];
     for (asked, realm, secret) in cases {
         let mut world = World::new();
@@ -206,7 +246,9 @@ fn a_refused_join_has_its_code_in_each_version() {
             let mut world = World::new();
             world.refuse = Some(error.clone());
             let client = world.open(connect(version, "c"));
-            let Packet::ConnAck(ack) = world.next(client) else { panic!("no CONNACK") };
+            let Packet::ConnAck(ack) = world.next(client) else {
+                panic!("no CONNACK")
+            };
             if version.is_v5() {
                 assert_eq!(ack.reason.value(), v5, "{error}");
             } else {
@@ -226,10 +268,13 @@ fn nothing_after_a_refused_connect_is_processed() {
     world.subscribe(watcher, "#", AtMostOnce);
     world.refuse = Some(JoinError::BadCredentials);
     let client = world.accept(V5);
-    world.send_all(client, &[
-        Packet::Connect(Box::new(connect(V5, "c"))),
-        publish("a", "x", None, AtMostOnce),
-    ]);
+    world.send_all(
+        client,
+        &[
+            Packet::Connect(Box::new(connect(V5, "c"))),
+            publish("a", "x", None, AtMostOnce),
+        ],
+    );
     refused(&mut world, client, ReasonCode::BadUserNameOrPassword);
     world.publish(client, "a", "y");
     world.nothing(watcher);
@@ -239,10 +284,13 @@ fn nothing_after_a_refused_connect_is_processed() {
 fn an_authentication_method_is_not_supported() {
     // [MQTT-4.12.0-1]
     let mut world = World::new();
-    let client = world.open(with(connect(V5, "c"), Properties {
-        authentication_method: Some("SCRAM-SHA-256".into()),
-        ..Properties::default()
-    }));
+    let client = world.open(with(
+        connect(V5, "c"),
+        Properties {
+            authentication_method: Some("SCRAM-SHA-256".into()),
+            ..Properties::default()
+        },
+    ));
     refused(&mut world, client, ReasonCode::BadAuthenticationMethod);
     assert!(world.joins.is_empty());
 }
@@ -252,21 +300,29 @@ fn auth_without_enhanced_authentication_is_a_protocol_error() {
     // [MQTT-4.12.0-6]
     let mut world = World::new();
     let client = world.client(V5, "c");
-    world.send(client, Packet::Auth(Auth {
-        reason: ReasonCode::ReAuthenticate,
-        properties: Properties {
-            authentication_method: Some("x".into()),
-            ..Properties::default()
-        }
-        .into_optional(),
-    }));
+    world.send(
+        client,
+        Packet::Auth(Auth {
+            reason: ReasonCode::ReAuthenticate,
+            properties: Properties {
+                authentication_method: Some("x".into()),
+                ..Properties::default()
+            }
+            .into_optional(),
+        }),
+    );
     world.ended(client, ReasonCode::ProtocolError);
 }
 
 #[test]
 fn the_first_packet_is_connect_and_the_second_is_not() {
     // [MQTT-3.1.0-1]: closed without a word.
-    for bytes in [&[0xC0, 0][..], &[0x20, 2, 0, 0], &[0x40, 2, 0, 1], b"GET / HTTP/1.1\r\n"] {
+    for bytes in [
+        &[0xC0, 0][..],
+        &[0x20, 2, 0, 0],
+        &[0x40, 2, 0, 1],
+        b"GET / HTTP/1.1\r\n",
+    ] {
         let mut world = World::new();
         let client = world.accept(V5);
         world.raw(client, bytes);
@@ -287,7 +343,12 @@ fn the_first_packet_is_connect_and_the_second_is_not() {
 fn packets_only_a_server_sends_end_the_connection_and_nothing_else() {
     // A CONNACK from a client once ended a whole broker.
     for version in BOTH {
-        for bytes in [&[0x20, 3, 0, 0, 0][..], &[0x90, 4, 0, 1, 0, 0], &[0xB0, 2, 0, 1], &[0xD0, 0]] {
+        for bytes in [
+            &[0x20, 3, 0, 0, 0][..],
+            &[0x90, 4, 0, 1, 0, 0],
+            &[0xB0, 2, 0, 1],
+            &[0xD0, 0],
+        ] {
             let mut world = World::new();
             let other = world.client(version, "other");
             let client = world.client(version, "X");
@@ -305,7 +366,12 @@ fn packets_only_a_server_sends_end_the_connection_and_nothing_else() {
 #[test]
 fn unknown_versions_are_told_so() {
     let connect = |level: u8| {
-        [&[0x10, 13, 0, 4][..], b"MQTT", &[level, 2, 0, 0, 0, 1, b'c']].concat()
+        [
+            &[0x10, 13, 0, 4][..],
+            b"MQTT",
+            &[level, 2, 0, 0, 0, 1, b'c'],
+        ]
+        .concat()
     };
     let mut world = World::new();
     let newer = world.accept(V5);
@@ -315,7 +381,12 @@ fn unknown_versions_are_told_so() {
     world.raw(older, &connect(2));
     refused(&mut world, older, ReasonCode::UnsupportedProtocolVersion);
     let foreign = world.accept(V3_1_1);
-    world.raw(foreign, &[0x10, 0x0C, 0, 4, b'X', b'X', b'X', b'X', 4, 2, 0, 0x3C, 0, 0]);
+    world.raw(
+        foreign,
+        &[
+            0x10, 0x0C, 0, 4, b'X', b'X', b'X', b'X', 4, 2, 0, 0x3C, 0, 0,
+        ],
+    );
     world.nothing(foreign);
     assert!(world.clients[foreign].closed.is_some());
     assert_eq!(world.counter("over_limit"), 3);
@@ -343,15 +414,24 @@ fn wills_are_checked_at_connect() {
         payload: Bytes::from_static(payload),
         properties,
     };
-    let text = Properties { payload_format_indicator: Some(true), ..Properties::default() };
+    let text = Properties {
+        payload_format_indicator: Some(true),
+        ..Properties::default()
+    };
     let mut world = World::new();
     let client = world.open(with_will(connect(V5, "a"), &deep));
     refused(&mut world, client, ReasonCode::TopicNameInvalid);
     let will = Some(broken(b"\xFF", text.clone().into_optional()));
-    let client = world.open(Connect { will, ..connect(V5, "b") });
+    let client = world.open(Connect {
+        will,
+        ..connect(V5, "b")
+    });
     refused(&mut world, client, ReasonCode::PayloadFormatInvalid);
     let will = Some(broken(b"ok", text.into_optional()));
-    world.join(Connect { will, ..connect(V5, "c") });
+    world.join(Connect {
+        will,
+        ..connect(V5, "c")
+    });
     // 3.x has no return code for it: closed without CONNACK.
     let client = world.open(with_will(connect(V3_1_1, "d"), &deep));
     world.nothing(client);
@@ -446,7 +526,9 @@ fn connack_waits_until_the_session_is_durable() {
         let client = world.open(persistent(version, "c"));
         world.nothing(client);
         world.commit();
-        let Packet::ConnAck(ack) = world.next(client) else { panic!("no CONNACK") };
+        let Packet::ConnAck(ack) = world.next(client) else {
+            panic!("no CONNACK")
+        };
         assert_eq!(ack.reason, ReasonCode::Success);
         // A store that does not take the session: return code 3.
         let client = world.open(persistent(version, "d"));
@@ -461,7 +543,10 @@ fn an_end_ahead_of_connack_never_sends_disconnect() {
     for (reason, connack) in [
         (EndReason::TakenOver, None),
         (EndReason::Shutdown, Some(ReasonCode::ServerUnavailable)),
-        (EndReason::StorageUnavailable, Some(ReasonCode::ServerUnavailable)),
+        (
+            EndReason::StorageUnavailable,
+            Some(ReasonCode::ServerUnavailable),
+        ),
     ] {
         let mut world = World::durable();
         world.hold_commits = true;
@@ -494,10 +579,13 @@ fn a_drain_before_the_session_refuses() {
 fn a_connack_that_does_not_fit_the_client_is_not_sent() {
     // [MQTT-3.1.2-24]
     let mut world = World::new();
-    let client = world.open(with(connect(V5, "c"), Properties {
-        maximum_packet_size: NonZeroU32::new(10),
-        ..Properties::default()
-    }));
+    let client = world.open(with(
+        connect(V5, "c"),
+        Properties {
+            maximum_packet_size: NonZeroU32::new(10),
+            ..Properties::default()
+        },
+    ));
     world.nothing(client);
     assert!(world.clients[client].closed.is_some());
     assert_eq!(world.clients[client].left, [Leave::Lost]);
@@ -516,8 +604,19 @@ fn websocket_frames_are_no_packet_boundaries() {
         for frame in bytes.chunks(size) {
             world.input(client, Input::Binary(Bytes::copy_from_slice(frame)));
         }
-        let kinds: Vec<_> = world.clients[client].got.iter().map(Packet::packet_type).collect();
-        assert_eq!(kinds, [PacketType::ConnAck, PacketType::PingResp, PacketType::PubAck]);
+        let kinds: Vec<_> = world.clients[client]
+            .got
+            .iter()
+            .map(Packet::packet_type)
+            .collect();
+        assert_eq!(
+            kinds,
+            [
+                PacketType::ConnAck,
+                PacketType::PingResp,
+                PacketType::PubAck
+            ]
+        );
     }
     // [MQTT-6.0.0-1]
     let mut world = World::new();
@@ -535,7 +634,10 @@ fn after_the_end_nothing_is_read_any_more() {
     let watcher = world.client(V5, "watcher");
     world.subscribe(watcher, "#", AtMostOnce);
     let client = world.client(V5, "c");
-    let bye = Packet::Disconnect(Disconnect { reason: ReasonCode::Success, properties: None });
+    let bye = Packet::Disconnect(Disconnect {
+        reason: ReasonCode::Success,
+        properties: None,
+    });
     world.send_all(client, &[bye, publish("a", "late", None, AtMostOnce)]);
     world.publish(client, "a", "later");
     world.input(client, Input::Binary(Bytes::from_static(&[0xC0, 0])));

@@ -2,7 +2,7 @@
 //! The server: configuration, listeners, health and metrics around the realm core.
 //!
 //! * [`Router`] is the part without sockets: realms, store and gates. Embed it in a program of your
-//!   own, hand it upgraded connections, or join it from within.
+//!   own, hand it upgraded connections, or join it from within with a [`session::Session`].
 //! * [`Server`] is a router with listeners, as the `reynard` program runs it.
 //! * [`config`] and [`cli`] are what a user types.
 //!
@@ -17,6 +17,8 @@ mod listen;
 mod metrics;
 mod router;
 mod server;
+pub mod session;
 
 pub use router::{Router, StartError};
 pub use server::Server;
+pub use session::Session;

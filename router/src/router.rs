@@ -3,11 +3,15 @@
 use crate::access::{self, RuleError};
 use crate::config::{Config, DataStore};
 use crate::gates::{self, GateOptions, Protocol};
+use crate::session::OpenSession;
 use protocols::gate::{Driver, DriverOptions, Traffic};
 use protocols::transport::{StreamTransport, WebSocketLimits, WebSocketTransport};
 use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+use router_core::auth::{Access, Role};
 use router_core::limits::{LaneLimit, OutboxLimits, RealmLimits};
 use router_core::runtime::{Hub, HubSettings, OpenError, now};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::{MemoryStorage, Storage, StorageError};
@@ -61,9 +65,14 @@ pub struct Router {
 
 struct Inner {
     hub: Hub,
+    /// Roles of the configured realms.
+    access: HashMap<ByteString, Arc<Access>>,
+    session_queue: LaneLimit,
     gates: GateOptions,
     traffic: Arc<Traffic>,
     drain: watch::Sender<bool>,
+    /// Connections being served.
+    open: watch::Sender<usize>,
     websocket_limits: WebSocketLimits,
     mqtt_message_limits: WebSocketLimits,
 }
@@ -82,12 +91,14 @@ impl Router {
     /// See [`StartError`].
     pub fn open(config: &Config) -> Result<Router, StartError> {
         let storage = open_storage(&config.data).map_err(OpenError::from)?;
+        let access = access::compile(config)?;
+        let limits = realm_limits(config);
         let settings = HubSettings {
             default_realm: config.default_realm.as_str().into(),
             auto_realms: config.auto_realms,
             max_realms: count(config.limits.max_realms),
-            realms: access::compile(config)?,
-            limits: realm_limits(config),
+            realms: access.clone(),
+            limits,
             naming: gates::naming(),
         };
         let hub = Hub::open(settings, storage)?;
@@ -96,9 +107,12 @@ impl Router {
         let mqtt_bytes = count(config.mqtt.max_packet_bytes).saturating_mul(2).max(64 << 10);
         let inner = Inner {
             hub,
+            access,
+            session_queue: limits.outbox.ordered,
             gates: GateOptions::new(config),
             traffic: Arc::new(Traffic::default()),
             drain: watch::Sender::new(false),
+            open: watch::Sender::new(0),
             websocket_limits: WebSocketLimits { max_message_bytes },
             mqtt_message_limits: WebSocketLimits { max_message_bytes: mqtt_bytes },
         };
@@ -111,6 +125,7 @@ impl Router {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
+        let _open = Open::new(self);
         let gate = self.inner.gates.gate(now(), Protocol::Mqtt);
         let transport = StreamTransport::new(io, read);
         Driver::new(transport, gate, self.inner.hub.clone(), self.driver_options(peer)).run().await;
@@ -126,6 +141,7 @@ impl Router {
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
+        let _open = Open::new(self);
         let limits = match protocol {
             Protocol::Mqtt => self.inner.mqtt_message_limits,
             Protocol::Wamp(_) => self.inner.websocket_limits,
@@ -144,6 +160,26 @@ impl Router {
             traffic: self.inner.traffic.clone(),
             peer,
         }
+    }
+
+    /// Opens a session of `realm` inside this program: `router.session("realm1").await?`. It may do
+    /// everything unless it is given a [role](OpenSession::role). Must be awaited within a tokio
+    /// runtime.
+    pub fn session<'a>(&'a self, realm: &'a str) -> OpenSession<'a> {
+        OpenSession::new(self, realm)
+    }
+
+    /// A role of a realm; one without rules may do everything.
+    pub(crate) fn role(&self, realm: &str, name: &str) -> Arc<Role> {
+        match self.inner.access.get(realm) {
+            Some(access) => access.role(name),
+            None => Arc::new(Role::unrestricted(name)),
+        }
+    }
+
+    /// What an in-process session may leave unread.
+    pub(crate) fn session_queue_limit(&self) -> LaneLimit {
+        self.inner.session_queue
     }
 
     /// Realms and figures.
@@ -176,6 +212,14 @@ impl Router {
         self.inner.drain.send_replace(true);
     }
 
+    /// Waits until no connection is being served: after [`Router::start_drain`], until every peer
+    /// has taken its leave. Sessions inside the program are not waited for.
+    pub async fn connections_ended(&self) {
+        let mut open = self.inner.open.subscribe();
+        // The sender lives as long as this handle.
+        let _ = open.wait_for(|open| *open == 0).await;
+    }
+
     /// Writes what is queued and stops the router's threads. Call it when no connection is left, or
     /// none shall be waited for.
     pub async fn close(&self) {
@@ -183,6 +227,22 @@ impl Router {
         if tokio::task::spawn_blocking(move || hub.close()).await.is_err() {
             tracing::error!("closing the store ended with a panic");
         }
+    }
+}
+
+/// Counts a connection while it is served.
+struct Open<'a>(&'a Router);
+
+impl Open<'_> {
+    fn new(router: &Router) -> Open<'_> {
+        router.inner.open.send_modify(|open| *open += 1);
+        Open(router)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.inner.open.send_modify(|open| *open -= 1);
     }
 }
 

@@ -1,1 +1,18 @@
-//! Placeholder.
+#![forbid(unsafe_code)]
+//! The stories: what users of the router rely on, told by real clients against
+//! the real binary. One module per story, one server per test, no shared state.
+
+mod auth;
+mod conditional;
+mod config_and_cli;
+mod cross_protocol;
+mod democli;
+mod docs_clients;
+mod durability;
+mod killers;
+mod mqtt_clients;
+mod mutex;
+mod wamp_clients;
+
+/// What every test returns: an error fails it with its whole chain of causes.
+type Outcome = anyhow::Result<()>;

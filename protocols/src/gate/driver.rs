@@ -401,9 +401,12 @@ impl<T: Transport + Unpin> Driver<T> {
         }
         let Door { cell, connection, outbox, .. } = &seat.door;
         let generation = connection.generation;
-        outbox.register(generation, cx.waker());
         let mut deliveries = std::mem::take(&mut self.deliveries);
         let drained = outbox.drain(generation, DELIVERIES_PER_TURN, now.unix_ms, &mut deliveries);
+        if !drained.more {
+            // Wakes at once if something came in between.
+            outbox.register(generation, cx.waker());
+        }
         if drained.refill || drained.expired {
             cell.refill(now, *connection);
         }
@@ -441,7 +444,7 @@ impl<T: Transport + Unpin> Driver<T> {
 
     fn start_closing(&mut self, now: Now, code: u16, reason: &'static str) {
         let is_replaced = self.seat.as_ref().is_some_and(|seat| {
-            !seat.door.outbox.is_current(seat.door.connection.generation)
+            seat.door.outbox.is_taken_over(seat.door.connection.generation)
         });
         let linger = if is_replaced { LINGER_TAKEN_OVER } else { LINGER };
         if !matches!(code, 1000 | 1001) {

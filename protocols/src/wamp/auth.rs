@@ -128,13 +128,16 @@ fn method_of(offered: &[&str], has_authid: bool) -> Option<Method> {
 /// Section "Client: Role and Feature Announcement": at least one role, each a dict with the
 /// features in another.
 fn features_of(details: &Dict) -> Result<Features, Reject> {
-    let wrong = |what: &str| Reject::Violation(format!("HELLO element 2 (Details|dict): {what}").into());
+    let wrong =
+        |what: &str| Reject::Violation(format!("HELLO element 2 (Details|dict): {what}").into());
     let within = |role: &str, v: Violation| wrong(&format!("roles.{role}: {v}"));
     let Some(roles) = details.dict("roles").map_err(|v| wrong(&v.to_string()))? else {
         return Err(wrong("roles: missing"));
     };
     if !ROLES.iter().any(|role| roles.contains_key(*role)) {
-        return Err(wrong("roles: none of publisher, subscriber, caller, callee"));
+        return Err(wrong(
+            "roles: none of publisher, subscriber, caller, callee",
+        ));
     }
     let mut features = Features::default();
     for role in ROLES {
@@ -238,13 +241,31 @@ mod tests {
         assert_eq!(method(none.clone(), none.clone()), Ok(Method::Anonymous));
         assert_eq!(method(json!([]), json!("joe")), Ok(Method::Anonymous));
         assert_eq!(method(json!(["ticket"]), json!("joe")), Ok(Method::Ticket));
-        assert_eq!(method(json!(["anonymous", "ticket"]), json!("joe")), Ok(Method::Anonymous));
-        assert_eq!(method(json!(["wampcra", "ticket", "anonymous"]), json!("joe")), Ok(Method::Ticket));
-        assert_eq!(method(json!(["ticket", "anonymous"]), none.clone()), Ok(Method::Anonymous));
-        for (methods, authid) in [(json!(["ticket"]), none), (json!(["wampcra"]), json!("joe"))] {
+        assert_eq!(
+            method(json!(["anonymous", "ticket"]), json!("joe")),
+            Ok(Method::Anonymous)
+        );
+        assert_eq!(
+            method(json!(["wampcra", "ticket", "anonymous"]), json!("joe")),
+            Ok(Method::Ticket)
+        );
+        assert_eq!(
+            method(json!(["ticket", "anonymous"]), none.clone()),
+            Ok(Method::Anonymous)
+        );
+        for (methods, authid) in [
+            (json!(["ticket"]), none),
+            (json!(["wampcra"]), json!("joe")),
+        ] {
             let refused = method(methods, authid).unwrap_err();
             assert!(
-                matches!(refused, Reject::Error { error: error::NO_MATCHING_AUTH_METHOD, .. }),
+                matches!(
+                    refused,
+                    Reject::Error {
+                        error: error::NO_MATCHING_AUTH_METHOD,
+                        ..
+                    }
+                ),
                 "{refused:?}"
             );
         }
@@ -271,18 +292,26 @@ mod tests {
             json!({"roles": {"caller": {}}, "agent": "a\u{0}"}),
         ] {
             let refused = read("realm1", details.clone()).unwrap_err();
-            let Reject::Violation(text) = refused else { panic!("{details}: {refused:?}") };
-            assert!(text.starts_with("HELLO element 2 (Details|dict): "), "{text}");
+            let Reject::Violation(text) = refused else {
+                panic!("{details}: {refused:?}")
+            };
+            assert!(
+                text.starts_with("HELLO element 2 (Details|dict): "),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn features_come_from_the_roles_that_have_them() {
-        let opening = read("a.b-c", json!({"agent": "x", "resumable": 5, "roles": {
-            "callee": {"features": {"progressive_call_results": true, "call_canceling": true}},
-            "subscriber": {"features": {"subscription_revocation": true, "other": 1}},
-            "caller": {"features": {"call_canceling": true}},
-        }}));
+        let opening = read(
+            "a.b-c",
+            json!({"agent": "x", "resumable": 5, "roles": {
+                "callee": {"features": {"progressive_call_results": true, "call_canceling": true}},
+                "subscriber": {"features": {"subscription_revocation": true, "other": 1}},
+                "caller": {"features": {"call_canceling": true}},
+            }}),
+        );
         let opening = opening.unwrap();
         assert_eq!(opening.agent.as_deref(), Some("x"));
         let all = Features {
@@ -292,14 +321,26 @@ mod tests {
         };
         assert_eq!(opening.features, all);
         let caller = json!({"roles": {"caller": {"features": {"call_canceling": true}}}});
-        assert_eq!(read("realm1", caller).unwrap().features, Features::default());
+        assert_eq!(
+            read("realm1", caller).unwrap().features,
+            Features::default()
+        );
     }
 
     #[test]
     fn a_realm_is_a_loose_uri() {
         for realm in ["", "a b", "a..b", "#", "a.", "x\u{0}"] {
             let refused = read(realm, json!({"roles": {"caller": {}}})).unwrap_err();
-            assert!(matches!(refused, Reject::Error { error: error::INVALID_URI, .. }), "{realm:?}");
+            assert!(
+                matches!(
+                    refused,
+                    Reject::Error {
+                        error: error::INVALID_URI,
+                        ..
+                    }
+                ),
+                "{realm:?}"
+            );
         }
         assert!(read("com.example.Realm-1_ü", json!({"roles": {"caller": {}}})).is_ok());
     }

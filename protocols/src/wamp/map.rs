@@ -283,7 +283,10 @@ mod tests {
     fn topics_are_loose_canonical_and_not_reserved() {
         assert_eq!(topic("com.myapp.x").unwrap().text(), "com/myapp/x");
         assert_eq!(topic("a%2Eb.c").unwrap().text(), "a.b/c");
-        assert_eq!(topic("wamp.session.on_join").unwrap().text(), "wamp/session/on_join");
+        assert_eq!(
+            topic("wamp.session.on_join").unwrap().text(),
+            "wamp/session/on_join"
+        );
         for bad in ["", "a..b", ".a", "a b", "a.#", "a.*", "a%25x", "\t"] {
             assert_eq!(refused(topic(bad)), error::INVALID_URI, "{bad:?}");
         }
@@ -321,8 +324,14 @@ mod tests {
 
     #[test]
     fn every_refusal_has_a_name_of_its_kind() {
-        assert_eq!(error_uri(ErrorKind::ConditionFailed), "wamp.error.invalid_payload");
-        assert_eq!(error_uri(ErrorKind::StorageUnavailable), "wamp.error.unavailable");
+        assert_eq!(
+            error_uri(ErrorKind::ConditionFailed),
+            "wamp.error.invalid_payload"
+        );
+        assert_eq!(
+            error_uri(ErrorKind::StorageUnavailable),
+            "wamp.error.unavailable"
+        );
         for uri in [QUOTA_EXCEEDED, TOO_SLOW, INTERNAL] {
             assert!(uris::is_concrete(uri));
         }

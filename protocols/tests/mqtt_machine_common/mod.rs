@@ -25,7 +25,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+#[allow(unused_imports, reason = "as above")]
 pub use ProtocolVersion::{V3_1, V3_1_1, V5};
+#[allow(unused_imports, reason = "as above")]
 pub use QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 
 /// Versions that share most rules.
@@ -57,6 +59,8 @@ pub struct Client {
     arrived: BytesMut,
     decoder: Decoder,
     pub version: ProtocolVersion,
+    /// What arrives is not read: the client's own CONNECT may have said another version.
+    pub is_deaf: bool,
     /// Packets the client has, oldest first.
     pub got: VecDeque<Packet>,
     /// What was handed to the transport, piece by piece.
@@ -102,10 +106,18 @@ impl World {
             read_key: |text| Topic::new(text.to_owned()).ok(),
             killed: "killed".into(),
         };
-        let settings = Settings { name: "realm1".into(), limits, naming, durable };
+        let settings = Settings {
+            name: "realm1".into(),
+            limits,
+            naming,
+            durable,
+        };
         World {
             realm: Realm::new(settings, Arc::new(IdClock::new(0)), 1),
-            now: Now { instant: Instant::now(), unix_ms: 1_800_000_000_000 },
+            now: Now {
+                instant: Instant::now(),
+                unix_ms: 1_800_000_000_000,
+            },
             options: MqttOptions {
                 assigned_ids: Arc::new(AssignedIds::with_secret([1, 2])),
                 ..MqttOptions::default()
@@ -131,6 +143,7 @@ impl World {
             arrived: BytesMut::new(),
             decoder: Decoder::client(version, Limits::default()),
             version,
+            is_deaf: false,
             got: VecDeque::new(),
             pieces: Vec::new(),
             closed: None,
@@ -181,7 +194,9 @@ impl World {
     }
 
     pub fn raw(&mut self, client: usize, bytes: &[u8]) {
-        let Client { machine, buffer, .. } = &mut self.clients[client];
+        let Client {
+            machine, buffer, ..
+        } = &mut self.clients[client];
         buffer.extend_from_slice(bytes);
         machine.handle_input(self.now, Input::Stream(buffer));
         self.run();
@@ -217,7 +232,11 @@ impl World {
 
     #[track_caller]
     pub fn nothing(&self, client: usize) {
-        assert!(self.clients[client].got.is_empty(), "{:?}", self.clients[client].got);
+        assert!(
+            self.clients[client].got.is_empty(),
+            "{:?}",
+            self.clients[client].got
+        );
     }
 
     /// The connection was closed by the machine, in 5.0 with this DISCONNECT, in 3.x without.
@@ -250,8 +269,14 @@ impl World {
 
     #[track_caller]
     pub fn subscribe(&mut self, client: usize, filter: &str, qos: QoS) {
-        let options = SubscriptionOptions { maximum_qos: qos, ..Default::default() };
-        assert_eq!(self.subscribe_with(client, filter, options), ReasonCode::granted(qos));
+        let options = SubscriptionOptions {
+            maximum_qos: qos,
+            ..Default::default()
+        };
+        assert_eq!(
+            self.subscribe_with(client, filter, options),
+            ReasonCode::granted(qos)
+        );
     }
 
     /// Publishes with QoS 0.
@@ -264,7 +289,11 @@ impl World {
         self.now = self.now.plus(time);
         self.realm.tick(self.now, &mut self.effects);
         for client in &mut self.clients {
-            if client.machine.poll_timeout().is_some_and(|at| at <= self.now.instant) {
+            if client
+                .machine
+                .poll_timeout()
+                .is_some_and(|at| at <= self.now.instant)
+            {
                 client.machine.handle_timeout(self.now);
             }
         }
@@ -295,15 +324,23 @@ impl World {
             style: EventStyle::Ordered,
             client: None,
         };
-        let joined = self.realm.join(self.now, join, &mut self.effects).expect("room");
-        self.realm.handle(self.now, joined.connection, command, &mut self.effects);
-        self.realm.leave(self.now, joined.connection, Leave::Clean, &mut self.effects);
+        let joined = self
+            .realm
+            .join(self.now, join, &mut self.effects)
+            .expect("room");
+        self.realm
+            .handle(self.now, joined.connection, command, &mut self.effects);
+        self.realm
+            .leave(self.now, joined.connection, Leave::Clean, &mut self.effects);
         self.run();
     }
 
     pub fn counter(&self, name: &str) -> u64 {
         let list = self.options.counters.list();
-        list.into_iter().find(|(known, ..)| *known == name).expect("a counter").2
+        list.into_iter()
+            .find(|(known, ..)| *known == name)
+            .expect("a counter")
+            .2
     }
 
     fn identity(&self) -> Identity {
@@ -341,9 +378,11 @@ impl World {
                 Action::Command(command) => {
                     let client = &mut self.clients[index];
                     let name = format!("{command:?}");
-                    client.commands.push(name.split([' ', '(', '{']).next().unwrap().to_owned());
+                    let end = name.find([' ', '(', '{']).unwrap_or(name.len());
+                    client.commands.push(name[..end].to_owned());
                     if let Some((connection, _)) = client.seat {
-                        self.realm.handle(self.now, connection, command, &mut self.effects);
+                        self.realm
+                            .handle(self.now, connection, command, &mut self.effects);
                     }
                 }
                 Action::Leave(how) => {
@@ -373,7 +412,8 @@ impl World {
     fn vacate(&mut self, index: usize, how: Option<Leave>) {
         if let Some((connection, outbox)) = self.clients[index].seat.take() {
             let how = how.unwrap_or(Leave::Lost);
-            self.realm.leave(self.now, connection, how, &mut self.effects);
+            self.realm
+                .leave(self.now, connection, how, &mut self.effects);
             outbox.release(connection.generation);
         }
     }
@@ -427,11 +467,12 @@ impl World {
     }
 
     fn deliver(&mut self, index: usize) -> bool {
-        let Some((connection, outbox)) = &self.clients[index].seat else { return false };
+        let Some((connection, outbox)) = &self.clients[index].seat else {
+            return false;
+        };
         let (connection, outbox) = (*connection, outbox.clone());
         let mut deliveries = Vec::new();
-        let drained =
-            outbox.drain(connection.generation, 64, self.now.unix_ms, &mut deliveries);
+        let drained = outbox.drain(connection.generation, 64, self.now.unix_ms, &mut deliveries);
         if drained.refill || drained.expired {
             self.realm.refill(self.now, connection, &mut self.effects);
         }
@@ -441,7 +482,9 @@ impl World {
         }
         let progress = !deliveries.is_empty();
         for delivery in deliveries {
-            self.clients[index].machine.handle_delivery(self.now, delivery);
+            self.clients[index]
+                .machine
+                .handle_delivery(self.now, delivery);
         }
         progress
     }
@@ -473,7 +516,15 @@ impl World {
 
     fn read(&mut self, index: usize) {
         let client = &mut self.clients[index];
-        while let Some(packet) = client.decoder.decode(&mut client.arrived).expect("legal output") {
+        if client.is_deaf {
+            client.arrived.clear();
+            return;
+        }
+        while let Some(packet) = client
+            .decoder
+            .decode(&mut client.arrived)
+            .expect("legal output")
+        {
             self.trace.push((index, Seen::Packet(packet.packet_type())));
             client.got.push_back(packet);
         }
@@ -481,7 +532,9 @@ impl World {
 
     /// Gives a machine a delivery the realm did not make.
     pub fn deliver_made(&mut self, index: usize, delivery: Delivery) {
-        self.clients[index].machine.handle_delivery(self.now, delivery);
+        self.clients[index]
+            .machine
+            .handle_delivery(self.now, delivery);
         self.run();
     }
 }
@@ -536,7 +589,10 @@ pub fn with_will(connect: Connect, topic: &str) -> Connect {
         payload: Bytes::from_static(b"gone"),
         properties: None,
     };
-    Connect { will: Some(will), ..connect }
+    Connect {
+        will: Some(will),
+        ..connect
+    }
 }
 
 pub fn user(connect: Connect, name: &str, password: Option<&'static str>) -> Connect {
@@ -563,15 +619,19 @@ pub fn retained(topic: &str, payload: &'static str) -> Packet {
     let Packet::Publish(publish) = publish(topic, payload, None, AtMostOnce) else {
         unreachable!("made just now")
     };
-    Packet::Publish(Publish { retain: true, ..publish })
+    Packet::Publish(Publish {
+        retain: true,
+        ..publish
+    })
 }
 
 /// The same PUBLISH with these properties.
 pub fn with_properties(packet: Packet, properties: Properties) -> Packet {
     match packet {
-        Packet::Publish(publish) => {
-            Packet::Publish(Publish { properties: properties.into_optional(), ..publish })
-        }
+        Packet::Publish(publish) => Packet::Publish(Publish {
+            properties: properties.into_optional(),
+            ..publish
+        }),
         other => panic!("not a PUBLISH: {other:?}"),
     }
 }
@@ -579,7 +639,10 @@ pub fn with_properties(packet: Packet, properties: Properties) -> Packet {
 /// The same PUBLISH marked as a repetition.
 pub fn again(packet: Packet) -> Packet {
     match packet {
-        Packet::Publish(publish) => Packet::Publish(Publish { dup: true, ..publish }),
+        Packet::Publish(publish) => Packet::Publish(Publish {
+            dup: true,
+            ..publish
+        }),
         other => panic!("not a PUBLISH: {other:?}"),
     }
 }
@@ -598,13 +661,19 @@ pub fn subscribe(
         properties: properties.into_optional(),
         filters: filters
             .iter()
-            .map(|(filter, options)| SubscribeFilter { filter: (*filter).into(), options: *options })
+            .map(|(filter, options)| SubscribeFilter {
+                filter: (*filter).into(),
+                options: *options,
+            })
             .collect(),
     })
 }
 
 pub fn options(maximum_qos: QoS) -> SubscriptionOptions {
-    SubscriptionOptions { maximum_qos, ..SubscriptionOptions::default() }
+    SubscriptionOptions {
+        maximum_qos,
+        ..SubscriptionOptions::default()
+    }
 }
 
 pub fn puback(number: u16) -> Packet {

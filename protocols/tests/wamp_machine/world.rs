@@ -13,7 +13,8 @@ use router_core::encoding::Encoding::{self, Json, MsgPack};
 use router_core::encoding::transcode::{json_to_msgpack, msgpack_to_json};
 use router_core::limits::RealmLimits;
 use router_core::model::{
-    Attributes, Command, Delivery, EndReason, Now, Payload, Publish, Qos, Topic,
+    Attributes, Command, Delivery, EndReason, EventDelivery, Now, Pattern, Payload, Publish, Qos,
+    RequestId, Subscribe, Topic,
 };
 use router_core::outbox::Outbox;
 use router_core::realm::{Effects, IdClock, Realm, Settings};
@@ -33,11 +34,36 @@ pub const HELLO: &str = r#"[1,"realm1",{"agent":"test","roles":{
     "caller":{"features":{"progressive_call_results":true}},
     "callee":{"features":{"progressive_call_results":true,"call_canceling":true}}}}]"#;
 
+/// The first elements of a message.
+pub fn head(message: &Value, len: usize) -> Value {
+    message
+        .as_array()
+        .unwrap()
+        .iter()
+        .take(len)
+        .cloned()
+        .collect()
+}
+
+/// The positional arguments of the events received.
+pub fn args_of(events: &[Value]) -> Vec<Value> {
+    events
+        .iter()
+        .map(|event| {
+            assert_eq!(event[0], 36, "{event}");
+            event.get(4).cloned().unwrap_or(Value::Null)
+        })
+        .collect()
+}
+
 /// The connection of one client, seen from its end.
 pub struct Wire {
     machine: WampMachine,
     encoding: Encoding,
     seat: Option<(Connection, Arc<Outbox>)>,
+    /// The realm has said its last word to the session.
+    is_over: bool,
+    is_lost: bool,
     /// How the sessions of this connection left.
     pub left: Vec<Leave>,
     frames: VecDeque<Bytes>,
@@ -56,7 +82,7 @@ pub struct World {
     pub is_door_stuck: bool,
     pub stuck: Vec<(Peer, JoinRequest)>,
     effects: Effects,
-    device: Option<Connection>,
+    device: Option<(Connection, Arc<Outbox>)>,
 }
 
 impl World {
@@ -73,7 +99,10 @@ impl World {
         };
         World {
             realm: Realm::new(settings, Arc::new(IdClock::new(0)), 7),
-            now: Now { instant: Instant::now(), unix_ms: 1_800_000_000_000 },
+            now: Now {
+                instant: Instant::now(),
+                unix_ms: 1_800_000_000_000,
+            },
             wires: Vec::new(),
             refusal: None,
             is_door_stuck: false,
@@ -93,6 +122,8 @@ impl World {
             machine: WampMachine::new(self.now, encoding, options),
             encoding,
             seat: None,
+            is_over: false,
+            is_lost: false,
             left: Vec::new(),
             frames: VecDeque::new(),
             closed: None,
@@ -160,14 +191,22 @@ impl World {
     pub fn send_batch(&mut self, peer: Peer, messages: &[&str]) {
         for message in messages {
             let frame = Bytes::copy_from_slice(message.as_bytes());
-            self.wires[peer].machine.handle_input(self.now, Input::Text(frame));
+            self.wires[peer]
+                .machine
+                .handle_input(self.now, Input::Text(frame));
         }
         self.pump();
     }
 
     /// The transport breaks.
     pub fn lose(&mut self, peer: Peer) {
+        self.wires[peer].is_lost = true;
         self.input(peer, Input::Closed);
+    }
+
+    /// The transport is lost or closed, without a close from the router.
+    pub fn is_lost(&self, peer: Peer) -> bool {
+        self.wires[peer].is_lost
     }
 
     /// Lets time pass.
@@ -175,7 +214,11 @@ impl World {
         self.now = self.now.plus(Duration::from_millis(ms));
         self.realm.tick(self.now, &mut self.effects);
         for wire in &mut self.wires {
-            if wire.machine.poll_timeout().is_some_and(|at| at <= self.now.instant) {
+            if wire
+                .machine
+                .poll_timeout()
+                .is_some_and(|at| at <= self.now.instant)
+            {
                 wire.machine.handle_timeout(self.now);
             }
         }
@@ -196,7 +239,10 @@ impl World {
     /// Everything received, as values.
     pub fn take(&mut self, peer: Peer) -> Vec<Value> {
         let texts = self.take_texts(peer);
-        texts.iter().map(|text| serde_json::from_str(text).unwrap()).collect()
+        texts
+            .iter()
+            .map(|text| serde_json::from_str(text).unwrap())
+            .collect()
     }
 
     /// Everything received, as JSON text; for JSON clients the very bytes.
@@ -207,7 +253,10 @@ impl World {
             MsgPack => msgpack_to_json(&frame).unwrap(),
         };
         let frames = self.take_frames(peer);
-        frames.into_iter().map(|frame| String::from_utf8(text(frame)).unwrap()).collect()
+        frames
+            .into_iter()
+            .map(|frame| String::from_utf8(text(frame)).unwrap())
+            .collect()
     }
 
     pub fn take_frames(&mut self, peer: Peer) -> Vec<Bytes> {
@@ -252,6 +301,68 @@ impl World {
         answer[2].as_u64().unwrap()
     }
 
+    /// What `fox.kv.get` says about a key.
+    pub fn read(&mut self, peer: Peer, key: &str) -> Value {
+        let result = self.ask(peer, json!([48, 990, {}, "fox.kv.get", [key]]));
+        assert_eq!(head(&result, 3), json!([50, 990, {}]), "{result}");
+        assert_eq!(
+            result[3].as_array().unwrap().len(),
+            1,
+            "one positional dict"
+        );
+        result[3][0].clone()
+    }
+
+    /// Publishes with acknowledgement, and leaves what comes back to be taken.
+    pub fn publish_quietly(&mut self, peer: Peer, topic: &str, mut options: Value) {
+        options["acknowledge"] = json!(true);
+        self.send(peer, json!([16, 903, options, topic]));
+    }
+
+    /// A client of a protocol with opaque bytes.
+    fn device(&mut self) -> Connection {
+        if let Some((device, _)) = &self.device {
+            return *device;
+        }
+        let identity = identity("device", Role::unrestricted("anonymous"), "anonymous");
+        let (features, style) = (Features::default(), EventStyle::Lanes);
+        let join = Join {
+            identity,
+            features,
+            style,
+            client: None,
+        };
+        let joined = self.realm.join(self.now, join, &mut self.effects).unwrap();
+        self.device = Some((joined.connection, joined.outbox));
+        joined.connection
+    }
+
+    /// Such a client subscribes.
+    pub fn device_subscribes(&mut self, filter: &str) {
+        let device = self.device();
+        let pattern = Pattern::from_slashes(filter).unwrap();
+        let subscribe = Subscribe {
+            qos: Qos::ExactlyOnce,
+            ..Subscribe::new(RequestId(1), pattern)
+        };
+        let command = Command::Subscribe(Box::new(subscribe));
+        self.realm
+            .handle(self.now, device, command, &mut self.effects);
+        self.pump();
+    }
+
+    /// The events such a client received.
+    pub fn device_takes(&mut self) -> Vec<EventDelivery> {
+        let (device, outbox) = self.device.as_ref().unwrap();
+        let mut deliveries = Vec::new();
+        outbox.drain(device.generation, 100, self.now.unix_ms, &mut deliveries);
+        let event = |delivery| match delivery {
+            Delivery::Event(event) => Some(event),
+            _ => None,
+        };
+        deliveries.into_iter().filter_map(event).collect()
+    }
+
     /// What a client of a protocol with opaque bytes publishes.
     pub fn device_publishes(
         &mut self,
@@ -261,16 +372,7 @@ impl World {
         attributes: Option<Attributes>,
         expiry: Option<Duration>,
     ) {
-        let device = match self.device {
-            Some(device) => device,
-            None => {
-                let identity = identity("device", Role::unrestricted("anonymous"), "anonymous");
-                let (features, style) = (Features::default(), EventStyle::Lanes);
-                let join = Join { identity, features, style, client: None };
-                self.realm.join(self.now, join, &mut self.effects).unwrap().connection
-            }
-        };
-        self.device = Some(device);
+        let device = self.device();
         let topic = Topic::new(topic.to_owned()).unwrap();
         let publish = Publish {
             qos,
@@ -280,7 +382,8 @@ impl World {
             ..Publish::new(topic, Payload::bytes(Bytes::copy_from_slice(data), false))
         };
         let command = Command::Publish(Box::new(publish));
-        self.realm.handle(self.now, device, command, &mut self.effects);
+        self.realm
+            .handle(self.now, device, command, &mut self.effects);
         self.pump();
     }
 
@@ -309,12 +412,14 @@ impl World {
                 Action::Join(request) => self.admit(peer, *request),
                 Action::Command(command) => {
                     let (connection, _) = *self.wires[peer].seat.as_ref().expect("a session");
-                    self.realm.handle(self.now, connection, command, &mut self.effects);
+                    self.realm
+                        .handle(self.now, connection, command, &mut self.effects);
                 }
                 Action::Leave(how) => {
                     let (connection, _) = self.wires[peer].seat.take().expect("a session");
                     self.wires[peer].left.push(how);
-                    self.realm.leave(self.now, connection, how, &mut self.effects);
+                    self.realm
+                        .leave(self.now, connection, how, &mut self.effects);
                 }
             }
         }
@@ -335,11 +440,17 @@ impl World {
                 provider: identity.provider.clone(),
             };
             let (features, style) = (request.features, request.style);
-            let join = Join { identity, features, style, client: None };
+            let join = Join {
+                identity,
+                features,
+                style,
+                client: None,
+            };
             let admitted = self.realm.join(self.now, join, &mut self.effects);
             let admitted = admitted.map_err(|_| JoinError::TooMany)?;
             let session = admitted.connection.session;
             self.wires[peer].seat = Some((admitted.connection, admitted.outbox));
+            self.wires[peer].is_over = false;
             Ok(JoinedAs { session, ..joined })
         });
         self.wires[peer].machine.handle_joined(self.now, answer);
@@ -355,7 +466,11 @@ impl World {
         match &request.credentials {
             Credentials::Anonymous { authid } => {
                 let authid = authid.as_deref().unwrap_or("anonymous-1");
-                Ok(identity(authid, Role::unrestricted("anonymous"), "anonymous"))
+                Ok(identity(
+                    authid,
+                    Role::unrestricted("anonymous"),
+                    "anonymous",
+                ))
             }
             Credentials::Secret { authid, secret } => {
                 if *secret != format!("{authid}-secret") {
@@ -371,22 +486,18 @@ impl World {
     }
 
     fn hand_over(&mut self, peer: Peer) -> bool {
-        let Some((connection, outbox)) = self.wires[peer].seat.clone() else { return false };
+        let wire = &self.wires[peer];
+        let Some((connection, outbox)) = wire.seat.clone().filter(|_| !wire.is_over) else {
+            return false;
+        };
         let mut deliveries = Vec::new();
-        let drained =
-            outbox.drain(connection.generation, 64, self.now.unix_ms, &mut deliveries);
+        let drained = outbox.drain(connection.generation, 64, self.now.unix_ms, &mut deliveries);
         let is_busy = !deliveries.is_empty();
         let has_ended = matches!(deliveries.last(), Some(Delivery::Ended(_)));
         for delivery in deliveries {
             self.wires[peer].machine.handle_delivery(self.now, delivery);
         }
-        if has_ended {
-            // Nothing follows; the seat stays until the gate leaves it.
-            let fresh = Arc::new(Outbox::new(RealmLimits::default().outbox));
-            let generation = fresh.attach(1);
-            let connection = Connection { generation, ..connection };
-            self.wires[peer].seat = Some((connection, fresh));
-        }
+        self.wires[peer].is_over = has_ended;
         if drained.refill {
             self.realm.refill(self.now, connection, &mut self.effects);
         }
@@ -426,7 +537,7 @@ fn guest_role() -> Role {
     use router_core::auth::Action::{Call, Publish, Register, Subscribe};
     let rule = |action, pattern| Rule {
         action,
-        pattern: router_core::model::Pattern::from_slashes(pattern).unwrap(),
+        pattern: Pattern::from_slashes(pattern).unwrap(),
     };
     let all = [Publish, Subscribe, Call, Register];
     let allow = all.map(|action| rule(action, "#")).to_vec();

@@ -21,6 +21,14 @@ impl LaneLimit {
         frames > self.frames / 4 * 3 || (bytes > self.bytes / 4 * 3 && frames > 1)
     }
 
+    /// Messages a replay may add: as far as half of the bound, one at least if nothing waits.
+    pub(crate) fn room(self, frames: usize, bytes: usize) -> usize {
+        if frames > 0 && bytes >= self.bytes / 2 {
+            return 0;
+        }
+        (self.frames / 2).max(1).saturating_sub(frames)
+    }
+
     pub(crate) fn is_roomy(self, frames: usize, bytes: usize) -> bool {
         frames <= self.frames / 2 && bytes <= self.bytes / 2
     }

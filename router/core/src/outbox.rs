@@ -12,8 +12,16 @@
 use crate::limits::OutboxLimits;
 use crate::model::{Delivery, EndReason, EventDelivery, Slot};
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::task::Waker;
+
+/// The most unsettled deliveries whatever the receiver takes: half of all slots, so that new
+/// deliveries always find a free one.
+const WINDOW_MAX: usize = 32_767;
+
+/// The most deliveries that wait or are unsettled at a time; each occupies its own slot.
+const OCCUPIED_MAX: usize = 65_535;
 
 /// Approximate cost of a delivery that carries no event.
 const SMALL_COST: usize = 96;
@@ -35,7 +43,8 @@ pub struct Pushed {
     pub overflow: bool,
     /// At-most-once deliveries dropped to make room.
     pub dropped: u32,
-    /// The queue number of the settleable delivery dropped to make room.
+    /// Settleable deliveries were dropped to make room, this one last; [`Outbox::take_evicted`]
+    /// answers all of them.
     pub evicted: Option<u64>,
 }
 
@@ -82,6 +91,12 @@ struct Lanes {
     generation: u64,
     /// The connection that has not let go yet, if a newer one was given the outbox.
     holder: Option<u64>,
+    /// The newest connection that has let go.
+    released: u64,
+    /// The outbox of the session that this one replaced, and the connection that held it.
+    predecessor: Option<(Arc<Outbox>, u64)>,
+    /// To be woken when a connection lets go.
+    successors: Vec<Waker>,
     attached: bool,
     /// The realm has welcomed the connection; before that nothing but answers may go out.
     opened: bool,
@@ -99,8 +114,12 @@ struct Lanes {
     resend_from: usize,
     window: usize,
     next_number: u64,
+    /// The slots of `sure` and `unsettled`.
+    occupied: HashSet<Slot, foldhash::fast::RandomState>,
     /// Numbers whose stored copy is obsolete because they expired unsent.
     expired: Vec<u64>,
+    /// Numbers dropped to make room, until the realm takes them.
+    evicted: Vec<u64>,
     waker: Option<Waker>,
     /// The writer was woken and has not come yet.
     woken: bool,
@@ -116,6 +135,9 @@ impl Outbox {
                 limits,
                 generation: 0,
                 holder: None,
+                released: 0,
+                predecessor: None,
+                successors: Vec::new(),
                 attached: false,
                 opened: false,
                 refill: false,
@@ -128,9 +150,11 @@ impl Outbox {
                 sure_bytes: 0,
                 unsettled: VecDeque::new(),
                 resend_from: 0,
-                window: usize::from(u16::MAX),
+                window: WINDOW_MAX,
                 next_number: 1,
+                occupied: HashSet::default(),
                 expired: Vec::new(),
+                evicted: Vec::new(),
                 waker: None,
                 woken: false,
                 waiting_for_room: Vec::new(),
@@ -147,9 +171,8 @@ impl Outbox {
         }
         let former = lanes.generation;
         lanes.generation += 1;
-        if !lanes.attached {
-            lanes.holder = None;
-        } else if lanes.holder.is_none() {
+        // A connection may let go before the realm hears that it left.
+        if lanes.attached && lanes.holder.is_none() && lanes.released < former {
             lanes.holder = Some(former);
         }
         lanes.attached = true;
@@ -157,16 +180,47 @@ impl Outbox {
         lanes.refill = false;
         lanes.ended = None;
         lanes.clear_passing();
-        lanes.window = usize::from(window).max(1);
+        lanes.window = usize::from(window).clamp(1, WINDOW_MAX);
         lanes.resend_from = 0;
         lanes.woken = false;
         lanes.generation
     }
 
-    /// The connection of `generation` will not send anything any more.
+    /// Nothing is handed out until connection `generation` of `predecessor`, the outbox of a session
+    /// that this one's replaced, has let go. Lock order: successor before predecessor.
+    pub fn follow(&self, predecessor: Arc<Outbox>, generation: u64) {
+        self.lanes.lock().predecessor = Some((predecessor, generation));
+    }
+
+    /// Whether connection `generation` has let go; if not, `waker` is called when it does.
+    fn has_let_go(&self, generation: u64, waker: Option<&Waker>) -> bool {
+        let mut lanes = self.lanes.lock();
+        let gone = lanes.released >= generation;
+        if !gone
+            && let Some(waker) = waker
+            && !lanes.successors.iter().any(|known| known.will_wake(waker))
+        {
+            lanes.successors.push(waker.clone());
+        }
+        gone
+    }
+
+    /// Whether another connection of the same client waits for this one to go.
+    #[must_use]
+    pub fn is_taken_over(&self, generation: u64) -> bool {
+        let lanes = self.lanes.lock();
+        lanes.generation != generation || lanes.ended == Some(EndReason::TakenOver)
+    }
+
+    /// The connection of `generation` will not send anything any more. A connection in between,
+    /// which never was let in, does not speak for the one that still holds the outbox.
     pub fn release(&self, generation: u64) {
         let mut lanes = self.lanes.lock();
-        if lanes.holder.is_some_and(|holder| holder <= generation) {
+        lanes.released = lanes.released.max(generation);
+        for waker in lanes.successors.drain(..) {
+            waker.wake();
+        }
+        if lanes.holder == Some(generation) {
             lanes.holder = None;
             if let Some(waker) = lanes.waker.take() {
                 waker.wake();
@@ -256,20 +310,23 @@ impl Outbox {
     /// Appends a delivery that the receiver settles, and answers the number of its stored copy.
     pub fn push_sure(&self, delivery: EventDelivery) -> (u64, Pushed) {
         let mut lanes = self.lanes.lock();
-        let number = lanes.free_number();
-        lanes.sure_bytes += delivery.event.cost();
-        lanes.sure.push_back(Sure { number, delivery });
         let limit = if lanes.attached {
             lanes.limits.sure
         } else {
             lanes.limits.sure_offline
         };
         let mut evicted = None;
-        if limit.is_over(lanes.sure.len(), lanes.sure_bytes)
-            && let Some(oldest) = lanes.sure.pop_front()
+        if lanes.occupied.len() >= OCCUPIED_MAX {
+            evicted = lanes.evict();
+        }
+        let number = lanes.free_number();
+        lanes.sure_bytes += delivery.event.cost();
+        lanes.sure.push_back(Sure { number, delivery });
+        // A large delivery may have to push out several small ones.
+        while limit.is_over(lanes.sure.len(), lanes.sure_bytes)
+            && let Some(oldest) = lanes.evict()
         {
-            lanes.sure_bytes -= oldest.delivery.event.cost();
-            evicted = Some(oldest.number);
+            evicted = Some(oldest);
         }
         let pushed = Pushed {
             wake: lanes.attached && lanes.unsettled.len() < lanes.window && lanes.wants_wake(),
@@ -284,6 +341,7 @@ impl Outbox {
     pub fn restore(&self, number: u64, delivery: Option<EventDelivery>) {
         let mut lanes = self.lanes.lock();
         lanes.next_number = lanes.next_number.max(number + 1);
+        lanes.occupied.insert(slot_of(number));
         match delivery {
             Some(delivery) => {
                 lanes.sure_bytes += delivery.event.cost();
@@ -305,6 +363,7 @@ impl Outbox {
         let mut lanes = self.lanes.lock();
         let place = lanes.unsettled.iter().position(|item| item.slot == slot)?;
         let item = lanes.unsettled.remove(place)?;
+        lanes.occupied.remove(&slot);
         if place < lanes.resend_from {
             lanes.resend_from -= 1;
         }
@@ -346,7 +405,7 @@ impl Outbox {
             return Drained::default();
         }
         lanes.woken = false;
-        if lanes.holder.is_some() {
+        if lanes.must_wait(None) {
             return Drained::default();
         }
         let end = out.len() + max;
@@ -362,11 +421,12 @@ impl Outbox {
         if !more && let Some(reason) = lanes.ended.clone() {
             out.push(Delivery::Ended(reason));
         }
-        let refill = lanes.refill && lanes.is_roomy();
+        // Only while the realm still knows the session, or the caller would ask for ever.
+        let is_live = lanes.attached && lanes.ended.is_none();
         Drained {
             more,
-            refill,
-            expired: !lanes.expired.is_empty(),
+            refill: is_live && lanes.refill && lanes.room() > 0,
+            expired: is_live && !lanes.expired.is_empty(),
         }
     }
 
@@ -384,7 +444,8 @@ impl Outbox {
         {
             lanes.waker = Some(waker.clone());
         }
-        let may_send = lanes.holder.is_none() && (lanes.has_sendable() || lanes.ended.is_some());
+        let may_send =
+            !lanes.must_wait(Some(waker)) && (lanes.has_sendable() || lanes.ended.is_some());
         if may_send {
             waker.wake_by_ref();
         }
@@ -410,42 +471,36 @@ impl Outbox {
         true
     }
 
-    /// How many ordered deliveries may still be appended before the lane is pressed.
+    /// How many deliveries a replay may append now: up to half of the fullest lane.
     #[must_use]
     pub fn room(&self) -> usize {
-        let lanes = self.lanes.lock();
-        let used = lanes
-            .ordered
-            .len()
-            .max(lanes.best.len())
-            .max(lanes.sure.len());
-        let limits = &lanes.limits;
-        let bytes = lanes
-            .ordered_bytes
-            .max(lanes.best_bytes)
-            .max(lanes.sure_bytes);
-        let most = limits
-            .ordered
-            .frames
-            .min(limits.best.frames)
-            .min(limits.sure.frames)
-            / 2;
-        let most_bytes = limits
-            .ordered
-            .bytes
-            .min(limits.best.bytes)
-            .min(limits.sure.bytes)
-            / 2;
-        if bytes >= most_bytes {
-            0
-        } else {
-            most.saturating_sub(used)
-        }
+        self.lanes.lock().room()
     }
 
     /// Takes the numbers whose stored copies are obsolete.
     pub fn take_expired(&self) -> Vec<u64> {
         std::mem::take(&mut self.lanes.lock().expired)
+    }
+
+    /// Takes the numbers of the deliveries dropped to make room.
+    pub fn take_evicted(&self) -> Vec<u64> {
+        std::mem::take(&mut self.lanes.lock().evicted)
+    }
+
+    /// What is to be stored of the session's unsettled and waiting deliveries, in order: numbers,
+    /// and the delivery unless only its release is open (as [`Outbox::restore`] takes them).
+    #[must_use]
+    pub fn stored_copies(&self) -> Vec<(u64, Option<EventDelivery>)> {
+        let lanes = self.lanes.lock();
+        let unsettled = lanes.unsettled.iter().map(|item| {
+            let delivery = match &item.phase {
+                Phase::Sent(delivery) => Some(delivery.clone()),
+                Phase::Released => None,
+            };
+            (item.number, delivery)
+        });
+        let waiting = lanes.sure.iter().map(|item| (item.number, Some(item.delivery.clone())));
+        unsettled.chain(waiting).collect()
     }
 
     /// Queued deliveries: ordered and best, waiting to be settled, in the window.
@@ -459,7 +514,7 @@ impl Outbox {
         )
     }
 
-    /// All numbers that have a stored copy, in order.
+    /// All numbers that have a stored copy.
     #[must_use]
     pub fn stored_numbers(&self) -> Vec<u64> {
         let lanes = self.lanes.lock();
@@ -469,11 +524,22 @@ impl Outbox {
             .iter()
             .map(|item| item.number)
             .chain(waiting)
+            .chain(lanes.expired.iter().copied())
             .collect()
     }
 }
 
 impl Lanes {
+    /// Whether a former connection of the same client still has to let go.
+    fn must_wait(&mut self, waker: Option<&Waker>) -> bool {
+        if let Some((predecessor, generation)) = &self.predecessor
+            && predecessor.has_let_go(*generation, waker)
+        {
+            self.predecessor = None;
+        }
+        self.holder.is_some() || self.predecessor.is_some()
+    }
+
     fn wants_wake(&mut self) -> bool {
         !std::mem::replace(&mut self.woken, true)
     }
@@ -503,7 +569,7 @@ impl Lanes {
             && let Some(item) = self.unsettled.get(self.resend_from)
         {
             out.push(match &item.phase {
-                Phase::Released => Delivery::ReleaseAgain { slot: item.slot },
+                Phase::Released => Delivery::Release { slot: item.slot },
                 Phase::Sent(delivery) => {
                     let slot = Some(item.slot);
                     Delivery::Event(EventDelivery {
@@ -524,11 +590,12 @@ impl Lanes {
             && let Some(Sure { number, delivery }) = self.sure.pop_front()
         {
             self.sure_bytes -= delivery.event.cost();
+            let slot = slot_of(number);
             if delivery.event.is_expired(unix_ms) {
+                self.occupied.remove(&slot);
                 self.expired.push(number);
                 continue;
             }
-            let slot = slot_of(number);
             let phase = Phase::Sent(delivery.clone());
             self.unsettled.push_back(Unsettled {
                 slot,
@@ -554,16 +621,24 @@ impl Lanes {
         }
     }
 
-    /// The next number whose slot nobody occupies.
+    /// The next number whose slot nobody occupies; there is one, since fewer than all are occupied.
     fn free_number(&mut self) -> u64 {
         loop {
             let number = self.next_number;
             self.next_number += 1;
-            let slot = slot_of(number);
-            if !self.unsettled.iter().any(|item| item.slot == slot) {
+            if self.occupied.len() >= OCCUPIED_MAX || self.occupied.insert(slot_of(number)) {
                 return number;
             }
         }
+    }
+
+    /// Drops the oldest delivery that still waits; answers its number.
+    fn evict(&mut self) -> Option<u64> {
+        let oldest = self.sure.pop_front()?;
+        self.sure_bytes -= oldest.delivery.event.cost();
+        self.occupied.remove(&slot_of(oldest.number));
+        self.evicted.push(oldest.number);
+        Some(oldest.number)
     }
 
     fn clear_passing(&mut self) {
@@ -571,6 +646,19 @@ impl Lanes {
         self.ordered_bytes = 0;
         self.best.clear();
         self.best_bytes = 0;
+    }
+
+    fn room(&self) -> usize {
+        let limits = &self.limits;
+        [
+            (limits.ordered, self.ordered.len(), self.ordered_bytes),
+            (limits.best, self.best.len(), self.best_bytes),
+            (limits.sure, self.sure.len(), self.sure_bytes),
+        ]
+        .into_iter()
+        .map(|(limit, frames, bytes)| limit.room(frames, bytes))
+        .min()
+        .unwrap_or(0)
     }
 
     fn is_roomy(&self) -> bool {

@@ -154,8 +154,6 @@ impl MqttMachine {
         } else {
             None
         };
-        self.phase = Phase::Live;
-        self.last_packet = now.instant;
         let packet = Packet::ConnAck(ConnAck {
             session_present: present,
             reason: ReasonCode::Success,
@@ -164,11 +162,12 @@ impl MqttMachine {
         let sent = encode_within(&packet, self.version, &self.peer, self.output.batch());
         if sent.is_err() {
             // Without CONNACK there is nothing else we might send [MQTT-3.1.2-24].
-            self.phase = Phase::Admitted;
             let message = "CONNACK does not fit the client's Maximum Packet Size";
             self.refuse_silently(1009, message);
             return;
         }
+        self.phase = Phase::Live;
+        self.last_packet = now.instant;
         count(&self.options.counters.connects_accepted);
     }
 

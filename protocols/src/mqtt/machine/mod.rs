@@ -2,7 +2,7 @@
 //!
 //! Sans-IO: bytes and deliveries go in, actions and bytes come out, time is an argument; the
 //! calling order is that of [`crate::gate`]. Actions may also follow from
-//! [`Gate::handle_delivery`], so the driver asks for them again after deliveries.
+//! [`Gate::handle_delivery`](crate::gate::Gate::handle_delivery), so the driver asks for them again after deliveries.
 //!
 //! Phases: *Connecting* until CONNECT, *Joining* until the realm has answered, *Admitted* until
 //! the session is durable and no former connection has it any more (only then CONNACK is sent),
@@ -14,10 +14,12 @@
 //! - PUBACKs and PUBRECs leave in the order of the PUBLISHes `[MQTT-4.6.0-2]` `[MQTT-4.6.0-3]`,
 //!   SUBACKs and UNSUBACKs in the order of their requests;
 //! - everything kept is bounded: unacknowledged PUBLISHes by Receive Maximum (3.x: by the number
-//!   of Packet Identifiers), open Topic Filters by [`MAX_OPEN_FILTERS`], input ahead of CONNACK
+//!   of Packet Identifiers), open Topic Filters by `MAX_OPEN_FILTERS`, input ahead of CONNACK
 //!   by the largest packet, Topic Aliases by their maximum, deliveries by the realm's window.
 
+mod asked;
 mod connect;
+mod drive;
 mod filters;
 mod incoming;
 mod options;
@@ -26,12 +28,13 @@ mod output;
 
 pub use options::{AssignedIds, MqttCounters, MqttOptions};
 
-use super::codec::{DecodeError, Decoder, Fault, PRE_LOGIN_MAX_BYTES, PeerLimits, encode_within};
+use super::codec::{DecodeError, Decoder, Fault, PeerLimits, encode_within};
 use super::inflight::{InOrder, Window};
 use super::map;
 use super::packet::{Disconnect, Packet, PacketId, Properties, ProtocolVersion};
 use super::reason::ReasonCode;
-use crate::gate::{Action, Gate, Input, JoinError, JoinedAs, Output};
+use crate::gate::Action;
+use asked::Asked;
 use bytes::BytesMut;
 use bytestring::ByteString;
 use connect::Welcome;
@@ -39,7 +42,7 @@ use filters::OpenFilters;
 use incoming::Incoming;
 use options::count;
 use output::Outputs;
-use router_core::model::{Answer, Command, Delivery, EndReason, Now, Refusal, RequestId};
+use router_core::model::{Answer, Command, EndReason, Now, Refusal, RequestId};
 use router_core::session::Leave;
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -56,45 +59,6 @@ enum Phase {
     Closed,
 }
 
-/// What a request to the realm was made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
-    /// A QoS 1 PUBLISH, by its place in the order.
-    PubAck(u64),
-    /// A QoS 2 PUBLISH, by its place in the order.
-    PubRec(u64),
-    /// A PUBREL.
-    PubComp(PacketId),
-    /// One filter of a SUBSCRIBE or UNSUBSCRIBE: the packet's place in the order, the filter's in
-    /// the packet.
-    Filter(u64, u16),
-}
-
-const KIND_SHIFT: u32 = 62;
-const KIND_MASK: u64 = 3 << KIND_SHIFT;
-
-impl Asked {
-    fn request(self) -> RequestId {
-        let (kind, rest) = match self {
-            Self::PubAck(serial) => (0, serial),
-            Self::PubRec(serial) => (1, serial),
-            Self::PubComp(id) => (2, u64::from(id.get())),
-            Self::Filter(serial, index) => (3, serial << 16 | u64::from(index)),
-        };
-        RequestId(kind << KIND_SHIFT | rest & !KIND_MASK)
-    }
-
-    fn of(request: RequestId) -> Option<Self> {
-        let rest = request.0 & !KIND_MASK;
-        Some(match request.0 >> KIND_SHIFT {
-            0 => Self::PubAck(rest),
-            1 => Self::PubRec(rest),
-            2 => Self::PubComp(PacketId::new(u16::try_from(rest).ok()?)?),
-            _ => Self::Filter(rest >> 16, u16::try_from(rest & 0xFFFF).ok()?),
-        })
-    }
-}
-
 /// One MQTT connection; see the module.
 #[derive(Debug)]
 pub struct MqttMachine {
@@ -106,8 +70,6 @@ pub struct MqttMachine {
     /// Bytes that could not be decoded when they came, and partial packets of message transports.
     input: BytesMut,
     actions: VecDeque<Action>,
-    /// A Join was handed out and is not answered.
-    join_open: bool,
     /// The realm has a session for this connection, which must be left.
     joined: bool,
     output: Outputs,
@@ -141,7 +103,6 @@ impl MqttMachine {
             version: ProtocolVersion::V5,
             input: BytesMut::new(),
             actions: VecDeque::new(),
-            join_open: false,
             joined: false,
             output: Outputs::default(),
             login_deadline: now.instant + options.login_timeout,
@@ -161,7 +122,7 @@ impl MqttMachine {
         }
     }
 
-    /// Whether the connection is over: only what [`Gate::poll_action`] and [`Gate::poll_output`]
+    /// Whether the connection is over: only what `poll_action` and `poll_output`
     /// still have is left to be done.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -280,7 +241,7 @@ impl MqttMachine {
         }
         if self.joined {
             self.actions.push_back(Action::Leave(how));
-        } else if !self.join_open {
+        } else {
             // A Join that was not handed out yet is not worth making.
             self.actions.clear();
         }
@@ -361,183 +322,5 @@ impl MqttMachine {
 
     fn keep_alive_deadline(&self) -> Option<Instant> {
         self.last_packet.checked_add(self.patience?)
-    }
-
-    /// Takes over what waits ahead of CONNACK, within bounds.
-    fn keep_input(&mut self, bytes: &mut BytesMut) {
-        if self.input.is_empty() {
-            self.input = bytes.split();
-        } else {
-            self.input.extend_from_slice(bytes);
-            bytes.clear();
-        }
-        let most = self.options.max_packet_bytes.max(PRE_LOGIN_MAX_BYTES);
-        if self.input.len() > most {
-            count(&self.options.counters.over_limit);
-            let message = "too much was sent ahead of CONNACK";
-            self.refuse(ReasonCode::QuotaExceeded, message);
-        }
-    }
-
-    fn handle_stream(&mut self, now: Now, buffer: &mut BytesMut) {
-        if !self.input.is_empty() {
-            self.input.extend_from_slice(buffer);
-            buffer.clear();
-            std::mem::swap(buffer, &mut self.input);
-        }
-        self.consume(now, buffer);
-        if matches!(self.phase, Phase::Joining | Phase::Admitted) && !buffer.is_empty() {
-            self.keep_input(buffer);
-        }
-    }
-
-    fn handle_binary(&mut self, now: Now, mut bytes: BytesMut) {
-        // Packets may be split over frames and joined in them [MQTT-6.0.0-2].
-        self.handle_stream(now, &mut bytes);
-        if self.phase != Phase::Closed && !bytes.is_empty() {
-            self.input = bytes;
-        }
-    }
-}
-
-impl Gate for MqttMachine {
-    fn handle_input(&mut self, now: Now, input: Input<'_>) {
-        if self.phase == Phase::Closed {
-            if let Input::Stream(buffer) = input {
-                buffer.clear();
-            }
-            return;
-        }
-        match input {
-            Input::Stream(buffer) => self.handle_stream(now, buffer),
-            Input::Binary(bytes) => self.handle_binary(now, bytes.into()),
-            Input::Text(_) => {
-                count(&self.options.counters.protocol_errors);
-                // [MQTT-6.0.0-1]
-                self.fail(ReasonCode::ProtocolError, "MQTT takes binary frames only");
-            }
-            Input::Closed => self.end(Leave::Lost, 1000, "the connection is gone"),
-            Input::Drain => match self.phase {
-                Phase::Joining | Phase::Admitted => {
-                    self.refuse(ReasonCode::ServerUnavailable, "the server shuts down");
-                }
-                _ => self.fail(ReasonCode::ServerShuttingDown, "the server shuts down"),
-            },
-        }
-    }
-
-    fn handle_joined(&mut self, now: Now, result: Result<JoinedAs, JoinError>) {
-        self.join_open = false;
-        match (self.phase, result) {
-            (Phase::Joining, Ok(_)) => {
-                self.joined = true;
-                self.last_packet = now.instant;
-                self.phase = Phase::Admitted;
-            }
-            (Phase::Joining, Err(error)) => {
-                self.refuse(map::connect_reason(&error), "the client is not let in");
-            }
-            // The connection ended in the meantime.
-            (_, Ok(_)) if !self.joined => {
-                self.joined = true;
-                self.actions.push_back(Action::Leave(Leave::Lost));
-            }
-            _ => {}
-        }
-    }
-
-    fn handle_delivery(&mut self, now: Now, delivery: Delivery) {
-        match (self.phase, delivery) {
-            (Phase::Admitted, Delivery::Joined { present }) => {
-                self.welcome(now, present);
-                let mut waiting = std::mem::take(&mut self.input);
-                self.consume(now, &mut waiting);
-                self.input = waiting;
-            }
-            (Phase::Admitted | Phase::Live, Delivery::Ended(reason)) => self.ended(&reason),
-            (Phase::Live, Delivery::Event(event)) => self.event(now, event),
-            (Phase::Live, Delivery::ReleaseAgain { slot }) => self.release_again(slot),
-            (Phase::Live, Delivery::Done { request, answer }) => self.done(request, &answer),
-            (Phase::Live, Delivery::Refused { request, refusal }) => {
-                self.refused(request, &refusal);
-            }
-            // A session without registrations and calls gets none of the rest, and MQTT cannot
-            // say that the router ended a subscription.
-            _ => {}
-        }
-    }
-
-    fn handle_timeout(&mut self, now: Now) {
-        if self
-            .poll_timeout()
-            .is_none_or(|deadline| now.instant < deadline)
-        {
-            return;
-        }
-        match self.phase {
-            Phase::Closed => {}
-            Phase::Live => {
-                count(&self.options.counters.keep_alive_timeouts);
-                // [MQTT-3.1.2-22], [MQTT-3.1.2-24] of 3.1.1
-                self.fail(
-                    ReasonCode::KeepAliveTimeout,
-                    "nothing came for 1.5 Keep Alives",
-                );
-            }
-            Phase::Connecting => {
-                count(&self.options.counters.login_timeouts);
-                self.refuse_silently(1008, "no CONNECT came in time");
-            }
-            Phase::Joining | Phase::Admitted => {
-                count(&self.options.counters.login_timeouts);
-                self.refuse(ReasonCode::ServerUnavailable, "the session took too long");
-            }
-        }
-    }
-
-    fn poll_action(&mut self) -> Option<Action> {
-        if self.join_open {
-            return None;
-        }
-        let action = self.actions.pop_front();
-        self.join_open = matches!(action, Some(Action::Join(_)));
-        action
-    }
-
-    fn poll_output(&mut self) -> Option<Output> {
-        self.output.poll()
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Connecting | Phase::Joining | Phase::Admitted => Some(self.login_deadline),
-            Phase::Live => self.keep_alive_deadline(),
-            Phase::Closed => None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_carry_what_they_were_made_for() {
-        let id = PacketId::new(65_535).expect("not zero");
-        for asked in [
-            Asked::PubAck(0),
-            Asked::PubAck(1 << 40),
-            Asked::PubRec(7),
-            Asked::PubComp(id),
-            Asked::Filter(1 << 40, 65_535),
-            Asked::Filter(0, 0),
-        ] {
-            assert_eq!(Asked::of(asked.request()), Some(asked));
-        }
-        assert_eq!(
-            Asked::of(RequestId(2 << 62)),
-            None,
-            "no Packet Identifier 0"
-        );
     }
 }

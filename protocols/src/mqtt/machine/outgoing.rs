@@ -40,10 +40,6 @@ impl MqttMachine {
         if !delivery.repeated && event.is_expired(now.unix_ms) {
             return Err(|counters| &counters.expired_unsent);
         }
-        // A `+` or `/` inside a level has no Topic Name [MQTT-3.3.2-2].
-        if !event.topic.is_slash_safe() {
-            return Err(|counters| &counters.not_deliverable);
-        }
         let (payload, shared) = map::outgoing(event).map_err(|_| not_deliverable as Dropped)?;
         let qos = match delivery.slot {
             Some(_) => map::qos(delivery.qos),
@@ -81,6 +77,8 @@ impl MqttMachine {
                 return Err(|counters| &counters.too_large_for_client);
             }
         }
+        // A topic with `+` or U+0000 (which stands for a `/` inside a level) is no Topic Name: the
+        // encoder refuses it [MQTT-3.3.2-2].
         head.encode(self.version, self.output.batch())
             .map_err(|_| not_deliverable as Dropped)?;
         self.output.payload(payload);
@@ -94,8 +92,10 @@ impl MqttMachine {
     }
 
     /// On resume a PUBREL is repeated, never the PUBLISH before it `[MQTT-4.3.3-6]`.
-    pub(super) fn release_again(&mut self, slot: Slot) {
-        self.window.released_again(slot);
+    pub(super) fn release_delivered(&mut self, slot: Slot) {
+        if self.window.owed(slot) != Some(Owed::Completion) {
+            self.window.released_again(slot); // received in an earlier connection
+        }
         self.release(slot, ReasonCode::Success);
     }
 
@@ -113,12 +113,10 @@ impl MqttMachine {
         match self.window.owed(id) {
             Some(Owed::Acknowledgement) => self.violation("PUBREC for a QoS 1 message"),
             Some(_) if ack.reason.is_error() => self.settle(now, id), // [MQTT-4.4.0-2]
-            Some(owed) => {
-                if owed == Owed::Receipt {
-                    self.window.advance(id);
-                    self.command(Command::Advance { slot: id });
-                }
-                self.release(id, ReasonCode::Success); // [MQTT-4.3.3-4]
+            // PUBREL follows when the realm cannot forget it any more [MQTT-4.3.3-4].
+            Some(_) => {
+                self.window.advance(id);
+                self.command(Command::Advance { slot: id });
             }
             None => {
                 count(&self.options.counters.acks_unknown);

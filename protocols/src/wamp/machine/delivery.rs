@@ -41,19 +41,35 @@ impl WampMachine {
                 self.refused(code, request, &refusal);
             }
             Delivery::Invocation(invocation) => self.invocation(&invocation),
-            Delivery::Interrupt { invocation, answer_wanted } => {
+            Delivery::Interrupt {
+                invocation,
+                answer_wanted,
+            } => {
                 let mode = if answer_wanted { "kill" } else { "killnowait" };
                 let options = Dict::from_iter([("mode".to_owned(), mode.into())]);
-                self.say(&Interrupt { request: invocation.0, options }.into());
+                self.say(
+                    &Interrupt {
+                        request: invocation.0,
+                        options,
+                    }
+                    .into(),
+                );
             }
-            Delivery::Result { request, payload, progress } => {
+            Delivery::Result {
+                request,
+                payload,
+                progress,
+            } => {
                 self.result(request, &payload, progress);
             }
             Delivery::CallFailed { request, failure } => self.call_failed(request, &failure),
-            Delivery::Revoked { subscription, reason } => self.revoked(subscription, reason),
+            Delivery::Revoked {
+                subscription,
+                reason,
+            } => self.revoked(subscription, reason),
             // Slots belong to other styles of delivery; the first and the last one are the
             // state machine's.
-            Delivery::ReleaseAgain { .. } | Delivery::Joined { .. } | Delivery::Ended(_) => {}
+            Delivery::Release { .. } | Delivery::Joined { .. } | Delivery::Ended(_) => {}
         }
     }
 
@@ -116,7 +132,11 @@ impl WampMachine {
             &mut self.buffer,
             invocation.invocation.0,
             invocation.registration.0,
-            if details.is_empty() { Details::Empty } else { Details::Dict(&details) },
+            if details.is_empty() {
+                Details::Empty
+            } else {
+                Details::Dict(&details)
+            },
             &tail,
         );
         self.send_buffer();
@@ -140,7 +160,14 @@ impl WampMachine {
             CallFailure::Callee { error, payload } => {
                 let tail = map::tail(self.encoding, payload);
                 let out = &mut self.buffer;
-                codec::put_error(self.encoding, out, (CALL, request), Details::Empty, error, &tail);
+                codec::put_error(
+                    self.encoding,
+                    out,
+                    (CALL, request),
+                    Details::Empty,
+                    error,
+                    &tail,
+                );
                 self.send_buffer();
             }
         }
@@ -153,7 +180,13 @@ impl WampMachine {
                 ("subscription".to_owned(), subscription.0.into()),
                 ("reason".to_owned(), reason.into()),
             ]);
-            self.say(&Unsubscribed { request: 0, revocation: Some(revocation) }.into());
+            self.say(
+                &Unsubscribed {
+                    request: 0,
+                    revocation: Some(revocation),
+                }
+                .into(),
+            );
         }
     }
 
@@ -165,10 +198,18 @@ impl WampMachine {
                 self.goodbye(now, reason, message.as_deref());
             }
             EndReason::TakenOver => {
-                self.goodbye(now, named(close::KILLED), Some("another connection took over"));
+                self.goodbye(
+                    now,
+                    named(close::KILLED),
+                    Some("another connection took over"),
+                );
             }
             EndReason::Shutdown => {
-                self.goodbye(now, named(close::SYSTEM_SHUTDOWN), Some("the router shuts down"));
+                self.goodbye(
+                    now,
+                    named(close::SYSTEM_SHUTDOWN),
+                    Some("the router shuts down"),
+                );
             }
             EndReason::RealmClosed => {
                 self.goodbye(now, named(close::CLOSE_REALM), Some("the realm is closed"));
@@ -180,8 +221,76 @@ impl WampMachine {
             }
             EndReason::StorageUnavailable => {
                 let text = "the durable store refuses writes at the moment";
-                self.abort(error::UNAVAILABLE, text, (code::GOING_AWAY, "store unavailable"));
+                self.abort(
+                    error::UNAVAILABLE,
+                    text,
+                    (code::GOING_AWAY, "store unavailable"),
+                );
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::{Gate, Input, JoinedAs, Output};
+    use crate::wamp::machine::WampOptions;
+    use bytes::Bytes;
+    use router_core::model::SessionId;
+    use std::time::Instant;
+
+    /// The frames of a session of a client that announced nothing, after these deliveries.
+    fn frames_after(deliveries: Vec<Delivery>) -> Vec<Bytes> {
+        let now = Now {
+            instant: Instant::now(),
+            unix_ms: 0,
+        };
+        let mut machine = WampMachine::new(now, Encoding::Json, WampOptions::default());
+        let hello = br#"[1,"realm1",{"roles":{"subscriber":{}}}]"#;
+        machine.handle_input(now, Input::Text(Bytes::from_static(hello)));
+        assert!(machine.poll_action().is_some());
+        let joined = JoinedAs {
+            session: SessionId(1),
+            realm: "realm1".into(),
+            authid: "a".into(),
+            role: "r".into(),
+            method: "anonymous".into(),
+            provider: "p".into(),
+        };
+        machine.handle_joined(now, Ok(joined));
+        for delivery in deliveries {
+            machine.handle_delivery(now, delivery);
+        }
+        let mut frames = Vec::new();
+        while let Some(output) = machine.poll_output() {
+            match output {
+                Output::Text(frame) => frames.push(frame),
+                other => panic!("{other:?}"),
+            }
+        }
+        frames
+    }
+
+    #[test]
+    fn welcome_is_the_first_word_and_waits_for_the_realm() {
+        assert!(frames_after(vec![]).is_empty());
+        let early = frames_after(vec![Delivery::Interrupt {
+            invocation: router_core::model::InvocationId(1),
+            answer_wanted: true,
+        }]);
+        assert!(early.is_empty());
+        let welcome = frames_after(vec![Delivery::Joined { present: false }]);
+        assert!(welcome.len() == 1 && welcome[0].starts_with(b"[2,1,{"));
+    }
+
+    #[test]
+    fn a_revocation_is_kept_from_clients_that_did_not_announce_it() {
+        let revoked = Delivery::Revoked {
+            subscription: SubscriptionId(1),
+            reason: "x",
+        };
+        let frames = frames_after(vec![Delivery::Joined { present: false }, revoked]);
+        assert_eq!(frames.len(), 1, "WELCOME only");
     }
 }

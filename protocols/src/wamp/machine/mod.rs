@@ -21,68 +21,25 @@
 //! here, in the place of the realm's answer.
 
 mod delivery;
+mod gate;
 mod request;
+mod settings;
 
-use super::auth::{self, Method, Opening};
+pub use settings::{SUBPROTOCOLS, WampOptions, encoding_of, subprotocol_of};
+
+use super::auth::{Method, Opening};
 use super::codec::{self, Details, Limits};
-use super::message::{Abort, Challenge, Dict, Goodbye, Message, Payload, Welcome};
+use super::message::{Abort, Challenge, Dict, Goodbye, Message, Payload};
 use super::options::Reject;
 use super::uris::{close, error};
-use crate::gate::{Action, Gate, Input, JoinError, JoinedAs, Output};
+use crate::gate::{Action, JoinedAs, Output};
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use router_core::encoding::Encoding;
-use router_core::model::{Delivery, Now};
+use router_core::model::Now;
 use router_core::session::{Features, Leave};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-
-/// WebSocket subprotocols, in our order of preference where the client has none, and what they
-/// mean. The name also stands in the session list.
-pub const SUBPROTOCOLS: [(&str, Encoding); 2] = [
-    ("wamp.2.msgpack", Encoding::MsgPack),
-    ("wamp.2.json", Encoding::Json),
-];
-
-/// The serialization of a WebSocket subprotocol; `None` if it is none of WAMP's that we speak.
-#[must_use]
-pub fn encoding_of(subprotocol: &str) -> Option<Encoding> {
-    let found = SUBPROTOCOLS.iter().find(|(name, _)| *name == subprotocol);
-    found.map(|(_, encoding)| *encoding)
-}
-
-/// The WebSocket subprotocol of a serialization.
-#[must_use]
-pub const fn subprotocol_of(encoding: Encoding) -> &'static str {
-    match encoding {
-        Encoding::Json => "wamp.2.json",
-        Encoding::MsgPack => "wamp.2.msgpack",
-    }
-}
-
-/// What can be set for the connections of a listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WampOptions {
-    /// From the opening of the transport, or of a further session on it, to WELCOME.
-    pub login_timeout: Duration,
-    /// From the router's GOODBYE to the client's.
-    pub goodbye_timeout: Duration,
-    /// The largest message taken.
-    pub message_bytes_max: usize,
-    /// What the router calls itself in WELCOME.
-    pub agent: ByteString,
-}
-
-impl Default for WampOptions {
-    fn default() -> WampOptions {
-        WampOptions {
-            login_timeout: Duration::from_secs(10),
-            goodbye_timeout: Duration::from_secs(5),
-            message_bytes_max: 16 << 20,
-            agent: ByteString::from_static(concat!("Reynard-", env!("CARGO_PKG_VERSION"))),
-        }
-    }
-}
 
 /// WebSocket close codes (RFC 6455, section 7.4.1).
 mod code {
@@ -102,11 +59,17 @@ enum State {
     /// Waits for HELLO.
     Opening { deadline: Instant, again: bool },
     /// Waits for AUTHENTICATE.
-    Authenticating { deadline: Instant, opening: Box<Opening> },
+    Authenticating {
+        deadline: Instant,
+        opening: Box<Opening>,
+    },
     /// Waits for the router to admit the session.
     Joining { deadline: Instant },
     /// Waits for the realm's first delivery.
-    Welcoming { deadline: Instant, joined: Box<JoinedAs> },
+    Welcoming {
+        deadline: Instant,
+        joined: Box<JoinedAs>,
+    },
     /// The session is open.
     Established,
     /// The router said GOODBYE and waits for the answer.
@@ -124,8 +87,6 @@ pub struct WampMachine {
     state: State,
     /// What the client announced in its HELLO.
     features: Features,
-    /// A join was handed out and is not answered.
-    is_join_open: bool,
     actions: VecDeque<Action>,
     outputs: VecDeque<Output>,
     /// Where frames are encoded; each is split off.
@@ -144,9 +105,11 @@ impl WampMachine {
             encoding,
             options,
             limits,
-            state: State::Opening { deadline, again: false },
+            state: State::Opening {
+                deadline,
+                again: false,
+            },
             features: Features::default(),
-            is_join_open: false,
             actions: VecDeque::new(),
             outputs: VecDeque::new(),
             buffer: BytesMut::new(),
@@ -185,7 +148,10 @@ impl WampMachine {
             (State::Closed, _) => {}
             // Section "Session Aborting": never answered.
             (_, Message::Abort(_)) => {
-                self.close(Leave::Lost, (code::NORMAL, "the client aborted the session"));
+                self.close(
+                    Leave::Lost,
+                    (code::NORMAL, "the client aborted the session"),
+                );
             }
             (State::ShuttingDown { .. }, Message::Goodbye(_)) => {
                 self.close(Leave::Clean, (code::NORMAL, "goodbye"));
@@ -198,10 +164,7 @@ impl WampMachine {
             (State::Opening { .. }, other) => {
                 self.violation(&format!("{} before HELLO", other.name()));
             }
-            (
-                State::Authenticating { deadline, opening },
-                Message::Authenticate(authenticate),
-            ) => {
+            (State::Authenticating { deadline, opening }, Message::Authenticate(authenticate)) => {
                 let (deadline, opening) = (*deadline, (**opening).clone());
                 self.join(deadline, opening, Some(&authenticate.signature));
             }
@@ -227,7 +190,10 @@ impl WampMachine {
 
     fn open(&mut self, now: Now, opening: Opening) {
         let deadline = match self.state {
-            State::Opening { deadline, again: false } => deadline,
+            State::Opening {
+                deadline,
+                again: false,
+            } => deadline,
             _ => after(now, self.options.login_timeout),
         };
         self.features = opening.features;
@@ -235,7 +201,13 @@ impl WampMachine {
             Method::Anonymous => self.join(deadline, opening, None),
             Method::Ticket => {
                 let method = ByteString::from_static(opening.method.name());
-                self.say(&Challenge { method, extra: Dict::new() }.into());
+                self.say(
+                    &Challenge {
+                        method,
+                        extra: Dict::new(),
+                    }
+                    .into(),
+                );
                 let opening = Box::new(opening);
                 self.state = State::Authenticating { deadline, opening };
             }
@@ -251,10 +223,19 @@ impl WampMachine {
     /// Section "Session Closing": answered once. The transport stays for another HELLO.
     fn goodbye_of_client(&mut self, now: Now) {
         let reason = ByteString::from_static(close::GOODBYE_AND_OUT);
-        self.say(&Goodbye { details: Dict::new(), reason }.into());
+        self.say(
+            &Goodbye {
+                details: Dict::new(),
+                reason,
+            }
+            .into(),
+        );
         self.actions.push_back(Action::Leave(Leave::Clean));
         let deadline = after(now, self.options.login_timeout);
-        self.state = State::Opening { deadline, again: true };
+        self.state = State::Opening {
+            deadline,
+            again: true,
+        };
     }
 
     /// Says GOODBYE, or ABORT where the session is not open yet.
@@ -295,7 +276,14 @@ impl WampMachine {
     fn abort(&mut self, reason: &str, message: &str, closing: (u16, &'static str)) {
         let details = details_with(Some(message));
         let (reason, payload) = (ByteString::from(reason), Payload::EMPTY);
-        self.say(&Abort { details, reason, payload }.into());
+        self.say(
+            &Abort {
+                details,
+                reason,
+                payload,
+            }
+            .into(),
+        );
         self.close(Leave::Lost, closing);
     }
 
@@ -312,7 +300,8 @@ impl WampMachine {
                 self.actions.push_back(Action::Leave(how));
             }
             State::Joining { .. } => {
-                self.actions.retain(|action| !matches!(action, Action::Join(_)));
+                self.actions
+                    .retain(|action| !matches!(action, Action::Join(_)));
             }
             State::Opening { .. } | State::Authenticating { .. } | State::Closed => {}
         }
@@ -333,7 +322,14 @@ impl WampMachine {
     fn say_error(&mut self, code: u64, request: u64, error: &str, message: &str) {
         let tail = super::map::message_tail(self.encoding, shortened(message));
         let request = (code, request);
-        codec::put_error(self.encoding, &mut self.buffer, request, Details::Empty, error, &tail);
+        codec::put_error(
+            self.encoding,
+            &mut self.buffer,
+            request,
+            Details::Empty,
+            error,
+            &tail,
+        );
         self.send_buffer();
     }
 }
@@ -352,108 +348,14 @@ fn after(now: Now, by: Duration) -> Instant {
 /// Details that hold nothing but words for a person. U+0000 would make them binary on the way.
 fn details_with(message: Option<&str>) -> Dict {
     let text = |message: &str| shortened(message).replace('\0', "\u{fffd}").into();
-    message.map(|message| ("message".to_owned(), text(message))).into_iter().collect()
+    message
+        .map(|message| ("message".to_owned(), text(message)))
+        .into_iter()
+        .collect()
 }
 
 /// At most [`TEXT_MAX`] bytes, cut between characters.
 fn shortened(text: &str) -> &str {
     let end = text.floor_char_boundary(TEXT_MAX);
     text.get(..end).unwrap_or_default()
-}
-
-impl Gate for WampMachine {
-    fn handle_input(&mut self, now: Now, input: Input<'_>) {
-        match input {
-            Input::Text(frame) => self.handle_frame(now, frame, Encoding::Json),
-            Input::Binary(frame) => self.handle_frame(now, frame, Encoding::MsgPack),
-            Input::Stream(buffer) => {
-                buffer.clear();
-                if !matches!(self.state, State::Closed) {
-                    self.violation("a byte stream where messages are expected");
-                }
-            }
-            Input::Closed => self.end(Leave::Lost),
-            Input::Drain => {
-                let reason = ByteString::from_static(close::SYSTEM_SHUTDOWN);
-                self.goodbye(now, reason, Some("the router shuts down"));
-            }
-        }
-    }
-
-    fn handle_joined(&mut self, _now: Now, result: Result<JoinedAs, JoinError>) {
-        self.is_join_open = false;
-        match (&self.state, result) {
-            (State::Joining { deadline }, Ok(joined)) => {
-                let (deadline, joined) = (*deadline, Box::new(joined));
-                self.state = State::Welcoming { deadline, joined };
-            }
-            (State::Joining { .. }, Err(refused)) => {
-                let reason = auth::join_error_uri(&refused);
-                let closing = (code::NORMAL, "the session was refused");
-                self.abort(reason, &refused.to_string(), closing);
-            }
-            // The connection ended while it was being admitted.
-            (_, Ok(_)) => self.actions.push_front(Action::Leave(Leave::Lost)),
-            (_, Err(_)) => {}
-        }
-    }
-
-    fn handle_delivery(&mut self, now: Now, delivery: Delivery) {
-        match (&mut self.state, delivery) {
-            (State::Welcoming { joined, .. }, Delivery::Joined { .. }) => {
-                let details = auth::welcome_details(joined, &self.options.agent);
-                let session = joined.session.0;
-                self.say(&Welcome { session, details }.into());
-                self.state = State::Established;
-            }
-            (State::Established | State::Welcoming { .. }, Delivery::Ended(reason)) => {
-                self.handle_end(now, reason);
-            }
-            (State::Established, delivery) => self.handle_established(now, delivery),
-            // What the realm still had for a session that said goodbye.
-            _ => {}
-        }
-    }
-
-    fn handle_timeout(&mut self, now: Now) {
-        if self.poll_timeout().is_none_or(|deadline| now.instant < deadline) {
-            return;
-        }
-        match self.state {
-            State::Opening { again: true, .. } => {
-                self.close(Leave::Lost, (code::NORMAL, "no further HELLO"));
-            }
-            State::ShuttingDown { .. } => {
-                self.close(Leave::Lost, (code::GOING_AWAY, "no GOODBYE in time"));
-            }
-            _ => {
-                let text = "the session was not established in time";
-                self.abort(error::TIMEOUT, text, (code::POLICY, "login timeout"));
-            }
-        }
-    }
-
-    fn poll_action(&mut self) -> Option<Action> {
-        if self.is_join_open {
-            return None;
-        }
-        let action = self.actions.pop_front();
-        self.is_join_open = matches!(action, Some(Action::Join(_)));
-        action
-    }
-
-    fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        match self.state {
-            State::Opening { deadline, .. }
-            | State::Authenticating { deadline, .. }
-            | State::Joining { deadline }
-            | State::Welcoming { deadline, .. }
-            | State::ShuttingDown { deadline } => Some(deadline),
-            State::Established | State::Closed => None,
-        }
-    }
 }

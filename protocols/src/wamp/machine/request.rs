@@ -71,9 +71,7 @@ impl WampMachine {
             }
             Message::Yield(result) => self.yielded(result),
             Message::Error(error) => self.invocation_failed(error),
-            Message::Authenticate(_) => {
-                Err(Reject::Violation("AUTHENTICATE after WELCOME".into()))
-            }
+            Message::Authenticate(_) => Err(Reject::Violation("AUTHENTICATE after WELCOME".into())),
             other => {
                 let text = format!("{} is sent by routers only", other.name());
                 Err(Reject::Violation(text.into()))

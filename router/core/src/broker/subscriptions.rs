@@ -97,6 +97,13 @@ impl Subscriptions {
         id
     }
 
+    /// The id of a live subscription.
+    #[must_use]
+    pub fn id_of(&self, key: &SubscriptionKey) -> Option<SubscriptionId> {
+        let slot = *self.by_key.get(key)?;
+        self.at(slot).map(|subscription| subscription.id)
+    }
+
     /// Makes `session` a member, or changes its options. `known_place` is where the session says it
     /// is a member already.
     pub fn join(

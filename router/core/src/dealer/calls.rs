@@ -5,6 +5,7 @@ use crate::model::{InvocationId, Payload, RegistrationId, RequestId, Topic};
 use crate::realm::TimerKey;
 use slab::Slab;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One call.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct Call {
     pub state: CallState,
     /// Progressive results are wanted.
     pub progress: bool,
+    /// How long it may take until its next sign of life.
+    pub timeout: Option<Duration>,
     /// The timer of its deadline.
     pub timer: Option<TimerKey>,
     /// The registration it was routed to, which may be gone.

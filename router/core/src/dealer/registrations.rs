@@ -50,6 +50,14 @@ pub enum Choice {
 }
 
 impl Registration {
+    /// Drops the entries of calls that ended while they waited once they outnumber the others, so
+    /// that calling and cancelling in a loop cannot fill memory.
+    pub fn tidy_queue(&mut self, waits: impl Fn(usize, u64) -> bool) {
+        if self.queue.len() > 2 * self.queued + 16 {
+            self.queue.retain(|&(call, serial)| waits(call, serial));
+        }
+    }
+
     /// Picks a callee with a free slot by the policy; `random` decides where chance does.
     pub fn choose(&mut self, random: u64) -> Choice {
         let count = self.callees.len();

@@ -166,6 +166,7 @@ mod tests {
         assert_eq!(read("\\udc00x"), lossy("\u{fffd}x"));
         assert_eq!(read("\\ud800\\u0041"), lossy("\u{fffd}A"));
         assert_eq!(read("\\ud800\\ud83d\\ude00"), lossy("\u{fffd}😀"));
+        assert_eq!(read("\\udc00\\udc00"), lossy("\u{fffd}\u{fffd}"));
         assert_eq!(text(b"5"), None);
         assert!(matches!(
             text(b" \"plain\" "),

@@ -305,3 +305,69 @@ fn nesting_is_capped_alike() {
     assert!(json::is_json(json(json::MAX_PAYLOAD_DEPTH).as_bytes()));
     assert!(!json::is_json(json(json::MAX_PAYLOAD_DEPTH + 1).as_bytes()));
 }
+
+#[test]
+fn a_foreign_payload_of_any_accepted_depth_fits_into_a_frame() {
+    let depth = json::MAX_PAYLOAD_DEPTH;
+    let payload = "[".repeat(depth) + &"]".repeat(depth);
+    assert!(json::is_json(payload.as_bytes()));
+    // As the only argument inside an envelope inside the arguments of a frame.
+    let args = Encoding::Json.array_of(&[payload.as_bytes()]);
+    let envelope = Encoding::Json.map_of(&[("args", &args)]);
+    let frame = Encoding::Json.array_of(&[&Encoding::Json.array_of(&[&envelope])]);
+    assert_eq!(Encoding::Json.check(&frame), Ok(()));
+    assert_eq!(
+        msgpack_to_json(&json_to_msgpack(&frame).unwrap()).unwrap(),
+        frame
+    );
+}
+
+#[test]
+fn integers_and_lengths_take_their_shortest_form() {
+    let edges = [
+        0,
+        0x7f,
+        0x80,
+        0xff,
+        0x100,
+        0xffff,
+        0x1_0000,
+        0xffff_ffff,
+        0x1_0000_0000,
+    ];
+    let minus = [
+        -1,
+        -32,
+        -33,
+        -128,
+        -129,
+        -0x8000,
+        -0x8001,
+        -0x8000_0000,
+        -0x8000_0001,
+        i64::MIN,
+    ];
+    let mut docs: Vec<Doc> = edges.map(Doc::Unsigned).into();
+    docs.extend(minus.map(Doc::Signed));
+    for len in [0, 15, 16, 31, 32, 0xff, 0x100, 0xffff, 0x1_0000] {
+        docs.push(Doc::Text("x".repeat(len)));
+        docs.push(Doc::Array(vec![Doc::Null; len]));
+        docs.push(Doc::Map(vec![("k".to_owned(), Doc::Null); len]));
+    }
+    for doc in docs {
+        let text = to_json(&doc, SPACES[0]);
+        let start = text.get(..30).unwrap_or(&text);
+        assert!(
+            json_to_msgpack(text.as_bytes()).unwrap() == to_packed(&doc),
+            "{start}"
+        );
+        assert!(
+            msgpack_to_json(&to_packed(&doc)).unwrap() == text.as_bytes(),
+            "{start}"
+        );
+    }
+    for len in [0, 0xff, 0x100, 0xffff, 0x1_0000] {
+        let packed = Encoding::MsgPack.binary_value(&vec![7; len]);
+        assert!(packed == to_packed(&Doc::Binary(vec![7; len])), "{len}");
+    }
+}

@@ -233,6 +233,7 @@ mod tests {
             r#"[null,"\u0000/w=="]"#
         );
         assert_eq!(text(&[0xc7, 3, 9, 1, 2, 3]), r#""\u0000AQID""#);
+        assert_eq!(text(&[0xd5, 0, b'A', b'A']), r#""\u0000QUE=""#);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod waiters;
 
 pub use waiters::{Waiter, Waiters};
 
+use crate::broker::fits;
 use crate::model::{Event, SessionId, Topic, WillScope};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -54,6 +55,13 @@ pub struct Undo {
     /// The change released the key (its owner's will, or its deletion while held): it must stand
     /// even when the disk is full, and is repeated instead of undone.
     pub release: bool,
+}
+
+fn condition_holds(entry: Option<&Entry>, when: &Value) -> bool {
+    match entry {
+        None => when.is_null(),
+        Some(entry) => !when.is_null() && fits(when, entry.event.payload.value()),
+    }
 }
 
 /// All keys of a realm.
@@ -113,6 +121,35 @@ impl Kv {
         const ABSENT: &Value = &Value::Null;
         self.get(topic)
             .map_or(ABSENT, |entry| entry.event.payload.value())
+    }
+
+    /// The keys whose value expires.
+    #[must_use]
+    pub fn expiring(&self) -> Vec<Topic> {
+        let expires = |state: &State| {
+            matches!(state, State::Kept(entry) if entry.event.expires_at_ms.is_some())
+        };
+        self.states
+            .iter()
+            .filter(|(_, state)| expires(state))
+            .map(|(topic, _)| topic.clone())
+            .collect()
+    }
+
+    /// Whether the condition `when` holds for a key. Null asks for an absent key, and a key that
+    /// keeps keyword arguments only is not absent; anything else asks for a value that fits.
+    #[must_use]
+    pub fn holds(&self, topic: &Topic, when: &Value) -> bool {
+        condition_holds(self.get(topic), when)
+    }
+
+    /// Takes the first waiter of a key whose condition holds.
+    pub fn take_ready_waiter(&mut self, topic: &Topic) -> Option<Waiter> {
+        let entry = match self.states.get(topic) {
+            Some(State::Kept(entry)) => Some(entry),
+            _ => None,
+        };
+        self.waiters.take_first(topic, |when| condition_holds(entry, when))
     }
 
     /// How many values are kept.

@@ -78,7 +78,8 @@ pub enum Command {
         /// As given with the delivery.
         slot: Slot,
     },
-    /// The receiver has an exactly-once delivery; only its release is still to be confirmed.
+    /// The receiver has an exactly-once delivery. Answered by
+    /// [`Delivery::Release`](super::Delivery::Release).
     Advance {
         /// As given with the delivery.
         slot: Slot,

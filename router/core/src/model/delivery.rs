@@ -57,8 +57,9 @@ pub enum Delivery {
         /// How.
         failure: CallFailure,
     },
-    /// The receiver confirmed an exactly-once delivery in an earlier connection; release it again.
-    ReleaseAgain {
+    /// The receiver has the exactly-once delivery in this slot, and that is durable: it may let go
+    /// of the id. Repeated to a new connection until it is settled.
+    Release {
         /// The slot it still occupies.
         slot: Slot,
     },

@@ -17,8 +17,15 @@ impl Now {
     #[must_use]
     pub fn plus(self, by: Duration) -> Now {
         Now {
-            instant: self.instant + by,
-            unix_ms: self.unix_ms + u64::try_from(by.as_millis()).unwrap_or(u64::MAX / 2),
+            instant: self.instant.checked_add(by).unwrap_or(self.instant),
+            unix_ms: self.unix_ms_after(by),
         }
+    }
+
+    /// The wall clock `by` later; as far as it reaches for durations that mean "for ever".
+    #[must_use]
+    pub fn unix_ms_after(self, by: Duration) -> u64 {
+        let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.unix_ms.saturating_add(by)
     }
 }

@@ -37,12 +37,19 @@ impl Realm {
         let Some(registration) = self.registrations.at_mut(at) else {
             return;
         };
+        let id = registration.id;
+        // It may have withdrawn with invocations still to be answered.
+        let calls = &self.calls;
+        let running = self.sessions.get(place).map_or(0, |session| {
+            let open = session.invocations.values();
+            open.filter(|call| calls.at(**call).is_some_and(|c| c.registration == id))
+                .count()
+        });
         registration.callees.push(Callee {
             session: place,
             concurrency: register.concurrency,
-            running: 0,
+            running: u32::try_from(running).unwrap_or(u32::MAX),
         });
-        let id = registration.id;
         if let Some(session) = self.sessions.get_mut(place) {
             session.registrations.insert(id);
         }
@@ -259,21 +266,14 @@ impl Realm {
                 payload,
             },
             progress: options.progress,
+            timeout: options.timeout,
             timer: None,
             registration: id,
             interrupted: false,
             disclose: options.disclose_me,
         });
         let serial = self.calls.at(call).map_or(0, |open| open.serial);
-        if let Some(deadline) = options
-            .timeout
-            .and_then(|after| now.instant.checked_add(after))
-        {
-            let timer = self.timers.set(deadline, Timer::Call(call, serial));
-            if let Some(open) = self.calls.at_mut(call) {
-                open.timer = Some(timer);
-            }
-        }
+        self.start_call_timer(now, call);
         if let Some(session) = self.sessions.get_mut(place) {
             session.calls.insert(request, call);
         }
@@ -286,6 +286,19 @@ impl Realm {
                 }
             }
         }
+    }
+
+    /// The call's time begins, or begins again.
+    fn start_call_timer(&mut self, now: Now, call: usize) {
+        let Some(open) = self.calls.at_mut(call) else {
+            return;
+        };
+        if open.caller.is_none() {
+            return;
+        }
+        self.timers.cancel(open.timer.take());
+        let deadline = open.timeout.and_then(|after| now.instant.checked_add(after));
+        open.timer = deadline.map(|at| self.timers.set(at, Timer::Call(call, open.serial)));
     }
 
     /// Hands a queued call to the callee at `which` place of its registration.
@@ -366,6 +379,7 @@ impl Realm {
 
     pub(super) fn yielded(
         &mut self,
+        now: Now,
         place: usize,
         invocation: InvocationId,
         payload: Payload,
@@ -396,7 +410,10 @@ impl Realm {
             }
             None => self.counters.answers_discarded += 1,
         }
-        if !progress {
+        if progress {
+            // Each sign of life gives the callee its time anew.
+            self.start_call_timer(now, call);
+        } else {
             self.forget_caller(call);
             self.finish(call, effects);
         }
@@ -488,10 +505,15 @@ impl Realm {
         };
         match open.state {
             CallState::Queued { .. } => {
-                if let Some(registration) = self.registrations.by_id_mut(open.registration) {
-                    registration.queued = registration.queued.saturating_sub(1);
-                }
+                let id = open.registration;
                 self.close_call(call);
+                let calls = &self.calls;
+                if let Some(registration) = self.registrations.by_id_mut(id) {
+                    registration.queued = registration.queued.saturating_sub(1);
+                    registration.tidy_queue(|call, serial| {
+                        calls.at(call).is_some_and(|open| open.serial == serial)
+                    });
+                }
             }
             CallState::Running { callee, .. } => {
                 if interrupt {

@@ -38,6 +38,9 @@ impl Realm {
         }
         let before = effects.batch.len();
         let known = self.clients.get(&client.id).copied();
+        let former = known
+            .and_then(|place| self.sessions.get(place))
+            .map(|session| (session.outbox.clone(), session.generation));
         let resumed = known.and_then(|place| self.take_over(now, place, &client, effects));
         self.end_doomed(now, effects);
         let present = resumed.is_some();
@@ -50,6 +53,11 @@ impl Realm {
             }
             None => self.new_session(identity, features, style, Some(&client)),
         };
+        if let (Some((outbox, generation)), false, Some(session)) =
+            (former, present, self.sessions.get(place))
+        {
+            session.outbox.follow(outbox, generation);
+        }
         let window = client.window;
         self.set_client(place, client, effects);
         let commit = self.commit_since(before, effects);
@@ -90,6 +98,7 @@ impl Realm {
                 self.publish_last_will(now, place, effects);
             }
             self.forget_last_will(place, effects);
+            self.drop_requests_of(place, effects);
             self.stop_expiry(place);
             return Some(place);
         }
@@ -149,6 +158,10 @@ impl Realm {
 
     fn set_client(&mut self, place: usize, client: ClientJoin, effects: &mut Effects) {
         let expiry = client.expiry.min(self.settings.limits.expiry_max);
+        if expiry.is_zero() {
+            // What was stored of the session ends with this connection.
+            self.forget_stored(place, effects);
+        }
         let Some(session) = self.sessions.get_mut(place) else {
             return;
         };
@@ -204,11 +217,11 @@ impl Realm {
         let expiry = session.expiry;
         if session.is_durable() {
             session.detached_at_ms = Some(now.unix_ms);
-            session.replays.clear();
             let delay = session
                 .last_will
                 .as_ref()
                 .map(|will| will.delay.min(expiry));
+            self.drop_requests_of(place, effects);
             self.start_expiry(now, place, expiry);
             self.save_session(place, effects);
             match delay {
@@ -226,6 +239,14 @@ impl Realm {
             self.end_session(now, place, how, effects);
         }
         self.end_doomed(now, effects);
+    }
+
+    /// What is answered to a connection, or by it, goes with it even if the session stays: request
+    /// ids mean nothing to the next connection, and nobody could answer an invocation meanwhile.
+    fn drop_requests_of(&mut self, place: usize, effects: &mut Effects) {
+        self.drop_replays_of(place);
+        self.drop_calls_of(place, effects);
+        self.drop_waiters_of(place);
     }
 
     /// Ends a session on somebody's order; its connection is told why.
@@ -305,14 +326,10 @@ impl Realm {
             effects.wake.push(session.outbox.clone());
         }
         let subscriptions: Vec<SubscriptionId> = session.subscriptions.keys().copied().collect();
-        let replays: Vec<SubscriptionId> = session
-            .replays
-            .iter()
-            .map(|replay| replay.subscription)
-            .collect();
-        for id in subscriptions.into_iter().chain(replays) {
+        for id in subscriptions {
             self.leave_subscription(place, id);
         }
+        self.drop_replays_of(place);
         self.announce_leave(now, place, effects);
         self.drop_calls_of(place, effects);
         self.drop_waiters_of(place);
@@ -431,10 +448,16 @@ impl Realm {
                 session.last_will = will;
             }
         }
-        if let Some(session) = self.sessions.get_mut(place) {
-            session.expiry = expiry.min(most);
+        let Some(session) = self.sessions.get_mut(place) else {
+            return;
+        };
+        let was_durable = session.is_durable();
+        session.expiry = expiry.min(most);
+        if was_durable {
+            self.save_session(place, effects);
+        } else {
+            self.store_whole(place, effects);
         }
-        self.save_session(place, effects);
     }
 
     pub(super) fn disarm_last_will(&mut self, place: usize, effects: &mut Effects) {
@@ -458,7 +481,7 @@ impl Realm {
         Some(will)
     }
 
-    fn save_last_will(&mut self, place: usize, effects: &mut Effects) {
+    pub(super) fn save_last_will(&self, place: usize, effects: &mut Effects) {
         let Some(session) = self.sessions.get(place) else {
             return;
         };

@@ -15,6 +15,7 @@ mod lifecycle;
 mod meta;
 mod publish;
 mod restore;
+mod resync;
 mod retained;
 mod subscribe;
 mod timers;
@@ -31,8 +32,8 @@ use crate::kv::Kv;
 use crate::limits::RealmLimits;
 use crate::metrics::Counters;
 use crate::model::{
-    Answer, Command, Delivery, EndReason, ErrorKind, EventDelivery, Now, Qos, Refusal, RequestId,
-    SessionId, Slot, Topic,
+    Answer, CallFailure, Command, Delivery, EndReason, ErrorKind, EventDelivery, Now, Qos, Refusal, RequestId,
+    SessionId, Slot, SubscriptionId, Topic,
 };
 use crate::outbox::{Outbox, Pushed};
 use crate::records::{self, StoredDelivery};
@@ -44,7 +45,7 @@ use slab::Slab;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
-use storage::Batch;
+use storage::{Batch, Space};
 use timers::{Timer, Timers};
 
 /// What a realm asks of its surroundings besides the outboxes.
@@ -83,10 +84,30 @@ pub struct Settings {
 /// An answer that waits for its commit.
 #[derive(Debug)]
 struct Held {
+    /// [`NOT_SEALED`] while the store is down and the writes it depends on wait for it.
     commit: u64,
+    /// The session's place, while its outbox is the current one.
+    place: usize,
     outbox: Arc<Outbox>,
     generation: u64,
     delivery: Delivery,
+    /// What else is taken back if the commit fails.
+    undo: Undo,
+}
+
+/// Later than every commit.
+const NOT_SEALED: u64 = u64::MAX;
+
+/// What a session remembers of a command that may yet fail.
+#[derive(Clone, Copy, Debug)]
+enum Undo {
+    Nothing,
+    /// The command stands whatever happens; its answer waits until it is durable.
+    Stands,
+    /// The exactly-once id of a publish: the sender may use it for a new message after the refusal.
+    Receipt(Slot),
+    /// A subscription that is new.
+    Subscription(SubscriptionId),
 }
 
 /// A realm.
@@ -114,9 +135,15 @@ pub struct Realm {
     store_down: bool,
     /// Keys released while the store was down, whose stored copy is older.
     unsaved: BTreeSet<Topic>,
+    /// Keys written by each sealed commit, until its outcome is known.
+    in_flight: VecDeque<(u64, Vec<(Space, Vec<u8>)>)>,
+    /// Keys of sessions' records whose latest write was lost: to be written as they are now.
+    unsynced: BTreeSet<(Space, Vec<u8>)>,
     held: VecDeque<Held>,
-    /// Replays that wait for a position of the store: (position, place of the session).
-    replay_waits: BTreeSet<(u64, usize)>,
+    /// Replays that wait for a position of the store: position, place of the session, subscription.
+    replay_waits: BTreeSet<(u64, usize, SubscriptionId)>,
+    /// Kept values that expire.
+    value_expiry: HashMap<Topic, TimerKey, foldhash::quality::RandomState>,
     /// Sessions to end once the current command is done.
     doomed: Vec<(usize, EndReason)>,
     /// Order of arming wills.
@@ -148,6 +175,9 @@ impl Realm {
             committed: 0,
             store_down: false,
             unsaved: BTreeSet::new(),
+            in_flight: VecDeque::new(),
+            unsynced: BTreeSet::new(),
+            value_expiry: HashMap::default(),
             held: VecDeque::new(),
             replay_waits: BTreeSet::new(),
             doomed: Vec::new(),
@@ -243,7 +273,7 @@ impl Realm {
                 payload,
                 progress,
             } => {
-                self.yielded(place, invocation, payload, progress, effects);
+                self.yielded(now, place, invocation, payload, progress, effects);
             }
             Command::InvocationFailed {
                 invocation,
@@ -280,7 +310,10 @@ impl Realm {
             match timer {
                 Timer::Call(place, serial) => self.call_timed_out(place, serial, effects),
                 Timer::Waiter(topic, id) => self.waiter_timed_out(&topic, id, effects),
-                Timer::Replay(place, subscription) => self.replay_timed_out(place, subscription),
+                Timer::Replay(place, subscription) => {
+                    self.replay_timed_out(place, subscription, effects);
+                }
+                Timer::ValueExpiry(topic) => self.value_expired(now, &topic, effects),
                 Timer::Expiry(place) => self.session_expired(now, place, effects),
                 Timer::LastWill(place) => self.last_will_due(now, place, effects),
             }
@@ -302,6 +335,8 @@ impl Realm {
         }
         let number = self.commit;
         self.commit += 1;
+        let keys = effects.batch.ops().iter().map(|op| (op.space(), op.key().to_vec()));
+        self.in_flight.push_back((number, keys.collect()));
         Some(number)
     }
 
@@ -309,6 +344,9 @@ impl Realm {
     pub fn committed(&mut self, now: Now, commit: u64, effects: &mut Effects) {
         self.committed = self.committed.max(commit);
         self.kv.committed(commit);
+        while self.in_flight.front().is_some_and(|(number, _)| *number <= commit) {
+            self.in_flight.pop_front();
+        }
         while self.held.front().is_some_and(|held| held.commit <= commit) {
             let Some(held) = self.held.pop_front() else {
                 break;
@@ -317,7 +355,10 @@ impl Realm {
         }
         if self.store_down {
             self.store_down = false;
+            // Not only a probe finds the store working again, so what was lost may still be.
+            self.write_lost(effects);
             self.unsaved.clear();
+            self.unsynced.clear();
             self.serve_all_waiters(now, effects);
         }
         self.end_doomed(now, effects);
@@ -329,9 +370,31 @@ impl Realm {
         if !self.store_down {
             return;
         }
-        for topic in self.unsaved.clone() {
-            self.persist_value(&topic, effects);
+        self.write_lost(effects);
+        self.write_probe(effects);
+    }
+
+    /// Writes everything as it is now whose latest write was lost or not tried; answers that wait
+    /// for it wait for this commit.
+    fn write_lost(&mut self, effects: &mut Effects) {
+        for topic in &self.unsaved {
+            self.persist_value(topic, effects);
         }
+        self.write_unsynced(effects);
+        let mut waits = false;
+        for held in self.held.iter_mut().rev() {
+            if held.commit != NOT_SEALED {
+                break;
+            }
+            held.commit = self.commit;
+            waits = true;
+        }
+        if waits && effects.batch.is_empty() {
+            self.write_probe(effects);
+        }
+    }
+
+    fn write_probe(&self, effects: &mut Effects) {
         let key = records::key(&self.settings.name, b"probe");
         effects.batch.put(records::META, key, Vec::new());
     }
@@ -340,37 +403,89 @@ impl Realm {
     /// what is not durable and answers those who waited with a refusal. Until the next
     /// [`Realm::committed`] writes are refused at once, but locks can be released: such a release
     /// stands in memory, and after a restart the stored will of the former owner repeats it.
+    /// Answers that are no refusable promise wait until the store works again.
     pub fn commit_failed(&mut self, now: Now, effects: &mut Effects) {
         self.store_down = true;
         let held = std::mem::take(&mut self.held);
         self.committed = self.commit.saturating_sub(1);
+        for (_, keys) in std::mem::take(&mut self.in_flight) {
+            for (space, key) in keys {
+                self.note_lost(space, key);
+            }
+        }
         self.take_back(now, effects);
         for held in held {
-            self.counters.storage_refused += 1;
-            let delivery = match held.delivery {
+            self.fail_held(held, effects);
+        }
+        self.end_doomed(now, effects);
+    }
+
+    fn fail_held(&mut self, held: Held, effects: &mut Effects) {
+        let refusal = storage_refusal();
+        let delivery = match (&held.delivery, held.undo) {
+            (_, Undo::Stands) => None,
+            (
                 Delivery::Done {
                     request,
                     answer: Answer::Published { .. } | Answer::Subscribed { .. },
-                } => Delivery::Refused {
-                    request,
-                    refusal: storage_refusal(),
                 },
-                Delivery::Joined { .. } => {
-                    held.outbox.end(EndReason::StorageUnavailable);
-                    effects.wake.push(held.outbox.clone());
-                    continue;
+                _,
+            ) => Some(Delivery::Refused {
+                request: *request,
+                refusal,
+            }),
+            // What was read is taken back.
+            (Delivery::Result { request, .. }, _) => Some(Delivery::CallFailed {
+                request: *request,
+                failure: CallFailure::Realm(refusal),
+            }),
+            (Delivery::Joined { .. }, _) => {
+                Some(Delivery::Ended(EndReason::StorageUnavailable))
+            }
+            _ => None,
+        };
+        let Some(delivery) = delivery else {
+            self.held.push_back(Held {
+                commit: NOT_SEALED,
+                ..held
+            });
+            return;
+        };
+        self.counters.storage_refused += 1;
+        match held.undo {
+            Undo::Nothing | Undo::Stands => {}
+            Undo::Receipt(receipt) => {
+                if let Some(session) = self.sessions.get_mut(held.place)
+                    && Arc::ptr_eq(&session.outbox, &held.outbox)
+                {
+                    session.receipts.remove(&receipt);
                 }
-                ref other => other.clone(),
-            };
-            self.release(&held, delivery, effects);
+            }
+            Undo::Subscription(id) => {
+                let same = self
+                    .sessions
+                    .get(held.place)
+                    .is_some_and(|session| Arc::ptr_eq(&session.outbox, &held.outbox));
+                if same {
+                    self.leave_subscription(held.place, id);
+                }
+            }
         }
-        self.end_doomed(now, effects);
+        match delivery {
+            Delivery::Ended(reason) => {
+                if held.outbox.is_current(held.generation) && held.outbox.end(reason) {
+                    effects.wake.push(held.outbox);
+                }
+            }
+            other => self.release(&held, other, effects),
+        }
     }
 
     fn release(&mut self, held: &Held, delivery: Delivery, effects: &mut Effects) {
         if held.outbox.is_current(held.generation) {
             let pushed = held.outbox.push(delivery);
             note(&held.outbox, pushed, effects);
+            self.after_push(held.place, pushed);
         }
     }
 
@@ -423,6 +538,18 @@ impl Realm {
 
     /// Pushes now, or holds the delivery until `commit` is durable.
     fn push_after(&mut self, place: usize, delivery: Delivery, commit: u64, effects: &mut Effects) {
+        self.push_or_undo(place, delivery, commit, Undo::Nothing, effects);
+    }
+
+    /// ... or takes back `undo` if the commit fails.
+    fn push_or_undo(
+        &mut self,
+        place: usize,
+        delivery: Delivery,
+        commit: u64,
+        undo: Undo,
+        effects: &mut Effects,
+    ) {
         if commit <= self.committed {
             self.push(place, delivery, effects);
             return;
@@ -432,9 +559,11 @@ impl Realm {
         };
         let held = Held {
             commit,
+            place,
             outbox: session.outbox.clone(),
             generation: session.generation,
             delivery,
+            undo,
         };
         // A read may depend on an earlier commit than the answers already held.
         let at = self.held.partition_point(|known| known.commit <= commit);
@@ -494,9 +623,11 @@ impl Realm {
             let key = records::client_key(&self.settings.name, client, number);
             effects.batch.put(records::QUEUES, key, record);
         }
-        if let Some(evicted) = pushed.evicted {
-            self.counters.dropped_sure += 1;
-            self.forget_delivery(place, evicted, effects);
+        if pushed.evicted.is_some() {
+            for evicted in session.outbox.take_evicted() {
+                self.counters.dropped_sure += 1;
+                self.forget_delivery(place, evicted, effects);
+            }
         }
         self.after_push(place, pushed);
     }
@@ -529,6 +660,8 @@ impl Realm {
         }
     }
 
+    /// The receiver is told to let go of the id only when that cannot be forgotten any more: a
+    /// crash must not repeat what the receiver has completed.
     fn advance(&mut self, place: usize, slot: Slot, effects: &mut Effects) {
         let Some(session) = self.sessions.get(place) else {
             return;
@@ -536,6 +669,7 @@ impl Realm {
         let Some(number) = session.outbox.advance(slot) else {
             return;
         };
+        let before = effects.batch.len();
         if self.is_stored(session)
             && let Some(client) = &session.client
             && let Ok(record) = records::encode(&StoredDelivery::Released)
@@ -543,6 +677,8 @@ impl Realm {
             let key = records::client_key(&self.settings.name, client, number);
             effects.batch.put(records::QUEUES, key, record);
         }
+        let commit = self.commit_since(before, effects);
+        self.push_after(place, Delivery::Release { slot }, commit, effects);
     }
 
     fn release_receipt(

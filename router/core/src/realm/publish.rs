@@ -1,9 +1,9 @@
 //! Publishing and fan-out: who receives an event.
 
-use super::{Effects, Realm};
+use super::{Effects, Realm, Undo};
 use crate::auth::Action;
 use crate::model::{
-    Answer, Audience, ErrorKind, Event, EventDelivery, Now, Payload, PublicationId, Publish,
+    Answer, Audience, Delivery, ErrorKind, Event, EventDelivery, Now, Payload, PublicationId, Publish,
     PublishOptions, Publisher, RequestId, SubscriptionId, Topic,
 };
 use crate::records;
@@ -50,13 +50,15 @@ impl Realm {
             return;
         }
         let before = effects.batch.len();
-        self.remember_receipt(place, &publish, effects);
+        let undo = self.remember_receipt(place, &publish, effects);
         let author = self.author(place, &publish);
         let request = publish.request;
         let options = publish.options.take();
         let event = self.event_of(now, *publish, &author);
         let matched = self.announce(&event, &author, options.as_deref(), effects);
-        self.answer_published(place, request, event.publication, matched, before, effects);
+        let commit = self.commit_since(before, effects);
+        let answer = (event.publication, matched);
+        self.answer_published(place, request, answer, commit, undo, effects);
     }
 
     /// Until its release, a repeated exactly-once id is answered
@@ -158,9 +160,9 @@ impl Realm {
         place: usize,
         publish: &Publish,
         effects: &mut Effects,
-    ) {
+    ) -> Undo {
         let (Some(receipt), Some(session)) = (publish.receipt, self.sessions.get_mut(place)) else {
-            return;
+            return Undo::Nothing;
         };
         session.receipts.insert(receipt);
         if self.settings.durable
@@ -171,6 +173,7 @@ impl Realm {
             let key = records::client_key(&self.settings.name, client, number);
             effects.batch.put(records::RECEIPTS, key, Vec::new());
         }
+        Undo::Receipt(receipt)
     }
 
     pub(super) fn author(&self, place: usize, publish: &Publish) -> Author {
@@ -200,7 +203,7 @@ impl Realm {
             retain: publish.retain,
             clears: false,
             token: None,
-            expires_at_ms: publish.expiry.map(|after| now.plus(after).unix_ms),
+            expires_at_ms: publish.expiry.map(|after| now.unix_ms_after(after)),
             attributes: publish.attributes,
         })
     }
@@ -209,18 +212,17 @@ impl Realm {
         &mut self,
         place: usize,
         request: Option<RequestId>,
-        publication: PublicationId,
-        matched: bool,
-        before: usize,
+        (publication, matched): (PublicationId, bool),
+        commit: u64,
+        undo: Undo,
         effects: &mut Effects,
     ) {
         if let Some(request) = request {
-            let commit = self.commit_since(before, effects);
             let answer = Answer::Published {
                 publication,
                 matched,
             };
-            self.done(place, request, answer, commit, effects);
+            self.push_or_undo(place, Delivery::Done { request, answer }, commit, undo, effects);
         }
     }
 
@@ -265,6 +267,10 @@ impl Realm {
         }
         let mut merged = std::mem::take(&mut self.merged);
         for (place, delivery) in merged.drain(..) {
+            // The same event may be announced once more, when it is restored.
+            if let Some(session) = self.sessions.get_mut(place) {
+                session.merge = (PublicationId(0), 0);
+            }
             self.deliver(place, delivery, effects);
         }
         self.merged = merged;

@@ -95,6 +95,9 @@ impl Realm {
             let place = self.restore_session(client, &stored, identity);
             self.restore_expiry(now, place, effects);
         }
+        for topic in self.kv.expiring() {
+            self.arm_value_expiry(now, &topic);
+        }
         self.restore_subscriptions(&found.subscriptions)?;
         self.restore_queues(found.queues)?;
         for (client, id) in found.receipts {
@@ -255,7 +258,8 @@ impl Realm {
                         retain,
                         identifiers: identifiers.into(),
                         slot: None,
-                        repeated: false,
+                        // It may have been handed out before the restart.
+                        repeated: true,
                     })
                 }
             };

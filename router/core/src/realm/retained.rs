@@ -8,17 +8,25 @@
 
 use super::publish::Author;
 use super::timers::Timer;
-use super::{Effects, Realm};
-use crate::broker::fits;
+use super::{Effects, NOT_SEALED, Realm, Undo};
 use crate::kv::{ArmedWill, Entry, Waiter};
 use crate::model::{
-    Body, ErrorKind, Event, Now, Payload, Publish, PublishOptions, Publisher, Qos, SessionId,
-    Topic, WillScope,
+    Body, ErrorKind, Event, Now, Payload, PublicationId, Publish, PublishOptions, Publisher, Qos,
+    SessionId, Topic, WillScope,
 };
 use crate::records::{self, StoredEntry};
 use crate::session::Leave;
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// What came of a write.
+pub(super) struct Kept {
+    /// The event's id, and whether anybody was subscribed.
+    answer: (PublicationId, bool),
+    /// A held key was released.
+    release: bool,
+}
 
 impl Realm {
     pub(super) fn write(
@@ -34,7 +42,7 @@ impl Realm {
             .as_ref()
             .and_then(|options| options.when.as_ref());
         if let Some(when) = when
-            && !fits(when, self.kv.value(&publish.topic))
+            && !self.kv.holds(&publish.topic, when)
         {
             let watch = publish
                 .options
@@ -66,11 +74,18 @@ impl Realm {
         effects: &mut Effects,
     ) {
         let before = effects.batch.len();
-        self.remember_receipt(place, &publish, effects);
+        let mut undo = self.remember_receipt(place, &publish, effects);
         let author = self.author(place, &publish);
         let (request, options) = (publish.request, publish.options.take());
-        let (event, matched) = self.keep(now, *publish, &author, options.as_deref(), effects);
-        self.answer_published(place, request, event.publication, matched, before, effects);
+        let kept = self.keep(now, *publish, &author, options.as_deref(), effects);
+        let mut commit = self.commit_since(before, effects);
+        if kept.release {
+            undo = Undo::Stands;
+            if self.store_down {
+                commit = NOT_SEALED;
+            }
+        }
+        self.answer_published(place, request, kept.answer, commit, undo, effects);
     }
 
     fn may_keep(&self, publish: &Publish) -> Result<(), (ErrorKind, &'static str)> {
@@ -116,7 +131,7 @@ impl Realm {
         author: &Author,
         options: Option<&PublishOptions>,
         effects: &mut Effects,
-    ) -> (Arc<Event>, bool) {
+    ) -> Kept {
         let topic = publish.topic.detached();
         let deletes = self.deletes(&topic, &publish.payload, options);
         let payload = match options {
@@ -136,7 +151,7 @@ impl Realm {
             retain: true,
             clears: deletes,
             token: Some(publication.0),
-            expires_at_ms: publish.expiry.map(|after| now.plus(after).unix_ms),
+            expires_at_ms: publish.expiry.map(|after| now.unix_ms_after(after)),
             attributes: publish.attributes,
         });
         let will = options.and_then(|options| {
@@ -148,14 +163,24 @@ impl Realm {
                 scope: options.will_scope,
             })
         });
-        self.store_value(&event, will.filter(|_| !deletes), effects);
+        let release = self.store_value(&event, will.filter(|_| !deletes), effects);
+        self.arm_value_expiry(now, &topic);
         let matched = self.announce(&event, author, options, effects);
         self.wake_replays(now, effects);
-        (event, matched)
+        Kept {
+            answer: (publication, matched),
+            release,
+        }
     }
 
     /// Puts the event in place of what the key held, or deletes the key for a clearing event.
-    fn store_value(&mut self, event: &Arc<Event>, will: Option<ArmedWill>, effects: &mut Effects) {
+    /// Answers whether that released a held key, which stands even if the store fails.
+    fn store_value(
+        &mut self,
+        event: &Arc<Event>,
+        will: Option<ArmedWill>,
+        effects: &mut Effects,
+    ) -> bool {
         let topic = &event.topic;
         let former = self.kv.get(topic).and_then(|entry| entry.will.clone());
         if let Some(former) = &former {
@@ -187,6 +212,7 @@ impl Realm {
             );
         }
         self.save_value(topic, effects);
+        release
     }
 
     /// The commit a write belongs to; 0 where nothing outlives the process or the store is down.
@@ -221,7 +247,8 @@ impl Realm {
             },
             None => match self.kv.last_token(topic) {
                 (0, _) => {
-                    self.delete_record(topic, effects);
+                    let key = records::key(&self.settings.name, topic.text().as_bytes());
+                    effects.batch.delete(records::VALUES, key);
                     return;
                 }
                 (token, _) => StoredEntry::Deleted { token },
@@ -233,8 +260,10 @@ impl Realm {
         }
     }
 
-    fn delete_record(&self, topic: &Topic, effects: &mut Effects) {
-        if self.settings.durable && !self.store_down {
+    fn delete_record(&mut self, topic: &Topic, effects: &mut Effects) {
+        if self.store_down {
+            self.unsaved.insert(topic.clone());
+        } else if self.settings.durable {
             let key = records::key(&self.settings.name, topic.text().as_bytes());
             effects.batch.delete(records::VALUES, key);
         }
@@ -252,7 +281,7 @@ impl Realm {
     }
 
     /// A value past its expiry counts as absent; it goes without an event, as it went for everybody
-    /// who could have received it.
+    /// who could have received it. Whoever waited for that comes first.
     pub(super) fn purge_if_expired(&mut self, now: Now, topic: &Topic, effects: &mut Effects) {
         let expired = self
             .kv
@@ -271,6 +300,34 @@ impl Realm {
             self.delete_record(&forgotten, effects);
         }
         self.persist_value(topic, effects);
+        self.serve_waiters(now, topic, effects);
+    }
+
+    /// Sees to it that the value under `topic` goes when it expires.
+    pub(super) fn arm_value_expiry(&mut self, now: Now, topic: &Topic) {
+        self.timers.cancel(self.value_expiry.remove(topic));
+        let expires = self.kv.get(topic).and_then(|e| e.event.expires_at_ms);
+        let timer = expires.and_then(|at| {
+            let after = Duration::from_millis(at.saturating_sub(now.unix_ms));
+            self.set_timer(now, after, Timer::ValueExpiry(topic.clone()))
+        });
+        if let Some(timer) = timer {
+            self.value_expiry.insert(topic.clone(), timer);
+        }
+    }
+
+    pub(super) fn value_expired(&mut self, now: Now, topic: &Topic, effects: &mut Effects) {
+        self.value_expiry.remove(topic);
+        self.purge_if_expired(now, topic, effects);
+        let expired = self
+            .kv
+            .get(topic)
+            .is_some_and(|entry| entry.event.is_expired(now.unix_ms));
+        // The wall clock may have been set back, or the value been replaced; while the store is
+        // down an expired value stays until it is next looked at.
+        if !expired {
+            self.arm_value_expiry(now, topic);
+        }
     }
 
     fn park(&mut self, now: Now, place: usize, publish: Box<Publish>, effects: &mut Effects) {
@@ -314,10 +371,7 @@ impl Realm {
     /// Grants every waiter of a key whose condition has come true.
     pub(super) fn serve_waiters(&mut self, now: Now, topic: &Topic, effects: &mut Effects) {
         while !self.store_down {
-            let value = self.kv.value(topic).clone();
-            let Some(waiter) = self.kv.waiters.take_first(topic, |when| fits(when, &value)) else {
-                return;
-            };
+            let Some(waiter) = self.kv.take_ready_waiter(topic) else { return };
             self.timers.cancel(waiter.timer);
             if let Some(session) = self.sessions.get_mut(waiter.session) {
                 session.waiting.remove(&waiter.id);
@@ -457,6 +511,7 @@ impl Realm {
             ..PublishOptions::default()
         };
         self.announce(&event, &author, Some(&traced), effects);
+        self.wake_replays(now, effects);
         self.serve_waiters(now, topic, effects);
     }
 
@@ -490,7 +545,10 @@ impl Realm {
         let (changed, released) = self.kv.roll_back();
         self.unsaved.extend(released);
         for topic in changed {
-            self.rebind_will(now, &topic, effects);
+            self.arm_value_expiry(now, &topic);
+            if self.rebind_will(now, &topic, effects) {
+                continue;
+            }
             let event = match self.kv.get(&topic) {
                 Some(entry) => entry.event.clone(),
                 None => Arc::new(Event {
@@ -511,13 +569,13 @@ impl Realm {
     }
 
     /// After a roll-back the key may belong to its former owner again. If that one has ended
-    /// meanwhile, the key is released at once by its will.
-    fn rebind_will(&mut self, now: Now, topic: &Topic, effects: &mut Effects) {
+    /// meanwhile, the key is released at once by its will, which announces itself: answers whether.
+    fn rebind_will(&mut self, now: Now, topic: &Topic, effects: &mut Effects) -> bool {
         for (_, session) in &mut self.sessions {
             session.wills.remove(topic);
         }
         let Some(will) = self.kv.get(topic).and_then(|entry| entry.will.clone()) else {
-            return;
+            return false;
         };
         self.will_order += 1;
         let order = self.will_order;
@@ -525,7 +583,9 @@ impl Realm {
             session.wills.insert(topic.clone(), order);
         } else if let Some(publisher) = self.kv.get(topic).and_then(|e| e.event.publisher.clone()) {
             self.apply_will(now, topic, &will, None, publisher, effects);
+            return true;
         }
+        false
     }
 
     /// Answers `key.get`: value, token, owner, waiters. Held until what it says is durable.

@@ -5,12 +5,12 @@
 //! subscription are skipped then, because their new value went out live.
 
 use super::timers::Timer;
-use super::{Effects, Realm};
+use super::{Effects, Realm, Undo};
 use crate::auth::Action;
 use crate::broker::{Filter, Member, MemberOptions, SubscriptionKey};
 use crate::model::{
-    Answer, Delivery, ErrorKind, EventDelivery, Now, RequestId, Subscribe, SubscriptionId,
-    UnsubscribeTarget,
+    Answer, Delivery, ErrorKind, EventDelivery, Now, PublicationId, RequestId, Subscribe,
+    SubscriptionId, UnsubscribeTarget,
 };
 use crate::records::{self, StoredSession, StoredSubscription};
 use crate::session::{Replay, Session};
@@ -51,7 +51,12 @@ impl Realm {
             subscription: id,
             qos: subscribe.qos,
         };
-        self.done(place, request, answer, commit, effects);
+        let undo = if is_new {
+            Undo::Subscription(id)
+        } else {
+            Undo::Nothing
+        };
+        self.push_or_undo(place, Delivery::Done { request, answer }, commit, undo, effects);
         if let Some(after) = subscribe.after {
             self.replay_history(
                 place,
@@ -89,14 +94,30 @@ impl Realm {
                 "the role may not subscribe to this topic",
             ));
         }
+        // Snapshots are no subscriptions, but each is a replay with a passing id of its own.
         let held = session.subscriptions.len() + session.replays.len();
-        if held >= self.settings.limits.subscriptions_per_session {
+        if held >= self.settings.limits.subscriptions_per_session
+            && (subscribe.snapshot || !self.is_member(session, subscribe))
+        {
             return Err((
                 ErrorKind::QuotaExceeded,
                 "the session holds too many subscriptions",
             ));
         }
         Ok(())
+    }
+
+    /// Whether the session holds this very subscription already, so that asking replaces it.
+    fn is_member(&self, session: &Session, subscribe: &Subscribe) -> bool {
+        let filter = subscribe.filter.clone().map(Filter::new);
+        let key = SubscriptionKey {
+            pattern: subscribe.pattern.clone(),
+            kind: subscribe.kind,
+            filter: filter.as_ref().map(Filter::canonical).unwrap_or_default(),
+        };
+        self.subscriptions
+            .id_of(&key)
+            .is_some_and(|id| session.subscriptions.contains_key(&id))
     }
 
     fn join_subscription(
@@ -173,24 +194,15 @@ impl Realm {
 
     /// Takes the session out of a subscription or ends its replay; answers whether there was any.
     pub(super) fn leave_subscription(&mut self, place: usize, id: SubscriptionId) -> bool {
+        let had_replay = self.drop_replay(place, id);
         let Realm {
             subscriptions,
             sessions,
-            timers,
             ..
         } = self;
         let Some(session) = sessions.get_mut(place) else {
             return false;
         };
-        let replays = session.replays.len();
-        session.replays.retain(|replay| {
-            let keep = replay.subscription != id;
-            if !keep {
-                timers.cancel(replay.wait_for.map(|(_, timer)| timer));
-            }
-            keep
-        });
-        let had_replay = session.replays.len() < replays;
         let Some(at) = session.subscriptions.remove(&id) else {
             return had_replay;
         };
@@ -200,6 +212,42 @@ impl Realm {
             session.subscriptions.insert(id, at);
         }
         true
+    }
+
+    /// Ends the replay of one subscription; answers whether there was one.
+    fn drop_replay(&mut self, place: usize, id: SubscriptionId) -> bool {
+        let Some(session) = self.sessions.get_mut(place) else {
+            return false;
+        };
+        let Some(at) = session.replays.iter().position(|r| r.subscription == id) else {
+            return false;
+        };
+        let gone = session.replays.remove(at);
+        let left = session.replays.iter().any(|replay| replay.wait_for.is_none());
+        session.outbox.set_refill(left);
+        if let Some(mut gone) = gone {
+            self.stop_waiting(place, &mut gone);
+        }
+        true
+    }
+
+    /// Ends all replays of a session.
+    pub(super) fn drop_replays_of(&mut self, place: usize) {
+        let Some(session) = self.sessions.get_mut(place) else {
+            return;
+        };
+        session.outbox.set_refill(false);
+        for mut replay in std::mem::take(&mut session.replays) {
+            self.stop_waiting(place, &mut replay);
+        }
+    }
+
+    /// The replay does not wait for the store any more.
+    fn stop_waiting(&mut self, place: usize, replay: &mut Replay) {
+        if let Some((after, timer)) = replay.wait_for.take() {
+            self.timers.cancel(Some(timer));
+            self.replay_waits.remove(&(after, place, replay.subscription));
+        }
     }
 
     /// The history is bounded, so its replay is done at once: nothing live can come between.
@@ -250,6 +298,8 @@ impl Realm {
         retained: bool,
         effects: &mut Effects,
     ) {
+        // Asked again, it begins anew.
+        self.drop_replay(place, id);
         let wait_for = subscribe
             .after
             .filter(|&after| retained && after > self.kv.last_write())
@@ -258,7 +308,7 @@ impl Realm {
                 Some((after, self.timers.set(at, Timer::Replay(place, id))))
             });
         if let Some((after, _)) = wait_for {
-            self.replay_waits.insert((after, place));
+            self.replay_waits.insert((after, place, id));
         }
         let until = self.ids.last();
         let Some(session) = self.sessions.get_mut(place) else {
@@ -271,10 +321,11 @@ impl Realm {
             filter,
             options,
             cursor: None,
-            until: if retained {
-                until
-            } else {
-                crate::model::PublicationId(0)
+            until: match (retained, subscribe.snapshot) {
+                (false, _) => PublicationId(0),
+                // Nothing comes live, so whatever is there when its turn comes is due.
+                (true, true) => PublicationId(u64::MAX),
+                (true, false) => until,
             },
             snapshot: subscribe.snapshot,
             wait_for,
@@ -298,10 +349,11 @@ impl Realm {
                 waiting.push_back(replay);
                 continue;
             }
-            self.timers
-                .cancel(replay.wait_for.take().map(|(_, timer)| timer));
+            self.stop_waiting(place, &mut replay);
             if room == 0 || visits == 0 {
-                session.replays.push_front(replay);
+                if let Some(session) = self.sessions.get_mut(place) {
+                    session.replays.push_front(replay);
+                }
                 break;
             }
             let found = self.next_values(now, place, &mut replay, room, &mut visits);
@@ -320,8 +372,13 @@ impl Realm {
             }
         }
         if let Some(session) = self.sessions.get_mut(place) {
-            session.outbox.set_refill(!session.replays.is_empty());
+            let unfinished = !session.replays.is_empty();
+            session.outbox.set_refill(unfinished);
             session.replays.extend(waiting);
+            if unfinished {
+                // A step that found nothing to send must be gone on with all the same.
+                effects.wake.push(session.outbox.clone());
+            }
         }
     }
 
@@ -387,15 +444,28 @@ impl Realm {
     }
 
     /// The store did not reach the position in time: no replay, live events go on.
-    pub(super) fn replay_timed_out(&mut self, place: usize, id: SubscriptionId) {
-        if let Some(session) = self.sessions.get_mut(place) {
-            session.replays.retain(|replay| replay.subscription != id);
+    pub(super) fn replay_timed_out(
+        &mut self,
+        place: usize,
+        id: SubscriptionId,
+        effects: &mut Effects,
+    ) {
+        let waits = |replay: &Replay| replay.subscription == id && replay.wait_for.is_some();
+        let timed_out = self
+            .sessions
+            .get(place)
+            .and_then(|session| session.replays.iter().find(|replay| waits(replay)))
+            .map(|replay| replay.snapshot);
+        let Some(snapshot) = timed_out else { return };
+        self.drop_replay(place, id);
+        if snapshot {
+            self.end_snapshot(place, id, effects);
         }
     }
 
     /// Goes on with replays that waited for the store to reach a position.
     pub(super) fn wake_replays(&mut self, now: Now, effects: &mut Effects) {
-        while let Some(&(after, place)) = self.replay_waits.first()
+        while let Some(&(after, place, _)) = self.replay_waits.first()
             && after <= self.kv.last_write()
         {
             self.replay_waits.pop_first();
@@ -404,7 +474,7 @@ impl Realm {
     }
 
     /// Writes the record of one subscription of a durable session.
-    fn save_subscription(&self, place: usize, id: SubscriptionId, effects: &mut Effects) {
+    pub(super) fn save_subscription(&self, place: usize, id: SubscriptionId, effects: &mut Effects) {
         let Some(session) = self.sessions.get(place) else {
             return;
         };

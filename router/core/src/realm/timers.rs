@@ -21,6 +21,8 @@ pub(crate) enum Timer {
     Expiry(usize),
     /// A last will is due: the session's place.
     LastWill(usize),
+    /// A kept value may have expired.
+    ValueExpiry(Topic),
 }
 
 /// The queue.

@@ -45,14 +45,14 @@ pub fn line(delivery: &Delivery) -> String {
                 format!("failed {request} {error} {}", body(payload))
             }
         },
-        Delivery::ReleaseAgain { slot } => format!("release {slot}"),
+        Delivery::Release { slot } => format!("release {slot}"),
         Delivery::Revoked { subscription, .. } => format!("revoked {subscription}"),
         Delivery::Ended(reason) => format!("ended {}", reason_of(reason)),
     }
 }
 
 /// The reason's name.
-pub fn reason_of(reason: &EndReason) -> String {
+fn reason_of(reason: &EndReason) -> String {
     match reason {
         EndReason::Killed { reason, message } => match message {
             Some(message) => format!("killed {reason} {message}"),

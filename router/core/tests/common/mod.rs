@@ -11,10 +11,12 @@
 )]
 
 mod build;
+mod dice;
 mod line;
 
 pub use build::*;
-pub use line::{line, reason_of};
+pub use dice::Dice;
+pub use line::line;
 
 use router_core::auth::Role;
 use router_core::limits::RealmLimits;

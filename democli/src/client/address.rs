@@ -1,0 +1,119 @@
+//! The router's address and the serialization spoken with it.
+
+use router_core::encoding::Encoding;
+use std::fmt;
+use std::str::FromStr;
+use tokio_tungstenite::tungstenite::http::Uri;
+
+/// The URL of a WAMP endpoint, `ws://host[:port][/path]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    url: String,
+    host: String,
+    port: u16,
+}
+
+impl Address {
+    /// Host and port to connect to.
+    pub fn target(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
+
+    /// The URL as it was given.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(url: &str) -> Result<Address, String> {
+        let uri: Uri = url.parse().map_err(|error| format!("not a URL: {error}"))?;
+        match uri.scheme_str() {
+            Some("ws") => {}
+            Some("wss") => return Err("TLS (wss://) is not supported by the demos".to_owned()),
+            _ => return Err("expected ws://HOST[:PORT]/PATH".to_owned()),
+        }
+        let host = uri.host().filter(|host| !host.is_empty());
+        let host = host.ok_or("the host is missing")?;
+        // The brackets of an IPv6 address belong to the URL, not to the address.
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        Ok(Address {
+            url: url.to_owned(),
+            host: host.to_owned(),
+            port: uri.port_u16().unwrap_or(80),
+        })
+    }
+}
+
+/// How messages are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Serializer {
+    /// Text messages, `wamp.2.json`.
+    #[default]
+    Json,
+    /// Binary messages, `wamp.2.msgpack`.
+    Msgpack,
+}
+
+impl Serializer {
+    /// The encoding of messages and payloads.
+    pub const fn encoding(self) -> Encoding {
+        match self {
+            Serializer::Json => Encoding::Json,
+            Serializer::Msgpack => Encoding::MsgPack,
+        }
+    }
+
+    /// The name in `Sec-WebSocket-Protocol` (section "WebSocket Transport").
+    pub const fn subprotocol(self) -> &'static str {
+        match self {
+            Serializer::Json => "wamp.2.json",
+            Serializer::Msgpack => "wamp.2.msgpack",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_a_url() {
+        let target = |url: &str| {
+            let address: Address = url.parse().unwrap();
+            assert_eq!(address.to_string(), url);
+            let (host, port) = address.target();
+            (host.to_owned(), port)
+        };
+        assert_eq!(
+            target("ws://127.0.0.1:9000/wamp"),
+            ("127.0.0.1".into(), 9000)
+        );
+        assert_eq!(target("ws://router.example"), ("router.example".into(), 80));
+        assert_eq!(target("ws://[::1]:9000/wamp"), ("::1".into(), 9000));
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_with_the_reason() {
+        for (url, part) in [
+            ("", "not a URL"),
+            ("127.0.0.1:9000", "expected ws://"),
+            ("http://127.0.0.1:9000/wamp", "expected ws://"),
+            ("wss://127.0.0.1/wamp", "TLS"),
+            ("ws://:9000/", ""),
+            ("ws://host:99999/", ""),
+            ("ws://a b/", "not a URL"),
+        ] {
+            let error = url.parse::<Address>().unwrap_err();
+            assert!(error.contains(part), "{url}: {error}");
+        }
+    }
+}

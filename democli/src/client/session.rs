@@ -1,0 +1,510 @@
+//! The handle of a session: join, ask, leave.
+
+use super::driver::{Driver, from_frame, lost, to_frame};
+use super::request::{Handler, ReplyTo, Request};
+use super::state::in_words;
+use super::{
+    Address, Arguments, ClientError, Closed, Dict, Event, Failure, Invocation, Serializer,
+};
+use futures_util::{SinkExt as _, StreamExt as _};
+use protocols::wamp::message::{Authenticate, Hello, Message, Welcome};
+use serde_json::{Value, json};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::error::Error;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+/// Connecting, upgrading and joining may take this long together.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// GOODBYE may wait for its answer this long.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests on their way to the driver.
+const REQUEST_QUEUE: usize = 64;
+/// Events of one subscription that the application has not read.
+const EVENT_QUEUE: usize = 1024;
+/// Progressive results of one call that the application has not read.
+const PROGRESS_QUEUE: usize = 64;
+
+/// Who joins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// Nobody in particular.
+    Anonymous,
+    /// A user with a ticket.
+    Ticket {
+        /// The user.
+        authid: String,
+        /// The secret.
+        ticket: String,
+    },
+}
+
+/// A joined session. Clones share it; it ends with [`Session::leave`], or when all are dropped.
+#[derive(Clone, Debug)]
+pub struct Session {
+    requests: mpsc::Sender<Request>,
+    closed: watch::Receiver<Option<Closed>>,
+    serializer: Serializer,
+    /// The session id.
+    id: u64,
+}
+
+impl Session {
+    /// Connects and joins `realm`.
+    ///
+    /// # Errors
+    /// All but the variants about requests.
+    pub async fn connect(
+        address: &Address,
+        serializer: Serializer,
+        realm: &str,
+        credentials: &Credentials,
+    ) -> Result<Session, ClientError> {
+        let join = async {
+            let socket = open(address, serializer).await?;
+            Session::join(socket, serializer, realm, credentials).await
+        };
+        let silent = |_| ClientError::Silent {
+            address: address.to_string(),
+            secs: JOIN_TIMEOUT.as_secs(),
+        };
+        timeout(JOIN_TIMEOUT, join).await.map_err(silent)?
+    }
+
+    /// Joins over an open WebSocket.
+    ///
+    /// # Errors
+    /// `Refused` and `Closed`.
+    pub async fn join<S>(
+        mut socket: WebSocketStream<S>,
+        serializer: Serializer,
+        realm: &str,
+        credentials: &Credentials,
+    ) -> Result<Session, ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let welcome = shake_hands(&mut socket, serializer, realm, credentials).await?;
+        let (requests, queue) = mpsc::channel(REQUEST_QUEUE);
+        let (closing, closed) = watch::channel(None);
+        let back = requests.downgrade();
+        let driver = Driver::new(socket, serializer.encoding(), queue, back, closing);
+        tokio::spawn(driver.run());
+        Ok(Session {
+            requests,
+            closed,
+            serializer,
+            id: welcome.session,
+        })
+    }
+
+    /// The session id.
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Publishes without acknowledgement: what becomes of it is not told.
+    ///
+    /// # Errors
+    /// `Arguments` and `Closed`.
+    pub async fn publish(
+        &self,
+        topic: &str,
+        arguments: Arguments,
+        options: Dict,
+    ) -> Result<(), ClientError> {
+        // The session could tell nobody that it cannot write them.
+        arguments.to_wire(self.serializer.encoding())?;
+        let topic = topic.to_owned();
+        let reply = None;
+        self.ask(Request::Publish {
+            topic,
+            arguments,
+            options,
+            reply,
+        })
+        .await
+    }
+
+    /// Publishes; the reply is the publication id. Further requests may follow before it is waited
+    /// for.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub async fn publish_acknowledged(
+        &self,
+        topic: &str,
+        arguments: Arguments,
+        options: Dict,
+    ) -> Result<Reply<u64>, ClientError> {
+        let topic = topic.to_owned();
+        let (reply, answer) = self.reply();
+        let reply = Some(reply);
+        self.ask(Request::Publish {
+            topic,
+            arguments,
+            options,
+            reply,
+        })
+        .await?;
+        Ok(answer)
+    }
+
+    /// Subscribes to a topic or a pattern.
+    ///
+    /// # Errors
+    /// `Request` and `Closed`.
+    pub async fn subscribe(&self, topic: &str, options: Dict) -> Result<Subscription, ClientError> {
+        let (events, stream) = mpsc::channel(EVENT_QUEUE);
+        let (reply, answer) = self.reply();
+        let topic = topic.to_owned();
+        self.ask(Request::Subscribe {
+            topic,
+            options,
+            events,
+            reply,
+        })
+        .await?;
+        Ok(Subscription {
+            id: answer.wait().await?,
+            events: stream,
+            closed: self.closed.clone(),
+        })
+    }
+
+    /// Calls a procedure, with progressive results.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub async fn call(
+        &self,
+        procedure: &str,
+        arguments: Arguments,
+        options: Dict,
+    ) -> Result<Call, ClientError> {
+        let (progress, stream) = mpsc::channel(PROGRESS_QUEUE);
+        let (reply, answer) = self.reply();
+        self.ask(Request::Call {
+            procedure: procedure.to_owned(),
+            arguments,
+            options,
+            progress: Some(progress),
+            reply,
+        })
+        .await?;
+        Ok(Call {
+            progress: stream,
+            answer,
+        })
+    }
+
+    /// Calls a procedure and waits for its result.
+    ///
+    /// # Errors
+    /// `Request`, `Arguments` and `Closed`.
+    pub async fn call_plain(
+        &self,
+        procedure: &str,
+        arguments: Arguments,
+    ) -> Result<Arguments, ClientError> {
+        let (reply, answer) = self.reply();
+        self.ask(Request::Call {
+            procedure: procedure.to_owned(),
+            arguments,
+            options: Dict::new(),
+            progress: None,
+            reply,
+        })
+        .await?;
+        answer.wait().await
+    }
+
+    /// Registers a procedure; answers the registration id. Calls are handled side by side.
+    ///
+    /// # Errors
+    /// `Request` and `Closed`.
+    pub async fn register<H, F>(
+        &self,
+        procedure: &str,
+        options: Dict,
+        handler: H,
+    ) -> Result<u64, ClientError>
+    where
+        H: Fn(Invocation) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Arguments, Failure>> + Send + 'static,
+    {
+        let handler: Handler = Arc::new(move |invocation| Box::pin(handler(invocation)));
+        let procedure = procedure.to_owned();
+        let (reply, answer) = self.reply();
+        self.ask(Request::Register {
+            procedure,
+            options,
+            handler,
+            reply,
+        })
+        .await?;
+        answer.wait().await
+    }
+
+    /// Says goodbye and waits for the answer.
+    ///
+    /// # Errors
+    /// `Closed`, if the session ended otherwise or the router does not answer.
+    pub async fn leave(self) -> Result<(), ClientError> {
+        let (reply, answer) = self.reply();
+        let leave = async {
+            self.ask(Request::Goodbye { reply }).await?;
+            answer.wait().await?;
+            // Until the driver has closed the socket: a program that ends before it cuts it off.
+            self.requests.closed().await;
+            Ok(())
+        };
+        let silent = |_| {
+            let secs = LEAVE_TIMEOUT.as_secs();
+            let reason = format!("GOODBYE was not answered within {secs} s");
+            ClientError::Closed(Closed::Lost(reason))
+        };
+        timeout(LEAVE_TIMEOUT, leave).await.map_err(silent)?
+    }
+
+    /// Waits for the end of the session.
+    pub async fn ended(&self) -> Closed {
+        end_of(&self.closed).await
+    }
+
+    fn reply<T>(&self) -> (ReplyTo<T>, Reply<T>) {
+        let (reply, answer) = oneshot::channel();
+        let closed = self.closed.clone();
+        (reply, Reply { answer, closed })
+    }
+
+    async fn ask(&self, request: Request) -> Result<(), ClientError> {
+        if self.requests.send(request).await.is_err() {
+            return Err(ClientError::Closed(self.ended().await));
+        }
+        Ok(())
+    }
+}
+
+/// How the session ended, once it has.
+async fn end_of(closed: &watch::Receiver<Option<Closed>>) -> Closed {
+    let mut closed = closed.clone();
+    let ended = closed.wait_for(Option::is_some).await;
+    let ended = ended.ok().and_then(|ended| ended.clone());
+    // A driver that is gone without a word was stopped with the program.
+    ended.unwrap_or(Closed::Lost("the session was stopped".to_owned()))
+}
+
+/// The answer to a request, still to come.
+#[must_use]
+#[derive(Debug)]
+pub struct Reply<T> {
+    answer: oneshot::Receiver<Result<T, ClientError>>,
+    closed: watch::Receiver<Option<Closed>>,
+}
+
+impl<T> Reply<T> {
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// What the request failed with, or `Closed`.
+    pub async fn wait(self) -> Result<T, ClientError> {
+        match self.answer.await {
+            Ok(answer) => answer,
+            Err(_) => Err(ClientError::Closed(end_of(&self.closed).await)),
+        }
+    }
+}
+
+/// The events of a subscription.
+#[derive(Debug)]
+pub struct Subscription {
+    id: u64,
+    events: mpsc::Receiver<Event>,
+    closed: watch::Receiver<Option<Closed>>,
+}
+
+impl Subscription {
+    /// The subscription id.
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The next event; `None` when the router has ended the subscription, as after a snapshot.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// `Closed`, when the session has ended.
+    pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
+        if let Some(event) = self.events.recv().await {
+            return Ok(Some(event));
+        }
+        match self.closed.borrow().clone() {
+            Some(closed) => Err(ClientError::Closed(closed)),
+            None => Ok(None),
+        }
+    }
+}
+
+/// A call under way.
+#[derive(Debug)]
+pub struct Call {
+    progress: mpsc::Receiver<Arguments>,
+    answer: Reply<Arguments>,
+}
+
+impl Call {
+    /// The next progressive result; `None` when there are no more.
+    ///
+    /// Cancel safe.
+    pub async fn next_progress(&mut self) -> Option<Arguments> {
+        self.progress.recv().await
+    }
+
+    /// The final result. Take the progressive ones first: those that find no room hold it up.
+    ///
+    /// # Errors
+    /// `Request`, `Arguments` and `Closed`.
+    pub async fn result(self) -> Result<Arguments, ClientError> {
+        drop(self.progress);
+        self.answer.wait().await
+    }
+}
+
+/// Connects and upgrades.
+async fn open(
+    address: &Address,
+    serializer: Serializer,
+) -> Result<WebSocketStream<TcpStream>, ClientError> {
+    let unreachable = |source| ClientError::Unreachable {
+        address: address.to_string(),
+        source,
+    };
+    let not_wamp = |reason: String| ClientError::NotWamp {
+        address: address.to_string(),
+        reason,
+    };
+    let stream = TcpStream::connect(address.target())
+        .await
+        .map_err(unreachable)?;
+    // Small messages that wait for one another's answer must not wait for Nagle's timer.
+    stream.set_nodelay(true).map_err(unreachable)?;
+    let mut request = address
+        .url()
+        .into_client_request()
+        .map_err(|error| not_wamp(error.to_string()))?;
+    let subprotocol = HeaderValue::from_static(serializer.subprotocol());
+    request
+        .headers_mut()
+        .insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
+    // Read buffers beyond a few messages only cost memory.
+    let config = WebSocketConfig::default().read_buffer_size(16 << 10);
+    let upgraded = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await;
+    match upgraded {
+        Ok((socket, _)) => Ok(socket),
+        Err(Error::Io(source)) => Err(unreachable(source)),
+        Err(Error::Http(response)) => Err(not_wamp(format!("HTTP {}", response.status()))),
+        Err(error) => Err(not_wamp(error.to_string())),
+    }
+}
+
+/// HELLO to WELCOME (sections "Session Establishment" and "Ticket-based Authentication").
+async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut WebSocketStream<S>,
+    serializer: Serializer,
+    realm: &str,
+    credentials: &Credentials,
+) -> Result<Welcome, ClientError> {
+    let hello = Hello {
+        realm: realm.into(),
+        details: hello_details(credentials),
+    };
+    send(socket, serializer, hello.into()).await?;
+    loop {
+        match receive(socket, serializer).await? {
+            Message::Welcome(welcome) => return Ok(welcome),
+            Message::Abort(abort) => {
+                let reason = in_words(&abort.reason, &abort.details);
+                return Err(ClientError::Refused { reason });
+            }
+            Message::Challenge(challenge) => match credentials {
+                Credentials::Ticket { ticket, .. } if &*challenge.method == "ticket" => {
+                    let authenticate = Authenticate {
+                        signature: ticket.as_str().into(),
+                        extra: Dict::new(),
+                    };
+                    send(socket, serializer, authenticate.into()).await?;
+                }
+                _ => {
+                    let reason = format!("it wants the method {:?}", &*challenge.method);
+                    return Err(ClientError::Refused { reason });
+                }
+            },
+            other => {
+                let violation = format!("{} before WELCOME", other.name());
+                return Err(ClientError::Closed(Closed::Violation(violation)));
+            }
+        }
+    }
+}
+
+fn hello_details(credentials: &Credentials) -> Dict {
+    let mut details = json!({
+        "agent": concat!("democli/", env!("CARGO_PKG_VERSION")),
+        "roles": {
+            "publisher": {},
+            "subscriber": {"features": {
+                "pattern_based_subscription": true,
+                "subscription_revocation": true,
+            }},
+            "caller": {"features": {"progressive_call_results": true}},
+            "callee": {"features": {"progressive_call_results": true}},
+        },
+        "authmethods": ["anonymous"],
+    });
+    if let Credentials::Ticket { authid, .. } = credentials {
+        details["authmethods"] = json!(["ticket"]);
+        details["authid"] = json!(authid);
+    }
+    match details {
+        Value::Object(details) => details,
+        _ => Dict::new(),
+    }
+}
+
+async fn send<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut WebSocketStream<S>,
+    serializer: Serializer,
+    message: Message,
+) -> Result<(), ClientError> {
+    let frame = to_frame(&message, serializer.encoding());
+    let sent = socket.send(frame).await;
+    sent.map_err(|error| ClientError::Closed(lost(Some(error))))
+}
+
+async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut WebSocketStream<S>,
+    serializer: Serializer,
+) -> Result<Message, ClientError> {
+    loop {
+        let frame = match socket.next().await {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return Err(ClientError::Closed(lost(Some(error)))),
+            None => return Err(ClientError::Closed(lost(None))),
+        };
+        let message = from_frame(frame, serializer.encoding()).map_err(ClientError::Closed)?;
+        if let Some(message) = message {
+            return Ok(message);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The calls of the driver: input, answers, deliveries and deadlines, by phase.
+
+use super::options::count;
+use super::{MqttMachine, Phase};
+use crate::gate::{Action, Gate, Input, JoinError, JoinedAs, Output};
+use crate::mqtt::codec::PRE_LOGIN_MAX_BYTES;
+use crate::mqtt::map;
+use crate::mqtt::reason::ReasonCode;
+use bytes::BytesMut;
+use router_core::model::{Delivery, Now};
+use router_core::session::Leave;
+use std::time::Instant;
+
+impl MqttMachine {
+    /// Takes over what waits ahead of CONNACK, within bounds.
+    fn keep_input(&mut self, bytes: &mut BytesMut) {
+        if self.input.is_empty() {
+            self.input = bytes.split();
+        } else {
+            self.input.extend_from_slice(bytes);
+            bytes.clear();
+        }
+        let most = self.options.max_packet_bytes.max(PRE_LOGIN_MAX_BYTES);
+        if self.input.len() > most {
+            count(&self.options.counters.over_limit);
+            let message = "too much was sent ahead of CONNACK";
+            self.refuse(ReasonCode::QuotaExceeded, message);
+        }
+    }
+
+    fn handle_stream(&mut self, now: Now, buffer: &mut BytesMut) {
+        if !self.input.is_empty() {
+            self.input.extend_from_slice(buffer);
+            buffer.clear();
+            std::mem::swap(buffer, &mut self.input);
+        }
+        self.consume(now, buffer);
+        if matches!(self.phase, Phase::Joining | Phase::Admitted) && !buffer.is_empty() {
+            self.keep_input(buffer);
+        }
+    }
+
+    fn handle_binary(&mut self, now: Now, mut bytes: BytesMut) {
+        // Packets may be split over frames and joined in them [MQTT-6.0.0-2].
+        self.handle_stream(now, &mut bytes);
+        if self.phase != Phase::Closed && !bytes.is_empty() {
+            self.input = bytes;
+        }
+    }
+}
+
+impl Gate for MqttMachine {
+    fn handle_input(&mut self, now: Now, input: Input<'_>) {
+        if self.phase == Phase::Closed {
+            if let Input::Stream(buffer) = input {
+                buffer.clear();
+            }
+            return;
+        }
+        match input {
+            Input::Stream(buffer) => self.handle_stream(now, buffer),
+            Input::Binary(bytes) => self.handle_binary(now, bytes.into()),
+            Input::Text(_) => {
+                count(&self.options.counters.protocol_errors);
+                // [MQTT-6.0.0-1]
+                self.fail(ReasonCode::ProtocolError, "MQTT takes binary frames only");
+            }
+            Input::Closed => self.end(Leave::Lost, 1000, "the connection is gone"),
+            Input::Drain => match self.phase {
+                Phase::Joining | Phase::Admitted => {
+                    self.refuse(ReasonCode::ServerUnavailable, "the server shuts down");
+                }
+                _ => self.fail(ReasonCode::ServerShuttingDown, "the server shuts down"),
+            },
+        }
+    }
+
+    fn handle_joined(&mut self, now: Now, result: Result<JoinedAs, JoinError>) {
+        match (self.phase, result) {
+            (Phase::Joining, Ok(_)) => {
+                self.joined = true;
+                self.last_packet = now.instant;
+                self.phase = Phase::Admitted;
+            }
+            (Phase::Joining, Err(error)) => {
+                self.refuse(map::connect_reason(&error), "the client is not let in");
+            }
+            // The connection ended in the meantime.
+            (_, Ok(_)) if !self.joined => {
+                self.joined = true;
+                self.actions.push_back(Action::Leave(Leave::Lost));
+            }
+            _ => {}
+        }
+    }
+
+    fn handle_delivery(&mut self, now: Now, delivery: Delivery) {
+        match (self.phase, delivery) {
+            (Phase::Admitted, Delivery::Joined { present }) => {
+                self.welcome(now, present);
+                let mut waiting = std::mem::take(&mut self.input);
+                self.consume(now, &mut waiting);
+                self.input = waiting;
+            }
+            (Phase::Admitted | Phase::Live, Delivery::Ended(reason)) => self.ended(&reason),
+            (Phase::Live, Delivery::Event(event)) => self.event(now, event),
+            (Phase::Live, Delivery::Release { slot }) => self.release_delivered(slot),
+            (Phase::Live, Delivery::Done { request, answer }) => self.done(request, &answer),
+            (Phase::Live, Delivery::Refused { request, refusal }) => {
+                self.refused(request, &refusal);
+            }
+            // A session without registrations and calls gets none of the rest, and MQTT cannot
+            // say that the router ended a subscription.
+            _ => {}
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        if self
+            .poll_timeout()
+            .is_none_or(|deadline| now.instant < deadline)
+        {
+            return;
+        }
+        match self.phase {
+            Phase::Closed => {}
+            Phase::Live => {
+                count(&self.options.counters.keep_alive_timeouts);
+                // [MQTT-3.1.2-22], [MQTT-3.1.2-24] of 3.1.1
+                self.fail(
+                    ReasonCode::KeepAliveTimeout,
+                    "nothing came for 1.5 Keep Alives",
+                );
+            }
+            Phase::Connecting => {
+                count(&self.options.counters.login_timeouts);
+                self.refuse_silently(1008, "no CONNECT came in time");
+            }
+            Phase::Joining | Phase::Admitted => {
+                count(&self.options.counters.login_timeouts);
+                self.refuse(ReasonCode::ServerUnavailable, "the session took too long");
+            }
+        }
+    }
+
+    fn poll_action(&mut self) -> Option<Action> {
+        // Nothing is decoded while a Join is open, so nothing can be behind it.
+        self.actions.pop_front()
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.output.poll()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Connecting | Phase::Joining | Phase::Admitted => Some(self.login_deadline),
+            Phase::Live => self.keep_alive_deadline(),
+            Phase::Closed => None,
+        }
+    }
+}

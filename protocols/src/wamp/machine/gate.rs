@@ -1,0 +1,107 @@
+//! The seam to the driver: what comes in, when, and what goes out.
+
+use super::{State, WampMachine, code};
+use crate::gate::{Action, Gate, Input, JoinError, JoinedAs, Output};
+use crate::wamp::auth;
+use crate::wamp::message::Welcome;
+use crate::wamp::uris::{close, error};
+use bytestring::ByteString;
+use router_core::encoding::Encoding;
+use router_core::model::{Delivery, Now};
+use router_core::session::Leave;
+use std::time::Instant;
+
+impl Gate for WampMachine {
+    fn handle_input(&mut self, now: Now, input: Input<'_>) {
+        match input {
+            Input::Text(frame) => self.handle_frame(now, frame, Encoding::Json),
+            Input::Binary(frame) => self.handle_frame(now, frame, Encoding::MsgPack),
+            Input::Stream(buffer) => {
+                buffer.clear();
+                if !matches!(self.state, State::Closed) {
+                    self.violation("a byte stream where messages are expected");
+                }
+            }
+            Input::Closed => self.end(Leave::Lost),
+            Input::Drain => {
+                let reason = ByteString::from_static(close::SYSTEM_SHUTDOWN);
+                self.goodbye(now, reason, Some("the router shuts down"));
+            }
+        }
+    }
+
+    fn handle_joined(&mut self, _now: Now, result: Result<JoinedAs, JoinError>) {
+        match (&self.state, result) {
+            (State::Joining { deadline }, Ok(joined)) => {
+                let (deadline, joined) = (*deadline, Box::new(joined));
+                self.state = State::Welcoming { deadline, joined };
+            }
+            (State::Joining { .. }, Err(refused)) => {
+                let reason = auth::join_error_uri(&refused);
+                let closing = (code::NORMAL, "the session was refused");
+                self.abort(reason, &refused.to_string(), closing);
+            }
+            // The connection ended while it was being admitted.
+            (_, Ok(_)) => self.actions.push_front(Action::Leave(Leave::Lost)),
+            (_, Err(_)) => {}
+        }
+    }
+
+    fn handle_delivery(&mut self, now: Now, delivery: Delivery) {
+        match (&mut self.state, delivery) {
+            (State::Welcoming { joined, .. }, Delivery::Joined { .. }) => {
+                let details = auth::welcome_details(joined, &self.options.agent);
+                let session = joined.session.0;
+                self.say(&Welcome { session, details }.into());
+                self.state = State::Established;
+            }
+            (State::Established | State::Welcoming { .. }, Delivery::Ended(reason)) => {
+                self.handle_end(now, reason);
+            }
+            (State::Established, delivery) => self.handle_established(now, delivery),
+            // What the realm still had for a session that said goodbye.
+            _ => {}
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        if self
+            .poll_timeout()
+            .is_none_or(|deadline| now.instant < deadline)
+        {
+            return;
+        }
+        match self.state {
+            State::Opening { again: true, .. } => {
+                self.close(Leave::Lost, (code::NORMAL, "no further HELLO"));
+            }
+            State::ShuttingDown { .. } => {
+                self.close(Leave::Lost, (code::GOING_AWAY, "no GOODBYE in time"));
+            }
+            _ => {
+                let text = "the session was not established in time";
+                self.abort(error::TIMEOUT, text, (code::POLICY, "login timeout"));
+            }
+        }
+    }
+
+    fn poll_action(&mut self) -> Option<Action> {
+        // While a join is not answered there is nothing: whatever is said then ends the connection.
+        self.actions.pop_front()
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::Opening { deadline, .. }
+            | State::Authenticating { deadline, .. }
+            | State::Joining { deadline }
+            | State::Welcoming { deadline, .. }
+            | State::ShuttingDown { deadline } => Some(deadline),
+            State::Established | State::Closed => None,
+        }
+    }
+}

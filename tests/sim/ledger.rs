@@ -1,0 +1,466 @@
+//! What was said and seen in a run, and the judge of it.
+//!
+//! Every publication has a number (`uid`) that travels in its payload. The ledger learns when a
+//! client sends one, when the realm carries it out, when it is acknowledged or refused, and when
+//! it is delivered to whom. `step` is the simulation's logical clock: each observation takes the
+//! next one, so "before" and "after" mean the order in which things really happened.
+//!
+//! Locks, calls and counters are judged in [`crate::locks`] and [`crate::calls`].
+
+use crate::locks::Locks;
+use crate::net::LinkId;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+pub type Uid = u64;
+pub type ActorId = usize;
+pub type InterestId = usize;
+
+/// What is known of one publication.
+#[derive(Clone, Debug, Default)]
+pub struct Publication {
+    pub author: ActorId,
+    pub topic: String,
+    pub qos: u8,
+    pub retained: bool,
+    /// It deletes the retained value.
+    pub clears: bool,
+    /// A will: sent by the router, not by a client.
+    pub will: bool,
+    pub sent: u64,
+    /// When the realm carried it out; repeated ones each time.
+    pub execs: Vec<u64>,
+    pub acked: Option<u64>,
+    /// It was answered with an error: whatever it did must have been taken back.
+    pub refused: bool,
+    /// It must never have had any effect: a condition that did not hold, a will that was disarmed.
+    pub forbidden: bool,
+    /// Routers' lives in which it was carried out.
+    pub lives: BTreeSet<u32>,
+}
+
+impl Publication {
+    fn first(&self) -> u64 {
+        self.execs.first().copied().unwrap_or(u64::MAX)
+    }
+
+    fn last(&self) -> u64 {
+        self.execs.last().copied().unwrap_or(0)
+    }
+}
+
+/// A subscription a client knows it has.
+#[derive(Clone, Debug)]
+pub struct Interest {
+    pub actor: ActorId,
+    pub filter: String,
+    pub qos: u8,
+    /// It outlives its connection and a restart.
+    pub durable: bool,
+    /// The subscriber gets its own publications too.
+    pub own: bool,
+    pub from: u64,
+    pub until: Option<u64>,
+    /// Since when the present connection is up without a break.
+    pub linked: Option<u64>,
+    /// Messages may have been dropped because a queue was full.
+    pub lossy: bool,
+}
+
+/// What one actor got of one publication.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Got {
+    /// Deliveries that were not marked as repeated.
+    pub fresh: u32,
+    pub all: u32,
+}
+
+/// An armed will of a connection.
+#[derive(Clone, Debug)]
+struct Armed {
+    uid: Uid,
+    /// The publication it belongs to; `None`: the connection itself (MQTT).
+    by: Option<Uid>,
+    key: Option<String>,
+    /// Its owner was told that it is stored.
+    acked: bool,
+    /// The owner said goodbye: it may or may not have been heard.
+    waived: bool,
+}
+
+/// Who and what a connection is.
+#[derive(Clone, Debug, Default)]
+pub struct LinkFacts {
+    pub actor: ActorId,
+    /// Why the router may close it.
+    pub excuse: Option<&'static str>,
+    pub client: Option<String>,
+    sent: VecDeque<Uid>,
+    wills: Vec<Armed>,
+    pub ended: bool,
+    store_failures: u64,
+}
+
+#[derive(Default)]
+pub struct Ledger {
+    pub step: u64,
+    pub life: u32,
+    pub store_failures: u64,
+    pub crashes: u64,
+    /// Steps at which the router crashed.
+    crash_steps: Vec<u64>,
+    pub publications: Vec<Publication>,
+    pub interests: Vec<Interest>,
+    pub links: BTreeMap<LinkId, LinkFacts>,
+    got: HashMap<(ActorId, Uid), Got>,
+    /// First deliveries to an actor, in order.
+    order: HashMap<ActorId, Vec<Uid>>,
+    /// Wills that were disarmed, with the number of the batch that says so.
+    disarmed: Vec<(Uid, u64)>,
+    pub locks: Locks,
+    pub calls: crate::calls::Calls,
+    pub faults: BTreeMap<&'static str, u64>,
+    pub tally: BTreeMap<&'static str, u64>,
+    pub violation: Option<String>,
+}
+
+impl Ledger {
+    pub fn tick(&mut self) -> u64 {
+        self.step += 1;
+        self.step
+    }
+
+    pub fn fail(&mut self, what: impl Into<String>) {
+        if self.violation.is_none() {
+            self.violation = Some(what.into());
+        }
+    }
+
+    pub fn require(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.fail(what());
+        }
+    }
+
+    pub fn fault(&mut self, name: &'static str) {
+        *self.faults.entry(name).or_default() += 1;
+    }
+
+    pub fn count(&mut self, name: &'static str) {
+        *self.tally.entry(name).or_default() += 1;
+    }
+
+    /// A publication that is about to be sent.
+    pub fn publication(&mut self, author: ActorId, topic: &str, qos: u8) -> Uid {
+        let sent = self.tick();
+        let topic = topic.to_owned();
+        let new = Publication { author, topic, qos, sent, ..Publication::default() };
+        self.publications.push(new);
+        self.publications.len() as Uid - 1
+    }
+
+    pub fn of(&mut self, uid: Uid) -> &mut Publication {
+        &mut self.publications[uid as usize]
+    }
+
+    /// A connection was opened.
+    pub fn opened(&mut self, link: LinkId, actor: ActorId, client: Option<String>) {
+        let store_failures = self.store_failures;
+        let facts = LinkFacts { actor, client, store_failures, ..LinkFacts::default() };
+        self.links.insert(link, facts);
+    }
+
+    pub fn excuse(&mut self, link: LinkId, why: &'static str) {
+        if let Some(facts) = self.links.get_mut(&link) {
+            facts.excuse.get_or_insert(why);
+        }
+    }
+
+    /// The router ended a connection that had done nothing wrong?
+    pub fn closed_by_router(&mut self, link: LinkId, how: &str) {
+        let Some(facts) = self.links.get(&link) else { return };
+        let store_failed = facts.client.is_some() && facts.store_failures < self.store_failures;
+        if facts.excuse.is_none() && !store_failed {
+            let actor = facts.actor;
+            self.fail(format!("connection {link} of actor {actor} was closed without cause: {how}"));
+        }
+    }
+
+    /// A client put a PUBLISH on the wire.
+    pub fn sent(&mut self, link: LinkId, uid: Uid) {
+        if let Some(facts) = self.links.get_mut(&link) {
+            facts.sent.push_back(uid);
+        }
+    }
+
+    /// The realm is about to carry out a publish of this connection. Commands must come in the
+    /// order in which the client sent them.
+    pub fn executes(&mut self, link: LinkId, topic: &str) -> Option<Uid> {
+        let step = self.tick();
+        let facts = self.links.get_mut(&link)?;
+        if facts.excuse == Some("noise") {
+            return None;
+        }
+        let Some(uid) = facts.sent.pop_front() else {
+            self.fail(format!("connection {link} published {topic:?}, which its client never sent"));
+            return None;
+        };
+        let life = self.life;
+        let publication = self.of(uid);
+        if publication.topic != topic {
+            let meant = publication.topic.clone();
+            self.fail(format!("connection {link}: {topic:?} was carried out in place of {meant:?}"));
+            return None;
+        }
+        publication.execs.push(step);
+        publication.lives.insert(life);
+        Some(uid)
+    }
+
+    pub fn acked(&mut self, uid: Uid) {
+        let step = self.tick();
+        let publication = self.of(uid);
+        publication.acked.get_or_insert(step);
+        if publication.forbidden {
+            self.fail(format!("publication {uid} was both refused and acknowledged"));
+        }
+        for facts in self.links.values_mut() {
+            for will in facts.wills.iter_mut().filter(|will| will.by == Some(uid)) {
+                will.acked = true;
+            }
+        }
+        self.count("acknowledged publishes");
+    }
+
+    pub fn refused(&mut self, uid: Uid) {
+        self.tick();
+        self.of(uid).refused = true;
+        for facts in self.links.values_mut() {
+            facts.wills.retain(|will| will.by != Some(uid));
+        }
+        self.count("refused publishes");
+    }
+
+    /// The publication was turned down before it did anything.
+    pub fn forbid(&mut self, uid: Uid, why: &str) {
+        self.of(uid).forbidden = true;
+        if self.got.iter().any(|((_, other), got)| *other == uid && got.all > 0) {
+            self.fail(format!("publication {uid} was delivered, though: {why}"));
+        }
+    }
+
+    /// A will is armed on this connection: an MQTT one, or one of a key by `by`.
+    pub fn arm(&mut self, link: LinkId, uid: Uid, by: Option<Uid>, key: Option<String>) {
+        let publication = self.of(uid);
+        publication.will = true;
+        if let Some(facts) = self.links.get_mut(&link) {
+            facts.wills.push(Armed { uid, by, key, acked: false, waived: false });
+        }
+    }
+
+    /// The router has promised to keep the connection's own will.
+    pub fn will_acked(&mut self, link: LinkId) {
+        if let Some(facts) = self.links.get_mut(&link) {
+            for will in facts.wills.iter_mut().filter(|will| will.by.is_none()) {
+                will.acked = true;
+            }
+        }
+    }
+
+    /// The client says goodbye. `all`: wills of keys are waived too.
+    pub fn waive(&mut self, link: LinkId, all: bool) {
+        if let Some(facts) = self.links.get_mut(&link) {
+            for will in facts.wills.iter_mut().filter(|will| all || will.by.is_none()) {
+                will.waived = true;
+            }
+        }
+    }
+
+    /// The realm has heard the goodbye: the connection's own will must not be published.
+    pub fn will_disarmed(&mut self, link: LinkId, submitted: u64) {
+        let Some(facts) = self.links.get_mut(&link) else { return };
+        let (own, rest) = std::mem::take(&mut facts.wills)
+            .into_iter()
+            .partition(|will: &Armed| will.by.is_none());
+        facts.wills = rest;
+        let own: Vec<Armed> = own;
+        for will in own {
+            if self.of(will.uid).execs.is_empty() {
+                self.disarmed.push((will.uid, submitted));
+                self.forbid(will.uid, "its owner said goodbye");
+            }
+        }
+    }
+
+    /// Whoever took this client's session over: the former connections of the client are over.
+    pub fn joins(&mut self, link: LinkId, client: Option<&str>) {
+        let former: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(other, facts)| **other != link && facts.client.as_deref() == client)
+            .filter(|(_, facts)| client.is_some() && !facts.ended)
+            .map(|(other, _)| *other)
+            .collect();
+        for other in former {
+            self.ended(other);
+        }
+    }
+
+    /// The session of the connection ends, or loses its connection, in the realm.
+    pub fn ended(&mut self, link: LinkId) {
+        let step = self.tick();
+        let Some(facts) = self.links.get_mut(&link) else { return };
+        if std::mem::replace(&mut facts.ended, true) {
+            return;
+        }
+        let wills = std::mem::take(&mut facts.wills);
+        self.locks.ended(link, step);
+        let life = self.life;
+        for will in wills {
+            let armed_last = match (&will.by, &will.key) {
+                (Some(by), Some(key)) => self.is_last_on(*by, key),
+                _ => true,
+            };
+            // Armed by a write that never came about.
+            if will.by.is_some_and(|by| self.of(by).execs.is_empty()) {
+                continue;
+            }
+            let publication = self.of(will.uid);
+            publication.execs.push(step);
+            publication.lives.insert(life);
+            if will.acked && !will.waived && armed_last {
+                publication.acked = Some(step);
+                self.count("wills due");
+            }
+        }
+    }
+
+    fn is_last_on(&self, uid: Uid, key: &str) -> bool {
+        let last = self.publications[uid as usize].last();
+        let later = |p: &Publication| p.topic == key && p.retained && !p.will && p.last() > last;
+        !self.publications.iter().any(later)
+    }
+
+    /// The router died; batches above `durable` are lost.
+    pub fn crashed(&mut self, durable: u64) {
+        let open: Vec<LinkId> =
+            self.links.iter().filter(|(_, facts)| !facts.ended).map(|(id, _)| *id).collect();
+        for link in open {
+            self.excuse(link, "crash");
+            self.ended(link);
+        }
+        let step = self.tick();
+        self.crash_steps.push(step);
+        self.crashes += 1;
+        self.life += 1;
+        // Nobody was promised that a goodbye is remembered.
+        for (uid, batch) in std::mem::take(&mut self.disarmed) {
+            if batch >= durable {
+                let publication = self.of(uid);
+                publication.forbidden = false;
+                publication.execs.push(step);
+            }
+        }
+    }
+
+    /// Answers the interest's id.
+    pub fn interested(&mut self, interest: Interest) -> InterestId {
+        let from = self.tick();
+        self.interests.push(Interest { from, linked: Some(from), ..interest });
+        self.interests.len() - 1
+    }
+
+    pub fn interest_over(&mut self, id: InterestId) {
+        let step = self.tick();
+        self.interests[id].until.get_or_insert(step);
+    }
+
+    pub fn interest_linked(&mut self, id: InterestId, linked: bool) {
+        let step = self.tick();
+        self.interests[id].linked = linked.then_some(step);
+    }
+
+    /// An actor's application was given a publication. `replayed`: a retained value that was kept.
+    pub fn received(&mut self, actor: ActorId, uid: Option<Uid>, repeated: bool, replayed: bool) {
+        self.tick();
+        let Some(uid) = uid.filter(|uid| (*uid as usize) < self.publications.len()) else {
+            return;
+        };
+        self.count("deliveries");
+        let publication = &self.publications[uid as usize];
+        if publication.execs.is_empty() {
+            self.fail(format!("actor {actor} got publication {uid} before the realm had it"));
+        } else if publication.forbidden {
+            self.fail(format!("actor {actor} got publication {uid}, which must have no effect"));
+        }
+        if replayed {
+            return;
+        }
+        let got = self.got.entry((actor, uid)).or_default();
+        got.all += 1;
+        got.fresh += u32::from(!repeated);
+        if got.all == 1 {
+            self.order.entry(actor).or_default().push(uid);
+        }
+    }
+
+    pub fn got(&self, actor: ActorId, uid: Uid) -> Got {
+        self.got.get(&(actor, uid)).copied().unwrap_or_default()
+    }
+
+    pub fn order(&self) -> &HashMap<ActorId, Vec<Uid>> {
+        &self.order
+    }
+
+    pub fn crashed_after(&self, step: u64) -> bool {
+        self.crash_steps.last().is_some_and(|crash| *crash > step)
+    }
+
+    pub fn crashed_between(&self, from: u64, to: u64) -> bool {
+        self.crash_steps.iter().any(|crash| *crash > from && *crash < to)
+    }
+
+    /// Whether a key may be read as `found`: no write that was acknowledged before `asked` came
+    /// after the one found. At the end of things (`settled`) refused writes must be gone too.
+    pub fn may_read(&self, key: &str, found: Option<Uid>, asked: u64, settled: bool) -> Result<(), String> {
+        let writes = || {
+            let on_key = |(_, p): &(usize, &Publication)| p.retained && p.topic == key;
+            self.publications.iter().enumerate().filter(on_key)
+        };
+        let upto = match found {
+            Some(uid) => {
+                let Some(found) = self.publications.get(uid as usize) else {
+                    return Err(format!("{key} holds {uid}, which nobody wrote"));
+                };
+                if found.topic != key || !found.retained || found.clears || found.execs.is_empty() {
+                    return Err(format!("{key} holds {uid}, which was not written there: {found:?}"));
+                }
+                if found.forbidden || (settled && found.refused) {
+                    return Err(format!("{key} holds {uid}, which was refused: {found:?}"));
+                }
+                found.last()
+            }
+            None => writes()
+                .filter(|(_, p)| p.clears && !p.forbidden && !(settled && p.refused))
+                .map(|(_, p)| p.last())
+                .max()
+                .unwrap_or(0),
+        };
+        let lost = writes().find(|(uid, p)| {
+            Some(*uid as Uid) != found
+                && p.acked.is_some_and(|acked| acked < asked)
+                && p.first() > upto
+                && !(found.is_none() && p.clears)
+        });
+        match lost {
+            None => Ok(()),
+            Some((uid, p)) => {
+                Err(format!("{key} holds {found:?} (step {upto}), but write {uid} was acknowledged: {p:?}"))
+            }
+        }
+    }
+
+    pub fn keys(&self) -> BTreeSet<String> {
+        let retained = self.publications.iter().filter(|p| p.retained);
+        retained.map(|p| p.topic.clone()).collect()
+    }
+}

@@ -1,0 +1,451 @@
+//! The router of a run: the real realm, the real gates, and in the place of hub, cell and driver
+//! the same steps in one thread.
+//!
+//! The order of calls is that of `protocols::gate` and of its driver; a connection runs only when
+//! its input, its outbox's waker, its deadline or room in its transport says so, as a task would.
+
+use crate::dice::Dice;
+use crate::driver::SimDriver;
+use crate::ledger::Ledger;
+use crate::net::{LinkId, Net, Wire};
+use crate::store::Store;
+use bytestring::ByteString;
+use protocols::gate::Gate;
+use protocols::mqtt::machine::{AssignedIds, MqttMachine, MqttOptions};
+use protocols::wamp::machine::{WampMachine, WampOptions};
+use protocols::wamp::map::naming;
+use router_core::auth::{Access, Proof, Verified};
+use router_core::encoding::Encoding;
+use router_core::limits::RealmLimits;
+use router_core::model::{Command, Now, Qos};
+use router_core::realm::{Effects, IdClock, Realm, Restored, Settings};
+use router_core::records::{self, StoredEntry};
+use router_core::session::Connection;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use storage::{Batch, Space, Storage as _};
+
+const REALM: &str = "realm1";
+const LEASE_KEY: &[u8] = b"publication-ids";
+const LEASE_CHECK_MS: u64 = 15_000;
+const PROBE_AFTER_MS: u64 = 1_000;
+const SPACES: [Space; 6] = [
+    records::VALUES,
+    records::SESSIONS,
+    records::SUBSCRIPTIONS,
+    records::QUEUES,
+    records::RECEIPTS,
+    records::LAST_WILLS,
+];
+
+/// A way in which the router under test is broken on purpose, to show that the judge sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// Not at all.
+    No,
+    /// Answers leave before the commit they depend on.
+    AcknowledgesEarly,
+    /// Now and then a condition is not looked at.
+    IgnoresConditions,
+    /// Wills of keys are forgotten.
+    ForgetsWills,
+    /// Now and then a message to be settled is lost.
+    LosesMessages,
+    /// Now and then an answer is given twice.
+    AnswersTwice,
+    /// A callee's limit is ignored.
+    IgnoresConcurrency,
+}
+
+/// Both clocks of a run at `ms`.
+#[derive(Clone, Copy)]
+pub struct Clock {
+    pub start: Instant,
+    /// What the wall clock is off, in milliseconds.
+    pub skew_ms: i64,
+}
+
+impl Clock {
+    pub fn now(self, ms: u64) -> Now {
+        const WALL: u64 = 1_800_000_000_000;
+        Now {
+            instant: self.start + Duration::from_millis(ms),
+            unix_ms: (WALL + ms).saturating_add_signed(self.skew_ms),
+        }
+    }
+
+    /// The moment `at` in milliseconds of the run, rounded up.
+    pub fn ms(self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.start);
+        u64::try_from(since.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    }
+}
+
+/// The realm and what surrounds it.
+pub struct Core {
+    pub realm: Realm,
+    effects: Effects,
+    ids: Arc<IdClock>,
+    pub store: Store,
+    durable: bool,
+    epoch: u32,
+    probe_at: Option<u64>,
+    lease_at: u64,
+    pub broken: Broken,
+    pub clock: Clock,
+    pub ms: u64,
+    /// Batches given to the store.
+    names: u64,
+    access: Access,
+}
+
+impl Core {
+    pub fn now(&self) -> Now {
+        self.clock.now(self.ms)
+    }
+
+    /// Proves who a peer is and lets it in.
+    pub fn verified(&mut self, credentials: &protocols::gate::Credentials) -> Option<Verified> {
+        match self.access.check(credentials) {
+            Ok(Proof::Given(verified)) => Some(verified),
+            _ => None,
+        }
+    }
+
+    pub fn anonymous_name(&mut self) -> ByteString {
+        self.names += 1;
+        format!("anonymous-{:016x}", self.names).into()
+    }
+
+    /// What `RealmCell::with` does.
+    pub fn with<R>(&mut self, dice: &mut Dice, work: impl FnOnce(&mut Realm, &mut Effects) -> R) -> R {
+        let result = work(&mut self.realm, &mut self.effects);
+        self.let_out(dice);
+        result
+    }
+
+    fn let_out(&mut self, dice: &mut Dice) {
+        let now = self.now();
+        if let Some(seq) = self.realm.seal(&self.effects) {
+            let batch = std::mem::take(&mut self.effects.batch);
+            if self.durable {
+                self.store.submit(self.epoch, seq, batch, self.ms, dice);
+            }
+            if !self.durable || self.broken == Broken::AcknowledgesEarly {
+                self.realm.committed(now, seq, &mut self.effects);
+            }
+        }
+        self.effects.pressed.clear();
+        self.effects.wake_all();
+        // What the answers just released wrote follows under a number of its own.
+        if !self.effects.batch.is_empty() {
+            self.let_out(dice);
+        }
+    }
+
+    /// Carries out one command, known to the ledger first.
+    pub fn run(
+        &mut self,
+        link: LinkId,
+        connection: Connection,
+        mut command: Command,
+        ledger: &mut Ledger,
+        dice: &mut Dice,
+    ) {
+        self.witness(link, &command, ledger);
+        self.sabotage(&mut command, dice);
+        let now = self.now();
+        self.realm.handle(now, connection, command, &mut self.effects);
+    }
+
+    /// After a batch of commands.
+    pub fn ran(&mut self, dice: &mut Dice) {
+        self.let_out(dice);
+    }
+
+    fn witness(&self, link: LinkId, command: &Command, ledger: &mut Ledger) {
+        match command {
+            Command::Publish(publish) => {
+                let uid = ledger.executes(link, publish.topic.text());
+                let is_release = publish.retain && publish.payload.has_no_value() && publish.payload.has_no_kwargs();
+                if uid.is_some() && is_release {
+                    let step = ledger.tick();
+                    ledger.locks.released(publish.topic.text(), link, step);
+                }
+            }
+            Command::DisarmLastWill => ledger.will_disarmed(link, self.store.submitted),
+            _ => {}
+        }
+    }
+
+    fn sabotage(&self, command: &mut Command, dice: &mut Dice) {
+        match (self.broken, command) {
+            (Broken::IgnoresConditions, Command::Publish(publish)) => {
+                if let Some(options) = &mut publish.options
+                    && dice.permille(300)
+                {
+                    options.when = None;
+                }
+            }
+            (Broken::ForgetsWills, Command::Publish(publish)) => {
+                if let Some(options) = &mut publish.options {
+                    options.will = None;
+                }
+            }
+            (Broken::IgnoresConcurrency, Command::Register(register)) => {
+                register.concurrency = register.concurrency.map(|most| most + 5);
+            }
+            (Broken::LosesMessages, Command::Publish(publish)) => {
+                if publish.qos != Qos::AtMostOnce && !publish.retain && dice.permille(50) {
+                    publish.options.get_or_insert_default().eligible =
+                        Some(router_core::model::Audience {
+                            sessions: Some(Vec::new()),
+                            ..Default::default()
+                        });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Timers, the store's reports, the probe and the id lease. Answers whether anything was due.
+    pub fn turn(&mut self, ledger: &mut Ledger, dice: &mut Dice) -> bool {
+        let now = self.now();
+        let mut progress = self.store.write(self.ms, dice);
+        while let Some((epoch, seq, ok)) = self.store.report(self.ms, dice) {
+            progress = true;
+            if epoch != self.epoch || self.broken == Broken::AcknowledgesEarly {
+                continue;
+            }
+            if ok {
+                self.with(dice, |realm, effects| realm.committed(now, seq, effects));
+            } else {
+                ledger.store_failures += 1;
+                self.epoch += 1;
+                self.probe_at = Some(self.ms + PROBE_AFTER_MS);
+                self.with(dice, |realm, effects| realm.commit_failed(now, effects));
+            }
+        }
+        if self.probe_at.is_some_and(|at| at <= self.ms) {
+            self.probe_at = None;
+            self.with(dice, |realm, effects| realm.probe_store(effects));
+            progress = true;
+        }
+        if self.realm.next_deadline().is_some_and(|at| at <= now.instant) {
+            self.with(dice, |realm, effects| realm.tick(now, effects));
+            progress = true;
+        }
+        if self.lease_at <= self.ms {
+            self.renew_lease();
+            self.lease_at = self.ms + LEASE_CHECK_MS;
+        }
+        progress
+    }
+
+    pub fn next(&self) -> Option<u64> {
+        let deadline = self.realm.next_deadline().map(|at| self.clock.ms(at));
+        [self.store.next(), self.probe_at, deadline].into_iter().flatten().min()
+    }
+
+    fn renew_lease(&mut self) {
+        let Some(ceiling) = self.ids.lease_wanted(self.now().unix_ms) else { return };
+        let mut batch = Batch::new();
+        batch.put(records::META, LEASE_KEY, ceiling.to_be_bytes().to_vec());
+        if !self.durable || self.store.engine().commit(&batch).is_ok() {
+            self.ids.lease_granted(ceiling);
+        }
+    }
+
+    /// What the store says of a key: the uid in its value, if it is there.
+    pub fn stored_values(&self) -> Result<BTreeMap<String, Option<u64>>, String> {
+        let mut found = BTreeMap::new();
+        let mut wrong = None;
+        let scanned = self.store.engine().inner().scan(records::VALUES, &[], &mut |key, value| {
+            let topic = records::split_key(key).map(|(_, text)| String::from_utf8_lossy(text).into_owned());
+            match (topic, records::decode::<StoredEntry>(value)) {
+                (Some(topic), Ok(StoredEntry::Kept { event, .. })) => {
+                    let event = records::event(event);
+                    let uid = crate::wamp_end::uid_in(event.payload.value(), event.payload.kwargs_value());
+                    found.insert(topic, uid);
+                }
+                (Some(_), Ok(StoredEntry::Deleted { .. })) => {}
+                (topic, entry) => wrong = Some(format!("stored value {topic:?}: {entry:?}")),
+            }
+            wrong.is_none()
+        });
+        match (scanned, wrong) {
+            (Ok(()), None) => Ok(found),
+            (scanned, wrong) => Err(format!("{scanned:?} {wrong:?}")),
+        }
+    }
+
+    /// Records in the store by space, values that are only remembered deletions left out.
+    pub fn stored_records(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for space in SPACES {
+            let scanned = self.store.engine().inner().scan(space, &[], &mut |key, value| {
+                let is_deleted = space == records::VALUES
+                    && matches!(records::decode::<StoredEntry>(value), Ok(StoredEntry::Deleted { .. }));
+                if !is_deleted {
+                    found.push(format!("{space:?} {:?}", String::from_utf8_lossy(key)));
+                }
+                true
+            });
+            if scanned.is_err() {
+                found.push(format!("{space:?} cannot be read"));
+            }
+        }
+        found
+    }
+}
+
+/// Core and connections.
+pub struct Router {
+    pub core: Core,
+    pub drivers: BTreeMap<LinkId, SimDriver>,
+    mqtt: MqttOptions,
+    wamp: WampOptions,
+    limits: RealmLimits,
+}
+
+impl Router {
+    pub fn new(durable: bool, broken: Broken, limits: RealmLimits, start: Instant, dice: &mut Dice) -> Router {
+        let mqtt = MqttOptions {
+            assigned_ids: Arc::new(AssignedIds::with_secret([1, 2])),
+            ..MqttOptions::default()
+        };
+        let clock = Clock { start, skew_ms: 0 };
+        let mut core = Core {
+            realm: realm(durable, limits, Arc::new(IdClock::new(0)), dice),
+            effects: Effects::default(),
+            ids: Arc::new(IdClock::new(0)),
+            store: Store::new(),
+            durable,
+            epoch: 0,
+            probe_at: None,
+            lease_at: 0,
+            broken,
+            clock,
+            ms: 0,
+            names: 0,
+            access: Access::open(),
+        };
+        core.renew_lease();
+        core.realm = realm(durable, limits, core.ids.clone(), dice);
+        let (drivers, wamp) = (BTreeMap::new(), WampOptions::default());
+        Router { core, drivers, mqtt, wamp, limits }
+    }
+
+    pub fn accept(&mut self, link: LinkId, wire: Wire) {
+        let now = self.core.now();
+        let gate: Box<dyn Gate> = match wire {
+            Wire::Stream | Wire::Frames => Box::new(MqttMachine::new(now, self.mqtt.clone())),
+            Wire::WampJson => Box::new(WampMachine::new(now, Encoding::Json, self.wamp.clone())),
+            Wire::WampMsgPack => Box::new(WampMachine::new(now, Encoding::MsgPack, self.wamp.clone())),
+        };
+        self.drivers.insert(link, SimDriver::new(link, wire, gate, now));
+    }
+
+    pub fn run_driver(&mut self, link: LinkId, net: &mut Net, ledger: &mut Ledger, dice: &mut Dice) {
+        let Some(mut driver) = self.drivers.remove(&link) else { return };
+        let done = driver.poll(&mut self.core, net, ledger, dice);
+        if done {
+            driver.close(&mut self.core, net, ledger, dice);
+        } else {
+            self.drivers.insert(link, driver);
+        }
+    }
+
+    /// The process is killed: connections break, memory is gone.
+    pub fn crash(&mut self, net: &mut Net, ledger: &mut Ledger, dice: &mut Dice) {
+        for link in std::mem::take(&mut self.drivers).into_keys() {
+            net.cut(link, self.core.ms, dice);
+            net.router_close(link, self.core.ms, dice);
+        }
+        ledger.crashed(self.core.store.durable);
+        self.core.store.crash();
+        self.core.effects = Effects::default();
+        self.core.epoch = 0;
+        self.core.probe_at = None;
+    }
+
+    /// A new process on the same data, as `Hub::open` starts one.
+    ///
+    /// # Errors
+    /// What stops the start.
+    pub fn restart(&mut self, skew_ms: i64, dice: &mut Dice) -> Result<(), String> {
+        let core = &mut self.core;
+        core.clock.skew_ms = skew_ms;
+        let lease = core.store.engine().get(records::META, LEASE_KEY).map_err(|e| e.to_string())?;
+        let lease = lease.and_then(|bytes| records::number(&bytes)).unwrap_or(0);
+        core.ids = Arc::new(IdClock::new(lease));
+        // A scripted failure may still be waiting; the start is tried again then.
+        core.renew_lease();
+        core.renew_lease();
+        core.lease_at = core.ms + LEASE_CHECK_MS;
+        core.realm = realm(core.durable, self.limits, core.ids.clone(), dice);
+        let found = core.read_records()?;
+        let role_of = |_: &str| Some(Arc::new(router_core::auth::Role::unrestricted("anonymous")));
+        let now = core.now();
+        core.realm.restore(now, found, &role_of, &mut core.effects).map_err(|e| e.to_string())?;
+        let batch = std::mem::take(&mut core.effects.batch);
+        if !batch.is_empty() && core.store.engine().commit(&batch).is_err() {
+            core.store.engine().commit(&batch).map_err(|e| e.to_string())?;
+        }
+        core.realm.restored();
+        core.effects = Effects::default();
+        Ok(())
+    }
+
+    /// Skips the wall clock and the monotonic one alike.
+    pub fn set_time(&mut self, ms: u64) {
+        self.core.ms = ms;
+    }
+}
+
+impl Core {
+    fn read_records(&self) -> Result<Restored, String> {
+        let mut found = Restored::default();
+        for space in SPACES {
+            let mut bad = None;
+            let scanned = self.store.engine().inner().scan(space, &[], &mut |key, value| {
+                let placed = place_record(&mut found, space, key, value.to_vec());
+                if placed.is_none() {
+                    bad = Some(format!("{space:?} {key:?}"));
+                }
+                placed.is_some()
+            });
+            scanned.map_err(|e| e.to_string())?;
+            if let Some(bad) = bad {
+                return Err(format!("a stored key names nothing: {bad}"));
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn realm(durable: bool, limits: RealmLimits, ids: Arc<IdClock>, dice: &mut Dice) -> Realm {
+    let settings = Settings { name: REALM.into(), limits, naming: naming(), durable };
+    Realm::new(settings, ids, dice.seed())
+}
+
+fn place_record(found: &mut Restored, space: Space, key: &[u8], value: Vec<u8>) -> Option<()> {
+    let (_, rest) = records::split_key(key)?;
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
+    match space {
+        records::VALUES => found.values.push((rest.to_vec(), value)),
+        records::SESSIONS => found.sessions.push((text(rest)?, value)),
+        records::LAST_WILLS => found.last_wills.push((text(rest)?, value)),
+        _ => {
+            let (_, client, part) = records::split_client_key(key)?;
+            let client = client.to_owned();
+            match space {
+                records::SUBSCRIPTIONS => found.subscriptions.push((client, value)),
+                records::QUEUES => found.queues.push((client, records::number(part)?, value)),
+                _ => found.receipts.push((client, records::number(part)?)),
+            }
+        }
+    }
+    Some(())
+}
