@@ -48,6 +48,12 @@ impl GateOptions {
         GateOptions { mqtt, wamp }
     }
 
+    /// Name, help text and value of the gates' own counters.
+    pub fn counters(&self) -> Vec<(String, &'static str, u64)> {
+        let mqtt = self.mqtt.counters.list();
+        mqtt.into_iter().map(|(name, help, value)| (format!("mqtt_{name}"), help, value)).collect()
+    }
+
     /// A gate for a new connection.
     pub fn gate(&self, now: Now, protocol: Protocol) -> Box<dyn Gate> {
         match protocol {

@@ -72,6 +72,9 @@ impl Figures {
         for (name, help, value) in counters {
             counter(encoder, name, help, read(value))?;
         }
+        for (name, help, value) in self.0.gate_counters() {
+            counter(encoder, &name, help.trim(), value)?;
+        }
         Ok(())
     }
 }

@@ -194,6 +194,11 @@ impl Router {
         &self.inner.traffic
     }
 
+    /// Name, help text and value of the gates' own counters.
+    pub(crate) fn gate_counters(&self) -> Vec<(String, &'static str, u64)> {
+        self.inner.gates.counters()
+    }
+
     /// Turns true when the router begins to shut down.
     #[must_use]
     pub fn drain_signal(&self) -> watch::Receiver<bool> {

@@ -54,6 +54,8 @@ async fn the_application_and_the_router_share_a_port() {
     assert_eq!(heard, b"\x90\x03\0\x01\0\x31\x0d\0\x0aapp/visits1");
 
     router.start_drain();
+    assert_eq!(wamp.hear().await[2], "wamp.close.system_shutdown");
+    wamp.say(&json!([6, {}, "wamp.close.goodbye_and_out"])).await;
     wamp.until_closed().await;
     mqtt.until_closed().await;
     soon(router.connections_ended()).await;

@@ -11,7 +11,6 @@ use anyhow::{Context, Result, ensure};
 use integration_tests::mqtt::{Client, Connect};
 use integration_tests::probe::liveness;
 use integration_tests::wamp::{Session, code, hello, roles};
-use integration_tests::websocket::Message;
 use integration_tests::{Options, Server};
 use serde_json::json;
 
@@ -78,18 +77,11 @@ fn fox_wamp_payload_that_is_not_json() -> Outcome {
     session.subscribe("any.topic", json!({"filter": {"type": 1}}))?;
     session.subscribe("any.#", json!({}))?;
     let mut device = Client::connect(server.mqtt_addr()?, &Connect::v4("device"))?;
-    for payload in [b"hello".as_slice(), b"\xff\xfe", b"{", b"[1,"] {
+    // The last two are JSON by the grammar, but strict parsers would drop the whole message.
+    let payloads = [b"hello".as_slice(), b"\xff\xfe", b"{", b"[1,", b"1e999", b"\"\\ud800\""];
+    for payload in payloads {
         device.publish("any/topic", payload, 1, true)?;
         session.event().with_context(|| format!("{payload:?}"))?;
-    }
-    // JSON by the grammar, but not for every parser: delivered in whatever form.
-    for payload in [b"1e999".as_slice(), b"\"\\ud800\""] {
-        device.publish("any/topic", payload, 1, true)?;
-        let message = session.socket().receive()?;
-        ensure!(
-            matches!(message, Message::Text(_)),
-            "{payload:?}: {message:?}"
-        );
     }
     liveness(&server)
 }

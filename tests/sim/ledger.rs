@@ -97,7 +97,10 @@ pub struct LinkFacts {
     sent: VecDeque<Uid>,
     wills: Vec<Armed>,
     pub ended: bool,
+    /// Failures of the store before it was opened.
     store_failures: u64,
+    /// It was opened while the store was down.
+    store_down: bool,
 }
 
 #[derive(Default)]
@@ -105,6 +108,10 @@ pub struct Ledger {
     pub step: u64,
     pub life: u32,
     pub store_failures: u64,
+    /// The realm refuses durable writes at the moment.
+    pub store_down: bool,
+    /// What a last look at the realm found under each key.
+    pub found: BTreeMap<String, Option<Uid>>,
     pub crashes: u64,
     /// Steps at which the router crashed.
     crash_steps: Vec<u64>,
@@ -164,8 +171,8 @@ impl Ledger {
 
     /// A connection was opened.
     pub fn opened(&mut self, link: LinkId, actor: ActorId, client: Option<String>) {
-        let store_failures = self.store_failures;
-        let facts = LinkFacts { actor, client, store_failures, ..LinkFacts::default() };
+        let (store_failures, store_down) = (self.store_failures, self.store_down);
+        let facts = LinkFacts { actor, client, store_failures, store_down, ..LinkFacts::default() };
         self.links.insert(link, facts);
     }
 
@@ -178,7 +185,9 @@ impl Ledger {
     /// The router ended a connection that had done nothing wrong?
     pub fn closed_by_router(&mut self, link: LinkId, how: &str) {
         let Some(facts) = self.links.get(&link) else { return };
-        let store_failed = facts.client.is_some() && facts.store_failures < self.store_failures;
+        // MQTT has no other way to say that a write was not stored.
+        let store_failed = facts.client.is_some()
+            && (facts.store_down || facts.store_failures < self.store_failures);
         if facts.excuse.is_none() && !store_failed {
             let actor = facts.actor;
             self.fail(format!("connection {link} of actor {actor} was closed without cause: {how}"));
@@ -320,8 +329,9 @@ impl Ledger {
                 (Some(by), Some(key)) => self.is_last_on(*by, key),
                 _ => true,
             };
-            // Armed by a write that never came about.
-            if will.by.is_some_and(|by| self.of(by).execs.is_empty()) {
+            // Armed by a write that never came about, or replaced by one that is there to stay.
+            let void = will.by.is_some_and(|by| self.of(by).execs.is_empty() || self.is_superseded(by));
+            if void {
                 continue;
             }
             let publication = self.of(will.uid);
@@ -338,6 +348,14 @@ impl Ledger {
         let last = self.publications[uid as usize].last();
         let later = |p: &Publication| p.topic == key && p.retained && !p.will && p.last() > last;
         !self.publications.iter().any(later)
+    }
+
+    fn is_superseded(&self, uid: Uid) -> bool {
+        let write = &self.publications[uid as usize];
+        let later = |p: &Publication| {
+            p.topic == write.topic && p.retained && p.acked.is_some() && p.first() > write.last()
+        };
+        self.publications.iter().any(later)
     }
 
     /// The router died; batches above `durable` are lost.

@@ -312,6 +312,7 @@ impl MqttActor {
             cx.ledger.fail(format!("client {}: its session is gone", self.client));
         }
         self.state = State::Up;
+        self.next_act = cx.now;
         cx.ledger.will_acked(link);
         if cx.phase == Phase::Leave {
             self.say_last_goodbye(cx);

@@ -43,12 +43,21 @@ impl FromStr for Address {
         }
         let host = uri.host().filter(|host| !host.is_empty());
         let host = host.ok_or("the host is missing")?;
+        let authority = uri.authority().map_or(host, |authority| authority.as_str());
+        if authority.contains('@') {
+            return Err("a user does not belong in the URL; use --authid and --ticket".to_owned());
+        }
+        let port = match (authority == host, uri.port_u16()) {
+            (true, _) => 80,
+            (false, Some(port)) if port > 0 => port,
+            (false, _) => return Err("the port is not one of 1 to 65535".to_owned()),
+        };
         // The brackets of an IPv6 address belong to the URL, not to the address.
         let host = host.trim_start_matches('[').trim_end_matches(']');
         Ok(Address {
             url: url.to_owned(),
             host: host.to_owned(),
-            port: uri.port_u16().unwrap_or(80),
+            port,
         })
     }
 }
@@ -109,7 +118,10 @@ mod tests {
             ("http://127.0.0.1:9000/wamp", "expected ws://"),
             ("wss://127.0.0.1/wamp", "TLS"),
             ("ws://:9000/", ""),
-            ("ws://host:99999/", ""),
+            ("ws://host:99999/", "port"),
+            ("ws://host:0/", "port"),
+            ("ws://host:/", "port"),
+            ("ws://joe:secret@host/", "--ticket"),
             ("ws://a b/", "not a URL"),
         ] {
             let error = url.parse::<Address>().unwrap_err();

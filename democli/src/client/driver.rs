@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{Error, Message as Frame, Utf8Bytes};
 
 /// Messages that may wait for the socket before nothing more is taken in.
@@ -73,9 +74,12 @@ pub fn from_frame(frame: Frame, encoding: Encoding) -> Result<Option<Message>, C
 /// How a session ends with the socket.
 pub fn lost(error: Option<Error>) -> Closed {
     match error {
-        None | Some(Error::ConnectionClosed | Error::AlreadyClosed) => {
-            Closed::Lost("closed by the router".to_owned())
-        }
+        None
+        | Some(
+            Error::ConnectionClosed
+            | Error::AlreadyClosed
+            | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake),
+        ) => Closed::Lost("closed by the router".to_owned()),
         Some(Error::Io(error)) => Closed::Lost(error.to_string()),
         Some(error) => Closed::Violation(error.to_string()),
     }

@@ -6,11 +6,12 @@ use router_core::encoding::EncodingError;
 use std::io;
 use thiserror::Error;
 
-/// Why something asked of a session did not happen.
+/// Why something asked of a session did not happen. A `source` is not part of the text: whoever
+/// shows the text shows the chain.
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// Nobody listens there.
-    #[error("no router at {address}: {source}")]
+    #[error("no router at {address}")]
     Unreachable {
         /// The URL.
         address: String,
@@ -56,7 +57,7 @@ pub enum ClientError {
     #[error("more than {0} requests wait for their answer")]
     TooManyRequests(usize),
     /// Arguments that cannot be written in this serialization, or not be read.
-    #[error("arguments: {0}")]
+    #[error("the arguments cannot be converted")]
     Arguments(#[from] EncodingError),
 }
 
@@ -117,7 +118,7 @@ impl From<io::Error> for Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Failure {
-        Failure::runtime(&error.to_string())
+        anyhow::Error::from(error).into()
     }
 }
 

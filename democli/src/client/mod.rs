@@ -2,7 +2,8 @@
 //!
 //! * [`address`]: where the router is, and which serialization is spoken.
 //! * [`arguments`]: what publications, calls and results carry.
-//! * [`session`]: the handle that the demos use; joining and leaving.
+//! * [`join`]: from an address to a joined session.
+//! * [`session`]: the handle that the demos use.
 //! * [`request`]: the words between handle, state and driver.
 //! * [`state`]: what a session knows, without any I/O: requests that wait for their answer,
 //!   subscriptions, registrations, calls being answered.
@@ -16,6 +17,7 @@ mod address;
 mod arguments;
 mod driver;
 mod error;
+mod join;
 mod request;
 mod session;
 mod state;
@@ -25,7 +27,8 @@ mod testing;
 pub use address::{Address, Serializer};
 pub use arguments::Arguments;
 pub use error::{ClientError, Closed, Failure};
+pub use join::Credentials;
 pub use request::{Event, Invocation};
-pub use session::{Call, Credentials, Reply, Session, Subscription};
+pub use session::{Call, Reply, Session, Subscription};
 
 pub use protocols::wamp::message::Dict;

@@ -21,14 +21,17 @@ pub async fn run(session: Session) -> anyhow::Result<()> {
         echoes.push((sent, call));
     }
     let arguments = Arguments::from_json(r#"["test"]"#, Some(r#"{"foo":"bar"}"#))?;
-    let foo = session.call(FOO, arguments, Dict::new()).await?;
+    let kwargs_echo = session.call(FOO, arguments, Dict::new()).await?;
 
     publish(&session).await?;
 
     for (sent, call) in echoes {
         echoed(began, &sent, call).await?;
     }
-    say!("Call {FOO} completed, result = {}", foo.result().await?)?;
+    say!(
+        "Call {FOO} completed, result = {}",
+        kwargs_echo.result().await?
+    )?;
     show_time(began, time).await?;
     session.leave().await?;
     say!("connection closed")?;

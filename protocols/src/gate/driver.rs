@@ -361,15 +361,13 @@ impl<T: Transport + Unpin> Driver<T> {
     }
 
     fn enter(&mut self, now: Now, verified: Verified, request: Box<JoinRequest>) {
-        let JoinRequest { realm, features, style, client, protocol, agent, credentials } = *request;
-        drop(credentials);
+        let JoinRequest { realm, features, style, client, protocol, method, agent, .. } = *request;
         let mut transport = Map::new();
         transport.insert("protocol".to_owned(), Value::from(protocol));
         transport.insert("peer".to_owned(), Value::from(self.options.peer.as_str()));
         if let Some(agent) = agent {
             transport.insert("agent".to_owned(), Value::from(&*agent));
         }
-        let method = if protocol.starts_with("mqtt") { "password" } else { "ticket" };
         let method = ByteString::from_static(method);
         let enter = EnterRequest { features, style, client, method, transport };
         let result = self.hub.enter(now, realm.as_ref(), verified, enter).map(|door| {

@@ -109,6 +109,8 @@ pub struct JoinRequest {
     pub client: Option<ClientJoin>,
     /// Name of the protocol for the session list, e.g. `mqtt-5.0`, `wamp.2.json`.
     pub protocol: &'static str,
+    /// What this protocol calls a proof by secret, e.g. `ticket`, `password`.
+    pub method: &'static str,
     /// What the peer calls itself, for the session list.
     pub agent: Option<ByteString>,
 }

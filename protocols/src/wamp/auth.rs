@@ -108,6 +108,7 @@ impl Opening {
             style: EventStyle::Ordered,
             client: None,
             protocol,
+            method: "ticket",
             agent: self.agent,
         }
     }

@@ -76,6 +76,8 @@ enum Phase {
     Sent(EventDelivery),
     /// The receiver has it; only the release is open.
     Released,
+    /// The same, but that is not durable yet, so the receiver must not be told to let go.
+    Releasing,
 }
 
 #[derive(Debug)]
@@ -387,6 +389,28 @@ impl Outbox {
         Some(item.number)
     }
 
+    /// What [`Outbox::advance`] did is not durable yet: until [`Outbox::confirm`] a new connection is
+    /// not told to let go of the slot, nor of anything after it.
+    pub fn unconfirm(&self, slot: Slot) {
+        self.set_phase(slot, Phase::Releasing);
+    }
+
+    /// The release of `slot` is durable. Answers whether it was still open.
+    pub fn confirm(&self, slot: Slot) -> bool {
+        self.set_phase(slot, Phase::Released)
+    }
+
+    fn set_phase(&self, slot: Slot, phase: Phase) -> bool {
+        let mut lanes = self.lanes.lock();
+        match lanes.unsettled.iter_mut().find(|item| item.slot == slot) {
+            Some(item) if !matches!(item.phase, Phase::Sent(_)) => {
+                item.phase = phase;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Moves up to `max` deliveries into `out`. When [`Drained::more`] is false, the waker
     /// registered with [`Outbox::register`] will be called once there is something again.
     ///
@@ -465,7 +489,11 @@ impl Outbox {
         if !lanes.attached || lanes.ended.is_some() || lanes.is_roomy() {
             return false;
         }
-        if !lanes.waiting_for_room.iter().any(|known| known.will_wake(waker)) {
+        if !lanes
+            .waiting_for_room
+            .iter()
+            .any(|known| known.will_wake(waker))
+        {
             lanes.waiting_for_room.push(waker.clone());
         }
         true
@@ -495,11 +523,14 @@ impl Outbox {
         let unsettled = lanes.unsettled.iter().map(|item| {
             let delivery = match &item.phase {
                 Phase::Sent(delivery) => Some(delivery.clone()),
-                Phase::Released => None,
+                Phase::Released | Phase::Releasing => None,
             };
             (item.number, delivery)
         });
-        let waiting = lanes.sure.iter().map(|item| (item.number, Some(item.delivery.clone())));
+        let waiting = lanes
+            .sure
+            .iter()
+            .map(|item| (item.number, Some(item.delivery.clone())));
         unsettled.chain(waiting).collect()
     }
 
@@ -550,8 +581,13 @@ impl Lanes {
         }
         !self.ordered.is_empty()
             || !self.best.is_empty()
-            || self.resend_from < self.unsettled.len()
-            || (!self.sure.is_empty() && self.unsettled.len() < self.window)
+            || self
+                .unsettled
+                .get(self.resend_from)
+                .is_some_and(|item| !matches!(item.phase, Phase::Releasing))
+            || (!self.sure.is_empty()
+                && self.resend_from >= self.unsettled.len()
+                && self.unsettled.len() < self.window)
     }
 
     fn drain_ordered(&mut self, end: usize, out: &mut Vec<Delivery>) {
@@ -569,6 +605,7 @@ impl Lanes {
             && let Some(item) = self.unsettled.get(self.resend_from)
         {
             out.push(match &item.phase {
+                Phase::Releasing => return,
                 Phase::Released => Delivery::Release { slot: item.slot },
                 Phase::Sent(delivery) => {
                     let slot = Some(item.slot);

@@ -118,6 +118,10 @@ impl From<StoredBody> for Payload {
 
 /// A key: its value and will, or the token of its deletion.
 #[derive(Debug, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives only between a record and its encoding"
+)]
 pub enum StoredEntry {
     /// A value.
     Kept {
@@ -247,6 +251,10 @@ impl StoredSubscription {
 
 /// A queued delivery of a durable session.
 #[derive(Debug, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives only between a record and its encoding"
+)]
 pub enum StoredDelivery {
     /// Not settled.
     Waiting {

@@ -1,11 +1,12 @@
 //! Crashes at every commit boundary: whatever was acknowledged is there afterwards, whatever was
 //! refused is not, and a lasting client gets every message it was promised.
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 mod common;
 
 use common::*;
 use router_core::limits::{LaneLimit, OutboxLimits, RealmLimits};
-use router_core::model::{Answer, Delivery};
+use router_core::model::{Answer, Delivery, EndReason};
 use router_core::session::Leave;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,9 +43,17 @@ struct Run {
 
 impl Run {
     fn new(seed: u64) -> Run {
-        let lane = LaneLimit { frames: 10_000, bytes: 1 << 24 };
+        let lane = LaneLimit {
+            frames: 10_000,
+            bytes: 1 << 24,
+        };
         let limits = RealmLimits {
-            outbox: OutboxLimits { ordered: lane, best: lane, sure: lane, sure_offline: lane },
+            outbox: OutboxLimits {
+                ordered: lane,
+                best: lane,
+                sure: lane,
+                sure_offline: lane,
+            },
             ..RealmLimits::default()
         };
         let mut w = World::seeded(true, limits, seed);
@@ -64,7 +73,10 @@ impl Run {
             candidates: std::array::from_fn(|_| vec![(0, Value::Null)]),
             token: [0; 3],
             promised: BTreeSet::new(),
-            client: Client { peer: Some(client), ..Client::default() },
+            client: Client {
+                peer: Some(client),
+                ..Client::default()
+            },
             number: 0,
             failing,
         }
@@ -93,12 +105,21 @@ impl Run {
     fn write(&mut self) {
         self.number += 1;
         let key = usize::try_from(self.dice.below(3)).unwrap();
-        let value = if self.dice.once_in(4) { Value::Null } else { json!(self.number) };
+        let value = if self.dice.once_in(4) {
+            Value::Null
+        } else {
+            json!(self.number)
+        };
         self.candidates[key].push((self.number, value.clone()));
         self.open.insert(self.number, (Some(key), self.number));
-        let list = if value.is_null() { json!([]) } else { json!([value]) };
+        let list = if value.is_null() {
+            json!([])
+        } else {
+            json!([value])
+        };
         let writer = self.writer.clone();
-        self.w.send(&writer, put(self.number, KEYS[key], list).into());
+        self.w
+            .send(&writer, put(self.number, KEYS[key], list).into());
     }
 
     fn message(&mut self) {
@@ -113,7 +134,10 @@ impl Run {
         let writer = self.writer.clone();
         for delivery in self.w.read(&writer) {
             match delivery {
-                Delivery::Done { request, answer: Answer::Published { publication, .. } } => {
+                Delivery::Done {
+                    request,
+                    answer: Answer::Published { publication, .. },
+                } => {
                     let (key, number) = self.open.remove(&request.0).unwrap();
                     let Some(key) = key else {
                         self.promised.insert(number);
@@ -136,16 +160,28 @@ impl Run {
     }
 
     fn client_works(&mut self) {
-        let Some(peer) = self.client.peer.clone() else { return };
+        let Some(peer) = self.client.peer.clone() else {
+            return;
+        };
         for delivery in self.w.read(&peer) {
             match delivery {
                 Delivery::Event(event) => {
                     let number = event.event.payload.value().as_u64().unwrap();
-                    assert!(!self.client.advanced.contains(&number), "{number} was released");
+                    assert!(
+                        !self.client.advanced.contains(&number),
+                        "{number} was released"
+                    );
                     self.client.received.insert(number);
-                    self.client.unsettled.insert(event.slot.unwrap().get(), number);
+                    self.client
+                        .unsettled
+                        .insert(event.slot.unwrap().get(), number);
                 }
                 Delivery::Joined { present } => assert!(present, "the session lasts"),
+                Delivery::Ended(EndReason::StorageUnavailable) => {
+                    self.client.peer = None;
+                    self.w.leave(&peer, Leave::Lost);
+                    return;
+                }
                 // That is the promise: the receiver forgets it, so it must not come again.
                 Delivery::Release { slot } => {
                     let number = self.client.unsettled.remove(&slot.get());
@@ -155,7 +191,12 @@ impl Run {
                 other => panic!("{other:?}"),
             }
         }
-        let slots: Vec<(u16, u64)> = self.client.unsettled.iter().map(|(s, n)| (*s, *n)).collect();
+        let slots: Vec<(u16, u64)> = self
+            .client
+            .unsettled
+            .iter()
+            .map(|(s, n)| (*s, *n))
+            .collect();
         for (slot, number) in slots {
             if self.dice.once_in(3) && self.client.received.contains(&number) {
                 self.w.send(&peer, advance(slot));

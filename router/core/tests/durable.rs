@@ -1,4 +1,5 @@
 //! With a disk: what is answered when, what a refusing store undoes, and what a restart brings back.
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 mod common;
 
@@ -32,10 +33,20 @@ fn answers_that_promise_durability_wait_for_their_commit_and_no_others_do() {
     assert_eq!(w.ask(&b, sub(1, "#").into()), ["done 1 subscribed 1"]);
     assert_eq!(w.ask(&a, put(1, "k", json!([1])).into()), NONE);
     assert_eq!(w.lines(&b), ["event 1 k [1]"], "events are not held up");
-    assert_eq!(w.ask(&a, publish("t", json!([])).ack(2).into()), ["done 2 published"]);
-    assert_eq!(w.ask(&b, call(3, "fox/kv/get", json!(["k"]))), ["event 1 t []"], "a read of it waits");
+    assert_eq!(
+        w.ask(&a, publish("t", json!([])).ack(2).into()),
+        ["done 2 published"]
+    );
+    assert_eq!(
+        w.ask(&b, call(3, "fox/kv/get", json!(["k"]))),
+        ["event 1 t []"],
+        "a read of it waits"
+    );
     assert_eq!(w.ask(&b, call(4, "fox/kv/get", json!(["other"]))).len(), 1);
-    assert_eq!(w.ask(&a, put(5, "k", json!([2])).when(json!(9)).into()), ["refused 5 ConditionFailed"]);
+    assert_eq!(
+        w.ask(&a, put(5, "k", json!([2])).when(json!(9)).into()),
+        ["refused 5 ConditionFailed"]
+    );
     w.send(&a, put(6, "j", json!([1])).into());
     assert!(w.commit_one());
     assert_eq!(w.lines(&a), ["done 1 published"]);
@@ -49,13 +60,24 @@ fn answers_that_promise_durability_wait_for_their_commit_and_no_others_do() {
 fn what_is_queued_for_a_lasting_session_is_durable_before_it_is_acknowledged() {
     let mut w = by_hand();
     let (c, p) = (lasting(&mut w, "c"), w.plain());
-    assert_eq!(w.ask(&c, sub(1, "t").qos(1).into()), NONE, "the subscription is stored first");
+    assert_eq!(
+        w.ask(&c, sub(1, "t").qos(1).into()),
+        NONE,
+        "the subscription is stored first"
+    );
     w.commit();
     assert_eq!(w.lines(&c), ["done 1 subscribed 1 q1"]);
-    assert_eq!(w.ask(&p, publish("t", json!([1])).qos(1).ack(1).into()), NONE);
+    assert_eq!(
+        w.ask(&p, publish("t", json!([1])).qos(1).ack(1).into()),
+        NONE
+    );
     w.commit();
     assert_eq!(w.lines(&p), ["done 1 published"]);
-    assert_eq!(w.ask(&p, publish("t", json!([2])).ack(2).into()), ["done 2 published"], "not kept");
+    assert_eq!(
+        w.ask(&p, publish("t", json!([2])).ack(2).into()),
+        ["done 2 published"],
+        "not kept"
+    );
     assert_eq!(w.records(records::QUEUES), 1);
     w.lines(&c);
     w.send(&c, settle(1));
@@ -97,14 +119,21 @@ fn a_failed_commit_takes_back_and_says_so() {
     let lines = w.lines(&b);
     assert_eq!(
         lines,
-        ["event 1 k [\"old\"]", "event 1 new - clears", "failed 6 StorageUnavailable"],
+        [
+            "event 1 k [\"old\"]",
+            "event 1 new - clears",
+            "failed 6 StorageUnavailable"
+        ],
         "subscribers learn what holds, and nobody reads what was taken back"
     );
     assert_eq!(w.key(&b, "k")["value"], json!("old"));
     assert_eq!(w.key(&b, "new")["value"], json!(null));
     // Refused at once until the store is found working again.
     assert!(w.realm.is_store_down());
-    assert_eq!(w.ask(&a, put(7, "k", json!([7])).into()), ["refused 7 StorageUnavailable"]);
+    assert_eq!(
+        w.ask(&a, put(7, "k", json!([7])).into()),
+        ["refused 7 StorageUnavailable"]
+    );
     w.probe();
     w.commit();
     assert!(!w.realm.is_store_down());
@@ -131,9 +160,15 @@ fn a_failed_commit_returns_a_lock_to_its_former_owner_or_releases_it() {
         w.fail();
         let report = w.key(&reader, "k");
         if former_is_gone {
-            assert_eq!((&report["value"], &report["owner"]), (&json!("a gone"), &Value::Null));
+            assert_eq!(
+                (&report["value"], &report["owner"]),
+                (&json!("a gone"), &Value::Null)
+            );
         } else {
-            assert_eq!((&report["value"], &report["owner"]), (&json!("a"), &json!(a.id().0)));
+            assert_eq!(
+                (&report["value"], &report["owner"]),
+                (&json!("a"), &json!(a.id().0))
+            );
             w.leave(&b, Leave::Lost);
             assert_eq!(w.key(&reader, "k")["value"], json!("a"), "b owns nothing");
             w.leave(&a, Leave::Lost);
@@ -145,10 +180,23 @@ fn a_failed_commit_returns_a_lock_to_its_former_owner_or_releases_it() {
 fn locked() -> (World, Peer, Peer) {
     let mut w = by_hand();
     let (a, b) = (w.plain(), w.plain());
-    w.ask(&a, put(1, "lock", json!(["a"])).when(json!(null)).will(json!(null)).into());
+    w.ask(
+        &a,
+        put(1, "lock", json!(["a"]))
+            .when(json!(null))
+            .will(json!(null))
+            .into(),
+    );
     w.commit();
     w.lines(&a);
-    w.ask(&b, put(1, "lock", json!(["b"])).when(json!(null)).watch().will(json!(null)).into());
+    w.ask(
+        &b,
+        put(1, "lock", json!(["b"]))
+            .when(json!(null))
+            .watch()
+            .will(json!(null))
+            .into(),
+    );
     (w, a, b)
 }
 
@@ -159,7 +207,11 @@ fn releases_stand_and_recovery_serves_those_who_wait() {
     w.fail();
     w.lines(&a);
     // The owner releases while the store is down.
-    assert_eq!(w.ask(&a, put(2, "lock", json!([])).into()), NONE, "stands, but is not durable yet");
+    assert_eq!(
+        w.ask(&a, put(2, "lock", json!([])).into()),
+        NONE,
+        "stands, but is not durable yet"
+    );
     assert_eq!(w.key(&a, "lock")["value"], json!(null));
     assert_eq!(w.lines(&b), NONE, "nobody can be granted anything");
     w.probe();
@@ -172,17 +224,29 @@ fn releases_stand_and_recovery_serves_those_who_wait() {
     assert_eq!(w.lines(&b), ["done 1 published unmatched"]);
     w.restart();
     let c = w.plain();
-    assert_eq!(w.key(&c, "lock")["value"], json!(null), "b died with the process");
+    assert_eq!(
+        w.key(&c, "lock")["value"],
+        json!(null),
+        "b died with the process"
+    );
 }
 
 #[test]
 fn a_release_in_a_failed_commit_stands_and_is_answered_once_durable() {
     let (mut w, a, b) = locked();
     w.send(&a, put(2, "lock", json!([])).into());
-    assert_eq!(w.ask(&a, call(5, "fox/kv/get", json!(["lock"]))), NONE, "not durable yet");
+    assert_eq!(
+        w.ask(&a, call(5, "fox/kv/get", json!(["lock"]))),
+        NONE,
+        "not durable yet"
+    );
     w.fail();
     assert_eq!(w.lines(&a), ["failed 5 StorageUnavailable"]);
-    assert_eq!(w.lines(&b), ["refused 1 StorageUnavailable"], "the grant was not kept");
+    assert_eq!(
+        w.lines(&b),
+        ["refused 1 StorageUnavailable"],
+        "the grant was not kept"
+    );
     assert_eq!(w.key(&a, "lock")["value"], json!(null));
     // Any commit that succeeds ends the outage, and what was lost follows.
     let c = w.join(client("c").expiry(5));
@@ -192,7 +256,11 @@ fn a_release_in_a_failed_commit_stands_and_is_answered_once_durable() {
     w.restart();
     let d = w.plain();
     assert_eq!(w.key(&d, "lock")["value"], json!(null));
-    assert_eq!(w.realm.counters().wills_applied, 0, "the stored release came with the recovery");
+    assert_eq!(
+        w.realm.counters().wills_applied,
+        0,
+        "the stored release came with the recovery"
+    );
 }
 
 #[test]
@@ -220,7 +288,11 @@ fn a_refused_exactly_once_publish_may_be_sent_again_under_its_id() {
     w.send(&c, put(2, "k", json!([2])).qos(2).receipt(7).into());
     w.commit();
     assert_eq!(w.lines(&c), ["done 2 published unmatched"]);
-    assert_eq!(w.key(&reader, "k")["value"], json!(2), "a new message, not a repetition");
+    assert_eq!(
+        w.key(&reader, "k")["value"],
+        json!(2),
+        "a new message, not a repetition"
+    );
 }
 
 #[test]
@@ -257,11 +329,18 @@ fn what_a_session_did_while_the_store_was_down_is_stored_when_it_works_again() {
     w.fail();
     assert_eq!(w.disk, before);
     assert_eq!(w.lines(&p), ["refused 9 StorageUnavailable"]);
-    assert_eq!(w.lines(&c), ["event 1 a [5] q1 @5"], "its own answers wait for the store");
+    assert_eq!(
+        w.lines(&c),
+        ["event 1 a [5] q1 @5"],
+        "its own answers wait for the store"
+    );
     w.probe();
     w.commit();
     let lines = w.lines(&c);
-    assert_eq!(lines, ["release 2", "done 4 unsubscribed", "done 5 released true"]);
+    assert_eq!(
+        lines,
+        ["release 2", "done 4 unsubscribed", "done 5 released true"]
+    );
     assert_eq!(w.records(records::SUBSCRIPTIONS), 1);
     assert_eq!(w.records(records::RECEIPTS), 0);
     w.restart();
@@ -269,7 +348,13 @@ fn what_a_session_did_while_the_store_was_down_is_stored_when_it_works_again() {
     let c = w.join(client("c").expiry(600));
     assert_eq!(
         w.lines(&c),
-        ["resumed", "release 2", "event 1 a [3] q1 @3 again", "event 1 a [4] q1 @4 again", "event 1 a [5] q1 @5 again"]
+        [
+            "resumed",
+            "release 2",
+            "event 1 a [3] q1 @3 again",
+            "event 1 a [4] q1 @4 again",
+            "event 1 a [5] q1 @5 again"
+        ]
     );
 }
 
@@ -281,7 +366,10 @@ fn a_restart_keeps_values_tokens_and_tombstones() {
     w.ask(&a, kw.into());
     w.ask(&a, put(2, "gone", json!([1])).into());
     w.ask(&a, put(3, "gone", json!([])).into());
-    w.ask(&a, put(4, "bytes", json!([])).payload(raw(b"\xff\x00")).into());
+    w.ask(
+        &a,
+        put(4, "bytes", json!([])).payload(raw(b"\xff\x00")).into(),
+    );
     let (kept, gone) = (w.key(&a, "kept"), w.key(&a, "gone"));
     assert!(gone["token"].as_u64().unwrap() > 0);
     w.restart();
@@ -314,16 +402,34 @@ fn the_wills_of_the_dead_are_applied_before_anybody_joins() {
     for (n, key) in ["z", "a", "m"].into_iter().enumerate() {
         w.ask(&a, put(n as u64, key, json!([1])).will(json!([key])).into());
     }
-    w.ask(&b, put(1, "lost", json!([1])).will(json!(null)).if_lost().into());
-    w.ask(&b, put(1, "lock", json!([1])).when(json!(null)).watch().will(json!(null)).into());
+    w.ask(
+        &b,
+        put(1, "lost", json!([1]))
+            .will(json!(null))
+            .if_lost()
+            .into(),
+    );
+    w.ask(
+        &b,
+        put(1, "lock", json!([1]))
+            .when(json!(null))
+            .watch()
+            .will(json!(null))
+            .into(),
+    );
     w.restart();
     let c = w.plain();
     assert_eq!(w.realm.counters().wills_applied, 5);
-    let tokens: Vec<_> = ["z", "a", "m"].map(|key| {
-        let report = w.key(&c, key);
-        assert_eq!((&report["value"], &report["owner"]), (&json!([key]), &Value::Null));
-        report["token"].as_u64().unwrap()
-    }).to_vec();
+    let tokens: Vec<_> = ["z", "a", "m"]
+        .map(|key| {
+            let report = w.key(&c, key);
+            assert_eq!(
+                (&report["value"], &report["owner"]),
+                (&json!([key]), &Value::Null)
+            );
+            report["token"].as_u64().unwrap()
+        })
+        .to_vec();
     assert!(tokens.is_sorted(), "in the order they were armed");
     for key in ["lost", "lock"] {
         assert_eq!(w.key(&c, key)["value"], json!(null));
@@ -362,16 +468,28 @@ fn a_restart_keeps_lasting_sessions_with_all_they_hold() {
         "event 2 b [{\"x\":1}] q1 @4 again",
     ];
     assert_eq!(lines[..4], expected);
-    assert!(lines[4].ends_with("b [{\"x\":1},\"new\"] q1 @5"), "{lines:?}");
+    assert!(
+        lines[4].ends_with("b [{\"x\":1},\"new\"] q1 @5"),
+        "{lines:?}"
+    );
     // The unreleased id is still known.
-    let repeated = publish("a/x", json!(["again"])).qos(2).receipt(3).ack(4).to_me();
+    let repeated = publish("a/x", json!(["again"]))
+        .qos(2)
+        .receipt(3)
+        .ack(4)
+        .echoed();
     assert_eq!(w.ask(&again, repeated.into()), ["done 4 published"]);
     // What it lasts was counted while the router was down.
     w.leave(&again, Leave::Lost);
     w.restart_after(secs(600));
     w.pass(Duration::ZERO);
     assert_eq!(w.size("sessions"), 0);
-    let spaces = [records::SESSIONS, records::QUEUES, records::RECEIPTS, records::SUBSCRIPTIONS];
+    let spaces = [
+        records::SESSIONS,
+        records::QUEUES,
+        records::RECEIPTS,
+        records::SUBSCRIPTIONS,
+    ];
     for space in spaces {
         assert_eq!(w.records(space), 0, "{space:?}");
     }
@@ -384,7 +502,11 @@ fn a_restart_publishes_last_wills_of_connections_that_died() {
     w.ask(&keeper, sub(1, "will/#").qos(1).into());
     w.leave(&keeper, Leave::Lost);
     w.join(client("now").will(0, publish("will/now", json!(["now"])).qos(1).retain()));
-    w.join(client("delayed").expiry(600).will(20, publish("will/delayed", json!(["later"])).qos(1)));
+    w.join(
+        client("delayed")
+            .expiry(600)
+            .will(20, publish("will/delayed", json!(["later"])).qos(1)),
+    );
     let clean = w.join(client("clean").will(0, publish("will/clean", json!(["no"])).qos(1)));
     w.leave(&clean, Leave::Clean);
     w.restart();
@@ -409,7 +531,11 @@ fn a_session_that_stops_being_lasting_leaves_nothing_on_disk() {
     w.leave(&c, Leave::Lost);
     let c = w.join(client("c"));
     assert_eq!(w.lines(&c)[0], "resumed");
-    assert!(w.disk.keys().all(|(space, _)| *space == records::META.0), "{:?}", w.disk.keys());
+    assert!(
+        w.disk.keys().all(|(space, _)| *space == records::META.0),
+        "{:?}",
+        w.disk.keys()
+    );
     w.restart();
     assert_eq!(w.size("sessions"), 0);
     // And the other way round.
@@ -426,7 +552,10 @@ fn a_session_that_stops_being_lasting_leaves_nothing_on_disk() {
 
 #[test]
 fn a_forgotten_tombstone_is_forgotten_on_disk() {
-    let limits = router_core::limits::RealmLimits { tombstones: 3, ..Default::default() };
+    let limits = router_core::limits::RealmLimits {
+        tombstones: 3,
+        ..Default::default()
+    };
     let mut w = World::new(true, limits);
     let a = w.plain();
     for n in 0..10 {
@@ -438,9 +567,15 @@ fn a_forgotten_tombstone_is_forgotten_on_disk() {
 
 #[test]
 fn a_client_that_floods_durable_writes_and_does_not_read_ends() {
-    let lane = router_core::limits::LaneLimit { frames: 8, bytes: 1 << 20 };
+    let lane = router_core::limits::LaneLimit {
+        frames: 8,
+        bytes: 1 << 20,
+    };
     let limits = router_core::limits::RealmLimits {
-        outbox: router_core::limits::OutboxLimits { ordered: lane, ..Default::default() },
+        outbox: router_core::limits::OutboxLimits {
+            ordered: lane,
+            ..Default::default()
+        },
         ..Default::default()
     };
     let mut w = World::new(true, limits);

@@ -1,6 +1,7 @@
 //! Random sessions do random things to a realm; what must always hold is checked all the time.
 //!
 //! `FUZZ_SECONDS` sets how long (3 by default), `FUZZ_SEED` repeats one run.
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 mod common;
 
@@ -28,7 +29,10 @@ enum Open {
     /// The grant of a lock.
     Lock(usize),
     Subscribe,
-    Register { procedure: usize, concurrency: Option<u32> },
+    Register {
+        procedure: usize,
+        concurrency: Option<u32>,
+    },
 }
 
 /// A connection and what it is owed.
@@ -71,7 +75,10 @@ struct Fuzz {
 
 fn limits(dice: &mut Dice) -> RealmLimits {
     let tight = dice.once_in(3);
-    let lane = |frames| LaneLimit { frames, bytes: if tight { 4_000 } else { 1 << 20 } };
+    let lane = |frames| LaneLimit {
+        frames,
+        bytes: if tight { 4_000 } else { 1 << 20 },
+    };
     RealmLimits {
         waiters_per_key: 6,
         waiters_per_session: 4,
@@ -166,13 +173,22 @@ impl Fuzz {
                     let delay = *dice.pick(&[0, 3]);
                     let on = *dice.pick(&["t/a", "k/a", "wamp/x"]);
                     let publish = publish(on, json!(["last will"]));
-                    join = join.will(delay, if dice.once_in(2) { publish.retain() } else { publish });
+                    join = join.will(
+                        delay,
+                        if dice.once_in(2) {
+                            publish.retain()
+                        } else {
+                            publish
+                        },
+                    );
                 }
                 join.window(*dice.pick(&[1, 3, 100]))
             }
         };
         let clean = join.client.as_ref().is_some_and(|c| c.clean_start);
-        let Ok(peer) = self.w.try_join(join) else { return };
+        let Ok(peer) = self.w.try_join(join) else {
+            return;
+        };
         if let Some(id) = client {
             // Its former connection hears of it and lets go.
             if let Some(at) = self.seats.iter().position(|seat| seat.client == Some(id)) {
@@ -180,10 +196,13 @@ impl Fuzz {
                 self.forget_holder(old.peer.id().0, old.peer.id() != peer.id());
                 let mut out = Vec::new();
                 let generation = old.peer.connection.generation;
-                old.peer.outbox.drain(generation, 1_000, self.w.now.unix_ms, &mut out);
+                old.peer
+                    .outbox
+                    .drain(generation, 1_000, self.w.now.unix_ms, &mut out);
                 assert!(
                     matches!(out.last(), Some(Delivery::Ended(EndReason::TakenOver)))
-                        || old.ended || matches!(out.last(), Some(Delivery::Ended(_))),
+                        || old.ended
+                        || matches!(out.last(), Some(Delivery::Ended(_))),
                     "{out:?}"
                 );
                 old.peer.outbox.release(generation);
@@ -286,12 +305,13 @@ impl Fuzz {
         self.number += 1;
         let id = self.seats[at].peer.id().0;
         let on = *self.dice.pick(&TOPICS);
-        let mut publish = publish(on, json!([id, self.number])).qos(u8::try_from(self.dice.below(3)).unwrap());
+        let mut publish =
+            publish(on, json!([id, self.number])).qos(u8::try_from(self.dice.below(3)).unwrap());
         if self.dice.once_in(4) {
             publish = publish.trace();
         }
         if self.dice.once_in(4) {
-            publish = publish.to_me();
+            publish = publish.echoed();
         }
         if self.dice.once_in(8) {
             publish = publish.expires(1);
@@ -304,7 +324,14 @@ impl Fuzz {
 
     fn value(&mut self) -> Value {
         self.dice
-            .pick(&[json!([]), json!([1]), json!([2]), json!([{"a": 1}]), json!([null]), json!(["x"])])
+            .pick(&[
+                json!([]),
+                json!([1]),
+                json!([2]),
+                json!([{"a": 1}]),
+                json!([null]),
+                json!(["x"]),
+            ])
             .clone()
     }
 
@@ -315,7 +342,10 @@ impl Fuzz {
         let mut publish = publish(on, value).retain();
         let mut kind = Open::Plain;
         if self.dice.once_in(2) {
-            let when = self.dice.pick(&[json!(null), json!(1), json!(2), json!({"a": 1}), json!({})]).clone();
+            let when = self
+                .dice
+                .pick(&[json!(null), json!(1), json!(2), json!({"a": 1}), json!({})])
+                .clone();
             publish = publish.when(when);
             match self.dice.below(3) {
                 0 => {
@@ -345,7 +375,9 @@ impl Fuzz {
             publish = publish.trace();
         }
         if self.dice.once_in(6) && self.seats[at].client.is_some() && kind == Open::Plain {
-            publish = publish.receipt(1 + u16::try_from(self.dice.below(5)).unwrap()).qos(2);
+            publish = publish
+                .receipt(1 + u16::try_from(self.dice.below(5)).unwrap())
+                .qos(2);
         }
         if !self.dice.once_in(3) {
             publish = publish.ack(self.request(at, kind));
@@ -370,7 +402,10 @@ impl Fuzz {
         let request = self.request(at, Open::Lock(lock));
         self.send(
             at,
-            put(request, LOCKS[lock], json!([id])).when(json!(null)).watch().will(json!(null)),
+            put(request, LOCKS[lock], json!([id]))
+                .when(json!(null))
+                .watch()
+                .will(json!(null)),
         );
     }
 
@@ -411,7 +446,11 @@ impl Fuzz {
         if !known.is_empty() && self.dice.once_in(3) {
             let id = *self.dice.pick(&known);
             self.seats[at].registrations.remove(&id);
-            for of in self.seats[at].invocations.values_mut().filter(|of| **of == id) {
+            for of in self.seats[at]
+                .invocations
+                .values_mut()
+                .filter(|of| **of == id)
+            {
                 *of = 0;
             }
             let request = self.request(at, Open::Plain);
@@ -420,10 +459,23 @@ impl Fuzz {
         }
         // A policy of its own for each procedure, so that most registrations share.
         let procedure = usize::try_from(self.dice.below(3)).unwrap();
-        let policy = [InvokePolicy::RoundRobin, InvokePolicy::FirstFree, InvokePolicy::Single][procedure];
+        let policy = [
+            InvokePolicy::RoundRobin,
+            InvokePolicy::FirstFree,
+            InvokePolicy::Single,
+        ][procedure];
         let concurrency = *self.dice.pick(&[None, Some(1), Some(2)]);
-        let request = self.request(at, Open::Register { procedure, concurrency });
-        self.send(at, shared(request, PROCEDURES[procedure], policy, concurrency));
+        let request = self.request(
+            at,
+            Open::Register {
+                procedure,
+                concurrency,
+            },
+        );
+        self.send(
+            at,
+            shared(request, PROCEDURES[procedure], policy, concurrency),
+        );
     }
 
     fn call(&mut self) {
@@ -431,7 +483,9 @@ impl Fuzz {
         let calls: Vec<u64> = self.seats[at].calls.iter().copied().collect();
         if !calls.is_empty() && self.dice.once_in(3) {
             let mode =
-                *self.dice.pick(&[CancelMode::Skip, CancelMode::Kill, CancelMode::KillNoWait]);
+                *self
+                    .dice
+                    .pick(&[CancelMode::Skip, CancelMode::Kill, CancelMode::KillNoWait]);
             let request = *self.dice.pick(&calls);
             self.send(at, cancel(request, mode));
             return;
@@ -440,7 +494,12 @@ impl Fuzz {
         let request = seat.next;
         seat.next += 1;
         seat.calls.insert(request);
-        let other = self.seats.iter().map(|s| s.peer.id().0).next_back().unwrap_or(0);
+        let other = self
+            .seats
+            .iter()
+            .map(|s| s.peer.id().0)
+            .next_back()
+            .unwrap_or(0);
         if self.dice.once_in(40) {
             self.send(at, call(request, "wamp/session/kill", json!([other])));
         } else if self.dice.once_in(10) {
@@ -449,7 +508,10 @@ impl Fuzz {
             let timeout = self.dice.once_in(4).then(|| ms(400));
             let procedure = *self.dice.pick(&PROCEDURES);
             let progress = self.dice.once_in(2);
-            self.send(at, call_with(request, procedure, json!([1]), progress, timeout));
+            self.send(
+                at,
+                call_with(request, procedure, json!([1]), progress, timeout),
+            );
         }
     }
 
@@ -513,7 +575,12 @@ impl Fuzz {
         for delivery in &deliveries {
             let seat = &mut self.seats[at];
             if std::env::var("FUZZ_SEED").is_ok() {
-                println!("{} {} {}", seat.peer.id(), peer.connection.generation, line(delivery));
+                println!(
+                    "{} {} {}",
+                    seat.peer.id(),
+                    peer.connection.generation,
+                    line(delivery)
+                );
             }
             assert!(!seat.ended, "something after the end: {delivery:?}");
             match delivery {
@@ -549,7 +616,9 @@ impl Fuzz {
                     let known = seat.open.remove(&request.0);
                     assert!(known.is_some(), "unasked: {delivery:?}");
                 }
-                Delivery::Result { request, progress, .. } => {
+                Delivery::Result {
+                    request, progress, ..
+                } => {
                     let known = if *progress {
                         seat.calls.contains(&request.0)
                     } else {
@@ -558,8 +627,13 @@ impl Fuzz {
                     assert!(known, "a call ends once: {delivery:?}");
                 }
                 Delivery::CallFailed { request, failure } => {
-                    assert!(seat.calls.remove(&request.0), "a call ends once: {delivery:?}");
-                    let CallFailure::Realm(refusal) = failure else { continue };
+                    assert!(
+                        seat.calls.remove(&request.0),
+                        "a call ends once: {delivery:?}"
+                    );
+                    let CallFailure::Realm(refusal) = failure else {
+                        continue;
+                    };
                     assert_ne!(refusal.kind, router_core::model::ErrorKind::Internal);
                 }
                 Delivery::Invocation(call) => {
@@ -573,7 +647,10 @@ impl Fuzz {
                     let registration = if known { call.registration.0 } else { 0 };
                     seat.invocations.insert(id, registration);
                     if let Some(Some(most)) = seat.registrations.get(&call.registration.0) {
-                        let same = seat.invocations.values().filter(|r| **r == call.registration.0);
+                        let same = seat
+                            .invocations
+                            .values()
+                            .filter(|r| **r == call.registration.0);
                         let running = same.count();
                         assert!(running <= *most as usize, "{running} of {most}");
                     }
@@ -586,7 +663,11 @@ impl Fuzz {
                     if let (Some(slot), Some(id)) = (event.slot, client) {
                         let kept = self.kept.entry(id).or_default();
                         let fresh = kept.unsettled.insert(slot.get());
-                        assert!(fresh || event.repeated, "slot {slot} is taken: {}", line(delivery));
+                        assert!(
+                            fresh || event.repeated,
+                            "slot {slot} is taken: {}",
+                            line(delivery)
+                        );
                     }
                 }
                 Delivery::Release { slot } => {
@@ -600,7 +681,9 @@ impl Fuzz {
         }
         for (lock, former) in granted {
             let observer = self.observer.clone();
-            let alive = self.w.ask(&observer, call(1, "wamp/session/get", json!([former])));
+            let alive = self
+                .w
+                .ask(&observer, call(1, "wamp/session/get", json!([former])));
             let gone = alive.iter().any(|line| line == "failed 1 NoSuchSession");
             assert!(gone, "two hold {}: {alive:?}", LOCKS[lock]);
         }
@@ -615,7 +698,9 @@ impl Fuzz {
     }
 
     fn settle_some(&mut self, at: usize) {
-        let Some(id) = self.seats[at].client else { return };
+        let Some(id) = self.seats[at].client else {
+            return;
+        };
         let kept = self.kept.entry(id).or_default();
         let slots: Vec<u16> = kept.unsettled.iter().copied().collect();
         for n in slots {
@@ -639,18 +724,26 @@ impl Fuzz {
     fn watch(&mut self) {
         let strict = !self.failing;
         for delivery in self.w.read(&self.observer.clone()) {
-            let Delivery::Event(event) = &delivery else { continue };
+            let Delivery::Event(event) = &delivery else {
+                continue;
+            };
             let event = &event.event;
             if let (Some(token), true) = (event.token, strict) {
                 let last = self.tokens.insert(event.topic.to_string(), token);
-                assert!(last.is_none_or(|last| last < token), "tokens grow: {event:?}");
+                assert!(
+                    last.is_none_or(|last| last < token),
+                    "tokens grow: {event:?}"
+                );
             }
             if let Value::Array(list) = event.payload.value()
                 && let [Value::Number(id), Value::Number(number)] = list.as_slice()
             {
                 let number = number.as_u64().unwrap();
                 let last = self.numbers.insert(id.as_u64().unwrap(), number);
-                assert!(last.is_none_or(|last| last < number), "order of a publisher");
+                assert!(
+                    last.is_none_or(|last| last < number),
+                    "order of a publisher"
+                );
             }
         }
     }
@@ -696,7 +789,11 @@ impl Fuzz {
             .unwrap();
         let mut waiting = 0;
         for seat in &self.seats {
-            assert!(seat.calls.is_empty(), "a call never ended: {:?}", seat.calls);
+            assert!(
+                seat.calls.is_empty(),
+                "a call never ended: {:?}",
+                seat.calls
+            );
             for (request, kind) in &seat.open {
                 assert!(
                     matches!(kind, Open::Parked | Open::Lock(_)),
@@ -705,7 +802,10 @@ impl Fuzz {
                 waiting += 1;
             }
         }
-        assert!(waiting <= parked, "{waiting} wait for an answer, {parked} are parked");
+        assert!(
+            waiting <= parked,
+            "{waiting} wait for an answer, {parked} are parked"
+        );
         assert_eq!(self.w.size("open_calls"), 0);
     }
 
@@ -726,7 +826,11 @@ impl Fuzz {
         let observer = self.observer.clone();
         for key in KEYS.iter().chain(&LOCKS) {
             let report = self.w.key(&observer, key);
-            assert_eq!((&report["waiters"], &report["owner"]), (&json!(0), &json!(null)), "{key}");
+            assert_eq!(
+                (&report["waiters"], &report["owner"]),
+                (&json!(0), &json!(null)),
+                "{key}"
+            );
         }
         self.w.leave(&observer, Leave::Clean);
         self.w.commit();
@@ -760,7 +864,10 @@ fn random_sessions_cannot_break_the_realm() {
         Fuzz::new(seed.parse().unwrap()).run();
         return;
     }
-    let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(3);
+    let seconds = std::env::var("FUZZ_SECONDS")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(3);
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut executions = 0_u64;
     while Instant::now() < end {

@@ -1,5 +1,6 @@
 //! Conditions, waiting writes and wills against the plainest model of their rules: a map of values,
 //! one list of waiting writes, and a list of what each session must have been told.
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 mod common;
 
@@ -12,7 +13,13 @@ const KEYS: [&str; 2] = ["a", "b"];
 
 /// The values in use; the first means "absent".
 fn values() -> [Value; 5] {
-    [json!(null), json!(1), json!("1"), json!({"x": 1}), json!({"x": 1, "y": [2]})]
+    [
+        json!(null),
+        json!(1),
+        json!("1"),
+        json!({"x": 1}),
+        json!({"x": 1, "y": [2]}),
+    ]
 }
 
 /// Conditions, and which of the values each one fits.
@@ -39,10 +46,13 @@ struct Write {
     deadline: Option<u64>,
 }
 
+/// Session, value, order of arming.
+type Will = (usize, usize, u64);
+
 #[derive(Default)]
 struct Model {
     /// key -> value, and the will with its session and the order of arming
-    kept: BTreeMap<usize, (usize, Option<(usize, usize, u64)>)>,
+    kept: BTreeMap<usize, (usize, Option<Will>)>,
     waiting: Vec<Write>,
     armed: u64,
     now: u64,
@@ -56,7 +66,9 @@ impl Model {
     }
 
     fn fits(&self, write: &Write) -> bool {
-        write.when.is_none_or(|when| conditions()[when].1[self.value(write.key)])
+        write
+            .when
+            .is_none_or(|when| conditions()[when].1[self.value(write.key)])
     }
 
     fn store(&mut self, key: usize, value: usize, will: Option<(usize, usize)>) {
@@ -67,7 +79,8 @@ impl Model {
             self.events.push(format!("{} cleared", KEYS[key]));
         } else {
             self.kept.insert(key, (value, will));
-            self.events.push(format!("{} {}", KEYS[key], values()[value]));
+            self.events
+                .push(format!("{} {}", KEYS[key], values()[value]));
         }
     }
 
@@ -76,12 +89,20 @@ impl Model {
     }
 
     fn grant(&mut self, write: &Write) {
-        self.store(write.key, write.value, write.will.map(|will| (write.session, will)));
+        self.store(
+            write.key,
+            write.value,
+            write.will.map(|will| (write.session, will)),
+        );
         self.tell(write.session, format!("done {}", write.request));
     }
 
     fn serve(&mut self, key: usize) {
-        while let Some(at) = self.waiting.iter().position(|w| w.key == key && self.fits(w)) {
+        while let Some(at) = self
+            .waiting
+            .iter()
+            .position(|w| w.key == key && self.fits(w))
+        {
             let write = self.waiting.remove(at);
             self.grant(&write);
         }
@@ -94,7 +115,10 @@ impl Model {
         } else if watch {
             self.waiting.push(write);
         } else {
-            self.tell(write.session, format!("refused {} ConditionFailed", write.request));
+            self.tell(
+                write.session,
+                format!("refused {} ConditionFailed", write.request),
+            );
         }
     }
 
@@ -103,7 +127,9 @@ impl Model {
         let mut wills: Vec<(u64, usize, usize)> = self
             .kept
             .iter()
-            .filter_map(|(key, (_, will))| will.map(|(owner, value, order)| (owner, order, *key, value)))
+            .filter_map(|(key, (_, will))| {
+                will.map(|(owner, value, order)| (owner, order, *key, value))
+            })
             .filter(|(owner, ..)| *owner == session)
             .map(|(_, order, key, value)| (order, key, value))
             .collect();
@@ -123,7 +149,8 @@ impl Model {
         let due = |write: &Write| write.deadline.is_some_and(|at| at <= self.now);
         let mut late: Vec<Write> = self.waiting.iter().filter(|w| due(w)).cloned().collect();
         late.sort_by_key(|write| write.deadline);
-        self.waiting.retain(|write| !write.deadline.is_some_and(|at| at <= self.now));
+        self.waiting
+            .retain(|write| write.deadline.is_none_or(|at| at > self.now));
         for write in late {
             self.tell(write.session, format!("refused {} Timeout", write.request));
         }
@@ -141,10 +168,21 @@ struct Run {
 
 impl Run {
     fn new(seed: u64) -> Run {
-        let mut w = if seed.is_multiple_of(2) { World::memory() } else { World::durable() };
+        let mut w = if seed.is_multiple_of(2) {
+            World::memory()
+        } else {
+            World::durable()
+        };
         let observer = w.plain();
         w.subscribed(&observer, "#");
-        Run { w, model: Model::default(), observer, peers: BTreeMap::new(), dice: Dice(seed), next: 0 }
+        Run {
+            w,
+            model: Model::default(),
+            observer,
+            peers: BTreeMap::new(),
+            dice: Dice(seed),
+            next: 0,
+        }
     }
 
     fn roll(&mut self, n: usize) -> usize {

@@ -1,4 +1,5 @@
 //! The outbox: windows, settlement, repetition, slots, bounds, hand-over.
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 mod common;
 
@@ -53,8 +54,16 @@ fn slot(n: u16) -> Slot {
 }
 
 fn limits(sure: usize, offline: usize) -> OutboxLimits {
-    let lane = |frames| LaneLimit { frames, bytes: 1 << 20 };
-    OutboxLimits { ordered: lane(8), best: lane(8), sure: lane(sure), sure_offline: lane(offline) }
+    let lane = |frames| LaneLimit {
+        frames,
+        bytes: 1 << 20,
+    };
+    OutboxLimits {
+        ordered: lane(8),
+        best: lane(8),
+        sure: lane(sure),
+        sure_offline: lane(offline),
+    }
 }
 
 /// An outbox whose first connection is welcomed already.
@@ -76,7 +85,9 @@ fn open(outbox: &Outbox, window: u16) -> u64 {
 fn drain(outbox: &Outbox, generation: u64) -> Vec<String> {
     let mut out = Vec::new();
     while outbox.drain(generation, 3, 0, &mut out).more {}
-    out.iter().map(|d| line(d).replace("event 1 t ", "")).collect()
+    out.iter()
+        .map(|d| line(d).replace("event 1 t ", ""))
+        .collect()
 }
 
 #[test]
@@ -93,7 +104,11 @@ fn the_window_bounds_what_is_unsettled() {
     assert!(outbox.has_sendable());
     assert_eq!(drain(&outbox, gen1), ["[3] q1 @3"]);
     assert_eq!(outbox.advance(slot(1)), Some(1));
-    assert_eq!(drain(&outbox, gen1), Vec::<String>::new(), "an advanced one still has its slot");
+    assert_eq!(
+        drain(&outbox, gen1),
+        Vec::<String>::new(),
+        "an advanced one still has its slot"
+    );
     outbox.settle(slot(1));
     assert_eq!(drain(&outbox, gen1), ["[4] q1 @4"]);
     assert_eq!(outbox.stored_numbers(), [3, 4, 5]);
@@ -113,14 +128,43 @@ fn a_new_connection_gets_the_unsettled_again_in_order_and_marked() {
     let gen2 = open(&outbox, 10);
     assert_eq!(
         drain(&outbox, gen2),
-        ["[1] q1 @1 again", "release 3", "[4] q1 @4 again", "[5] q1 @5"]
+        [
+            "[1] q1 @1 again",
+            "release 3",
+            "[4] q1 @4 again",
+            "[5] q1 @5"
+        ]
     );
-    assert_eq!(drain(&outbox, gen2), Vec::<String>::new(), "once for each connection");
+    assert_eq!(
+        drain(&outbox, gen2),
+        Vec::<String>::new(),
+        "once for each connection"
+    );
     outbox.settle(slot(1));
     outbox.settle(slot(3));
     outbox.detach();
     let gen3 = open(&outbox, 1);
     assert_eq!(drain(&outbox, gen3), ["[4] q1 @4 again", "[5] q1 @5 again"]);
+}
+
+#[test]
+fn nobody_is_told_to_let_go_before_that_is_durable() {
+    let (outbox, gen1) = opened(limits(100, 100), 10);
+    for n in 1..=3 {
+        outbox.push_sure(sure(n));
+    }
+    drain(&outbox, gen1);
+    outbox.advance(slot(2));
+    outbox.unconfirm(slot(2));
+    outbox.detach();
+    let gen2 = open(&outbox, 10);
+    assert_eq!(drain(&outbox, gen2), ["[1] q1 @1 again"]);
+    assert!(!outbox.has_sendable());
+    assert!(outbox.confirm(slot(2)));
+    assert_eq!(drain(&outbox, gen2), ["release 2", "[3] q1 @3 again"]);
+    assert!(!outbox.confirm(slot(3)), "that one was not advanced");
+    outbox.settle(slot(2));
+    assert!(!outbox.confirm(slot(2)));
 }
 
 #[test]
@@ -157,7 +201,10 @@ fn the_offline_bound_is_its_own_and_the_oldest_goes() {
     outbox.detach();
     for n in 1..=4 {
         let (number, pushed) = outbox.push_sure(sure(n));
-        assert_eq!((number, pushed.evicted), (n, n.checked_sub(2).filter(|n| *n > 0)));
+        assert_eq!(
+            (number, pushed.evicted),
+            (n, n.checked_sub(2).filter(|n| *n > 0))
+        );
         assert!(!pushed.wake && !pushed.pressed, "nobody is there");
     }
     assert_eq!(outbox.take_evicted(), [1, 2]);
@@ -171,18 +218,33 @@ fn the_offline_bound_is_its_own_and_the_oldest_goes() {
 
 #[test]
 fn a_large_delivery_pushes_out_as_many_small_ones_as_it_takes() {
-    let lane = LaneLimit { frames: 1_000, bytes: 10_000 };
-    let limits = OutboxLimits { ordered: lane, best: lane, sure: lane, sure_offline: lane };
+    let lane = LaneLimit {
+        frames: 1_000,
+        bytes: 10_000,
+    };
+    let limits = OutboxLimits {
+        ordered: lane,
+        best: lane,
+        sure: lane,
+        sure_offline: lane,
+    };
     let (outbox, gen1) = opened(limits, 1);
     for n in 1..=50 {
         outbox.push_sure(sure(n));
     }
     outbox.push_sure(sized(51, Qos::AtLeastOnce, None, 9_000));
     let (_, waiting, _) = outbox.depth();
-    assert!(waiting < 20, "{waiting} waiting deliveries exceed the bytes allowed");
+    assert!(
+        waiting < 20,
+        "{waiting} waiting deliveries exceed the bytes allowed"
+    );
     assert_eq!(outbox.take_evicted().len(), 51 - waiting);
     outbox.push_sure(sized(52, Qos::AtLeastOnce, None, 50_000));
-    assert_eq!(drain(&outbox, gen1).len(), 1, "larger than the bound, it passes alone");
+    assert_eq!(
+        drain(&outbox, gen1).len(),
+        1,
+        "larger than the bound, it passes alone"
+    );
 }
 
 #[test]
@@ -198,13 +260,21 @@ fn expired_deliveries_are_skipped_unless_they_were_handed_out() {
     let generation = open(&outbox, 1);
     out.clear();
     outbox.drain(generation, 9, 20, &mut out);
-    assert_eq!(line(&out[0]), "event 1 t [1] q1 @1 again", "the handshake is finished");
+    assert_eq!(
+        line(&out[0]),
+        "event 1 t [1] q1 @1 again",
+        "the handshake is finished"
+    );
     outbox.settle(slot(1));
     out.clear();
     let drained = outbox.drain(generation, 9, 20, &mut out);
     assert!(drained.expired);
     assert_eq!(line(&out[0]), "event 1 t [3] q1 @3");
-    assert_eq!(outbox.stored_numbers(), [3, 2], "the expired one's copy is still to be forgotten");
+    assert_eq!(
+        outbox.stored_numbers(),
+        [3, 2],
+        "the expired one's copy is still to be forgotten"
+    );
     assert_eq!(outbox.take_expired(), [2]);
 }
 
@@ -215,7 +285,10 @@ fn what_was_stored_is_handed_out_under_the_same_slots() {
     outbox.restore(8, Some(sure(8)));
     outbox.restore(65_535 + 9, Some(sure(9)));
     let generation = open(&outbox, 10);
-    assert_eq!(drain(&outbox, generation), ["release 7", "[8] q1 @8", "[9] q1 @9"]);
+    assert_eq!(
+        drain(&outbox, generation),
+        ["release 7", "[8] q1 @8", "[9] q1 @9"]
+    );
     assert_eq!(outbox.push_sure(sure(10)).0, 65_535 + 10);
 }
 
@@ -230,7 +303,9 @@ fn slots_are_unique_over_many_turns_whatever_stays_unsettled() {
         let mut out = Vec::new();
         outbox.drain(generation, 9, 0, &mut out);
         for delivery in out {
-            let Delivery::Event(event) = delivery else { panic!() };
+            let Delivery::Event(event) = delivery else {
+                panic!()
+            };
             let slot = event.slot.unwrap().get();
             assert!(unsettled.insert(slot), "slot {slot} given twice");
             order.push_back(slot);
@@ -248,8 +323,16 @@ fn slots_are_unique_over_many_turns_whatever_stays_unsettled() {
 
 #[test]
 fn a_receiver_that_never_settles_cannot_hang_the_realm() {
-    let lane = LaneLimit { frames: 100_000, bytes: 1 << 30 };
-    let limits = OutboxLimits { ordered: lane, best: lane, sure: lane, sure_offline: lane };
+    let lane = LaneLimit {
+        frames: 100_000,
+        bytes: 1 << 30,
+    };
+    let limits = OutboxLimits {
+        ordered: lane,
+        best: lane,
+        sure: lane,
+        sure_offline: lane,
+    };
     let (outbox, generation) = opened(limits, u16::MAX);
     let mut out = Vec::new();
     let mut evicted = 0;
@@ -261,7 +344,11 @@ fn a_receiver_that_never_settles_cannot_hang_the_realm() {
     }
     let (_, waiting, unsettled) = outbox.depth();
     assert!(waiting + unsettled <= 65_535);
-    assert_eq!(waiting + unsettled + evicted, 140_000, "whatever found no slot is accounted for");
+    assert_eq!(
+        waiting + unsettled + evicted,
+        140_000,
+        "whatever found no slot is accounted for"
+    );
     let numbers = outbox.stored_numbers();
     let slots: HashSet<u64> = numbers.iter().map(|n| (n - 1) % 65_535).collect();
     assert_eq!(slots.len(), numbers.len());
@@ -294,7 +381,10 @@ fn the_writer_is_woken_once_for_each_sleep() {
     assert!(drain(&outbox, generation).is_empty());
     outbox.register(generation, &waker);
     assert!(outbox.push_best(sized(1, Qos::AtMostOnce, None, 0)).wake);
-    assert!(!outbox.push_best(sized(2, Qos::AtMostOnce, None, 0)).wake, "on its way already");
+    assert!(
+        !outbox.push_best(sized(2, Qos::AtMostOnce, None, 0)).wake,
+        "on its way already"
+    );
     outbox.wake();
     assert_eq!(count.0.load(Ordering::SeqCst), 1);
     drain(&outbox, generation);
@@ -357,14 +447,20 @@ fn every_settleable_delivery_is_handed_out_in_order_until_settled() {
                         .collect();
                     let mut out = Vec::new();
                     outbox.drain(generation, expected.len(), 0, &mut out);
-                    let got: Vec<String> =
-                        out.iter().map(|d| line(d).replace("event 1 t ", "")).collect();
+                    let got: Vec<String> = out
+                        .iter()
+                        .map(|d| line(d).replace("event 1 t ", ""))
+                        .collect();
                     assert_eq!(got, expected, "seed {seed}");
                 }
                 _ => {}
             }
         }
-        let kept: BTreeMap<u64, ()> = outbox.stored_numbers().into_iter().map(|n| (n, ())).collect();
+        let kept: BTreeMap<u64, ()> = outbox
+            .stored_numbers()
+            .into_iter()
+            .map(|n| (n, ()))
+            .collect();
         assert_eq!(kept.len(), waiting.len() + unsettled.len());
     }
 }

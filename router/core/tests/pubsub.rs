@@ -1,4 +1,5 @@
 //! Subscribing and publishing: who gets what, how often, and in which order.
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
 
 mod common;
 
@@ -17,7 +18,7 @@ fn one_subscription_stands_for_a_pattern_and_is_shared() {
     assert_eq!(w.subscribed(&a, "t/x"), id, "asked twice, held once");
     assert_eq!(w.size("subscriptions"), 1);
     assert_ne!(w.subscribed(&a, "t/y"), id);
-    w.send(&b, publish("t/x", json!([1])).to_me().into());
+    w.send(&b, publish("t/x", json!([1])).echoed().into());
     assert_eq!(w.lines(&a), [format!("event {id} t/x [1]")]);
     assert_eq!(w.lines(&b), [format!("event {id} t/x [1]")]);
     assert_eq!(
@@ -60,7 +61,7 @@ fn notations_and_filters_make_different_subscriptions() {
         assert!(!seen.contains(&id), "{lines:?}");
         seen.push(id);
     }
-    w.send(&a, publish("t", json!([{"a": 1}])).to_me().into());
+    w.send(&a, publish("t", json!([{"a": 1}])).echoed().into());
     assert_eq!(
         w.lines(&a).len(),
         4,
@@ -145,7 +146,7 @@ fn the_publisher_is_left_out_unless_it_asks() {
         ["done 1 published unmatched"]
     );
     assert_eq!(
-        w.ask(&a, publish("t", json!([2])).ack(2).to_me().into()),
+        w.ask(&a, publish("t", json!([2])).ack(2).echoed().into()),
         [format!("event {id} t [2]"), "done 2 published".to_owned()]
     );
 }
@@ -205,15 +206,15 @@ fn no_local_is_about_the_client_whatever_its_session() {
     w.send(&d, sub(1, "t").no_local().into());
     w.lines(&c);
     w.lines(&d);
-    w.send(&c, publish("t", json!([1])).to_me().into());
+    w.send(&c, publish("t", json!([1])).echoed().into());
     assert_eq!(w.lines(&c), Vec::<String>::new());
     assert_eq!(w.lines(&d).len(), 1);
     c.outbox.release(c.connection.generation);
     let again = w.join(client("c").expiry(100));
     assert_eq!(w.lines(&again), ["resumed"]);
-    w.send(&again, publish("t", json!([2])).to_me().into());
+    w.send(&again, publish("t", json!([2])).echoed().into());
     assert_eq!(w.lines(&again), Vec::<String>::new());
-    w.send(&d, publish("t", json!([3])).to_me().into());
+    w.send(&d, publish("t", json!([3])).echoed().into());
     assert_eq!(w.lines(&again).len(), 1);
 }
 
@@ -222,7 +223,7 @@ fn the_retain_flag_is_shown_live_only_where_asked() {
     let mut w = World::memory();
     let (plain, exact, p) = (w.plain(), w.plain(), w.plain());
     w.send(&plain, sub(1, "t").into());
-    w.send(&exact, sub(1, "t").as_published().into());
+    w.send(&exact, sub(1, "t").showing_retain().into());
     w.lines(&plain);
     w.lines(&exact);
     w.send(&p, publish("t", json!([1])).retain().into());

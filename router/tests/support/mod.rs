@@ -5,7 +5,10 @@
 use futures_util::{SinkExt as _, StreamExt as _};
 use reynard::config::{Config, DataStore, Listener, ListenerKind};
 use serde_json::{Value, json};
+use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -24,6 +27,12 @@ pub const MQTT_CONNACK: &[u8] = b"\x20\x02\0\0";
 /// Fails the test if `work` takes too long.
 pub async fn soon<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work).await.expect("in time")
+}
+
+/// Begins `work`, which must have to wait for something.
+pub async fn begin<F: Future>(work: &mut Pin<Box<F>>) {
+    let pending = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx).is_pending())).await;
+    assert!(pending, "done already");
 }
 
 /// A listener on a free port of the loopback interface.

@@ -79,6 +79,7 @@ impl MqttMachine {
                 last_will,
             }),
             protocol: protocol_name(connect.version),
+            method: "password",
             agent: Some(id),
         })));
     }

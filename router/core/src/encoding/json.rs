@@ -8,6 +8,7 @@
 mod reader;
 mod writer;
 
+use super::token::{Reader as _, Step};
 use super::{Kind, MAX_DEPTH};
 use std::borrow::Cow;
 
@@ -20,11 +21,20 @@ pub use writer::{put_text, put_unsigned};
 pub const MAX_PAYLOAD_DEPTH: usize = MAX_DEPTH - 8;
 
 /// Whether the bytes are one JSON value, possibly between white space, and not nested deeper than
-/// [`MAX_PAYLOAD_DEPTH`]. An empty input and a leading byte order mark are not JSON.
+/// [`MAX_PAYLOAD_DEPTH`]. An empty input and a leading byte order mark are not JSON; neither is what
+/// the grammar allows but strict parsers refuse, a lone surrogate or a number beyond every double:
+/// it must not cost a receiver its connection.
 #[must_use]
 pub fn is_json(input: &[u8]) -> bool {
-    Reader::with_max_depth(input, MAX_PAYLOAD_DEPTH)
-        .is_ok_and(|mut reader| super::scan::check(&mut reader).is_ok())
+    let Ok(mut reader) = Reader::with_max_depth(input, MAX_PAYLOAD_DEPTH) else { return false };
+    loop {
+        match reader.step() {
+            Ok(Some(Step::Scalar)) if !reader.is_portable() => return false,
+            Ok(Some(_)) => {}
+            Ok(None) => return reader.finish().is_ok(),
+            Err(_) => return false,
+        }
+    }
 }
 
 /// The value of a JSON integer without fraction and exponent, from 0 to 2^64-1.
@@ -96,7 +106,8 @@ mod tests {
             "{\"a\":1e5}",
             "-0",
             "1.5E-3",
-            "\"\\ud800\"",
+            "1e308",
+            "\"\\ud83d\\ude00\"",
         ] {
             assert!(is_json(good.as_bytes()), "{good}");
         }
@@ -128,6 +139,10 @@ mod tests {
             "\"\u{1f}\"",
             "// c\n1",
             "\u{a0}1",
+            "\"\\ud800\"",
+            "{\"\\udc00\":1}",
+            "1e309",
+            "[-1e999]",
         ] {
             assert!(!is_json(bad.as_bytes()), "{bad}");
         }

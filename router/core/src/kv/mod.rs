@@ -126,9 +126,7 @@ impl Kv {
     /// The keys whose value expires.
     #[must_use]
     pub fn expiring(&self) -> Vec<Topic> {
-        let expires = |state: &State| {
-            matches!(state, State::Kept(entry) if entry.event.expires_at_ms.is_some())
-        };
+        let expires = |state: &State| matches!(state, State::Kept(entry) if entry.event.expires_at_ms.is_some());
         self.states
             .iter()
             .filter(|(_, state)| expires(state))
@@ -149,7 +147,8 @@ impl Kv {
             Some(State::Kept(entry)) => Some(entry),
             _ => None,
         };
-        self.waiters.take_first(topic, |when| condition_holds(entry, when))
+        self.waiters
+            .take_first(topic, |when| condition_holds(entry, when))
     }
 
     /// How many values are kept.

@@ -148,12 +148,15 @@ impl Pattern {
         match (self, other) {
             (_, Pattern::Exact(topic)) => self.matches(topic, reserved),
             (Pattern::Exact(_), _) => false,
-            (Pattern::Prefix(p), Pattern::Prefix(q)) => q.starts_with(&**p),
+            (Pattern::Prefix(p), Pattern::Prefix(q)) => {
+                q.starts_with(&**p) && reaches(p, first_level(q), reserved)
+            }
             (Pattern::Prefix(p), Pattern::Levels(levels)) => {
-                p.is_empty() && !first_is_special(levels, reserved) || {
-                    let literal = literal_start(levels);
-                    !p.is_empty() && literal.starts_with(&**p)
-                }
+                let reaches = match levels.first() {
+                    Some(Level::Exact(first)) => reaches(p, first, reserved),
+                    _ => true,
+                };
+                reaches && literal_start(levels).starts_with(&**p)
             }
             (Pattern::Levels(levels), Pattern::Prefix(q)) => {
                 rest_covers_prefix(levels, q, reserved)
@@ -215,6 +218,16 @@ fn names_first_level(prefix: &str, topic: &Topic) -> bool {
     first_level(prefix) == topic.first_level()
 }
 
+/// Whether a string prefix that a name starts with also matches it when that name's first level
+/// must be named.
+fn reaches(prefix: &str, first: &str, reserved: &str) -> bool {
+    if first.starts_with('$') {
+        prefix.starts_with('$')
+    } else {
+        first != reserved || first_level(prefix) == reserved
+    }
+}
+
 fn levels_match(levels: &[Level], topic: &Topic) -> bool {
     let mut rest = topic.levels();
     for level in levels {
@@ -258,7 +271,9 @@ fn rest_covers_prefix(levels: &[Level], prefix: &str, reserved: &str) -> bool {
     let Some((_, complete)) = whole.split_last() else {
         return false;
     };
-    complete.len() >= literal.len()
+    let names_special = !special || matches!(literal.first(), Some(Level::Exact(_)));
+    names_special
+        && complete.len() >= literal.len()
         && literal
             .iter()
             .zip(complete)
@@ -267,7 +282,6 @@ fn rest_covers_prefix(levels: &[Level], prefix: &str, reserved: &str) -> bool {
                 Level::One => true,
                 Level::Rest => false,
             })
-        && !(special && !matches!(literal.first(), Some(Level::Exact(_))))
 }
 
 fn literal_start(levels: &[Level]) -> String {
@@ -311,6 +325,36 @@ impl fmt::Display for Pattern {
                 }
                 Ok(())
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_covers_what_must_be_named_only_if_it_names_it() {
+        let prefix = |text: &str| Pattern::prefix(text.to_owned()).unwrap();
+        let levels = |text: &str| Pattern::from_slashes(text).unwrap();
+        let cases = [
+            ("", prefix("a"), true),
+            ("", prefix("$s"), false),
+            ("$", prefix("$s"), true),
+            ("", levels("+/a"), true),
+            ("", levels("$s/#"), false),
+            ("$s", levels("$s/#"), true),
+            ("", prefix("sys"), false),
+            ("sy", prefix("sys"), false),
+            ("sy", prefix("syst"), true),
+            ("sys", prefix("sys/a"), true),
+            ("sy", levels("sys/+"), false),
+            ("sys", levels("sys/+"), true),
+            ("a/b", levels("a/+"), false),
+        ];
+        for (wider, narrower, covers) in cases {
+            let found = prefix(wider).covers(&narrower, "sys");
+            assert_eq!(found, covers, "{wider:?} covers {narrower}");
         }
     }
 }

@@ -216,7 +216,7 @@ impl Realm {
         let Some(at) = self.registrations.find(procedure) else {
             let refusal = Refusal::new(
                 ErrorKind::NoSuchProcedure,
-                format!("no callee registered for procedure <{procedure}>"),
+                "no callee is registered for this procedure",
             );
             self.fail_request(place, request, CallFailure::Realm(refusal), effects);
             return;
@@ -297,7 +297,9 @@ impl Realm {
             return;
         }
         self.timers.cancel(open.timer.take());
-        let deadline = open.timeout.and_then(|after| now.instant.checked_add(after));
+        let deadline = open
+            .timeout
+            .and_then(|after| now.instant.checked_add(after));
         open.timer = deadline.map(|at| self.timers.set(at, Timer::Call(call, open.serial)));
     }
 
@@ -485,11 +487,7 @@ impl Realm {
     }
 
     pub(super) fn call_timed_out(&mut self, call: usize, serial: u64, effects: &mut Effects) {
-        if !self
-            .calls
-            .at(call)
-            .is_some_and(|open| open.serial == serial)
-        {
+        if self.calls.at(call).is_none_or(|open| open.serial != serial) {
             return;
         }
         let refusal = Refusal::new(ErrorKind::Timeout, "the call took longer than its timeout");
@@ -595,10 +593,10 @@ impl Realm {
     /// The callee answered: frees its slot and lets the next call in.
     fn finish(&mut self, call: usize, effects: &mut Effects) {
         self.free_slot(call);
-        if let Some(closed) = self.close_call(call) {
-            if let Some(at) = self.registrations.find_id(closed.registration) {
-                self.serve_queue(at, effects);
-            }
+        if let Some(closed) = self.close_call(call)
+            && let Some(at) = self.registrations.find_id(closed.registration)
+        {
+            self.serve_queue(at, effects);
         }
     }
 

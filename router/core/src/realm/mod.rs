@@ -32,8 +32,8 @@ use crate::kv::Kv;
 use crate::limits::RealmLimits;
 use crate::metrics::Counters;
 use crate::model::{
-    Answer, CallFailure, Command, Delivery, EndReason, ErrorKind, EventDelivery, Now, Qos, Refusal, RequestId,
-    SessionId, Slot, SubscriptionId, Topic,
+    Answer, CallFailure, Command, Delivery, EndReason, ErrorKind, EventDelivery, Now, Qos, Refusal,
+    RequestId, SessionId, Slot, SubscriptionId, Topic,
 };
 use crate::outbox::{Outbox, Pushed};
 use crate::records::{self, StoredDelivery};
@@ -95,6 +95,9 @@ struct Held {
     undo: Undo,
 }
 
+/// Names a record on disk.
+type RecordKey = (Space, Vec<u8>);
+
 /// Later than every commit.
 const NOT_SEALED: u64 = u64::MAX;
 
@@ -136,9 +139,9 @@ pub struct Realm {
     /// Keys released while the store was down, whose stored copy is older.
     unsaved: BTreeSet<Topic>,
     /// Keys written by each sealed commit, until its outcome is known.
-    in_flight: VecDeque<(u64, Vec<(Space, Vec<u8>)>)>,
+    in_flight: VecDeque<(u64, Vec<RecordKey>)>,
     /// Keys of sessions' records whose latest write was lost: to be written as they are now.
-    unsynced: BTreeSet<(Space, Vec<u8>)>,
+    unsynced: BTreeSet<RecordKey>,
     held: VecDeque<Held>,
     /// Replays that wait for a position of the store: position, place of the session, subscription.
     replay_waits: BTreeSet<(u64, usize, SubscriptionId)>,
@@ -335,7 +338,11 @@ impl Realm {
         }
         let number = self.commit;
         self.commit += 1;
-        let keys = effects.batch.ops().iter().map(|op| (op.space(), op.key().to_vec()));
+        let keys = effects
+            .batch
+            .ops()
+            .iter()
+            .map(|op| (op.space(), op.key().to_vec()));
         self.in_flight.push_back((number, keys.collect()));
         Some(number)
     }
@@ -344,7 +351,11 @@ impl Realm {
     pub fn committed(&mut self, now: Now, commit: u64, effects: &mut Effects) {
         self.committed = self.committed.max(commit);
         self.kv.committed(commit);
-        while self.in_flight.front().is_some_and(|(number, _)| *number <= commit) {
+        while self
+            .in_flight
+            .front()
+            .is_some_and(|(number, _)| *number <= commit)
+        {
             self.in_flight.pop_front();
         }
         while self.held.front().is_some_and(|held| held.commit <= commit) {
@@ -439,9 +450,7 @@ impl Realm {
                 request: *request,
                 failure: CallFailure::Realm(refusal),
             }),
-            (Delivery::Joined { .. }, _) => {
-                Some(Delivery::Ended(EndReason::StorageUnavailable))
-            }
+            (Delivery::Joined { .. }, _) => Some(Delivery::Ended(EndReason::StorageUnavailable)),
             _ => None,
         };
         let Some(delivery) = delivery else {
@@ -482,6 +491,11 @@ impl Realm {
     }
 
     fn release(&mut self, held: &Held, delivery: Delivery, effects: &mut Effects) {
+        if let Delivery::Release { slot } = delivery {
+            held.outbox.confirm(slot);
+            // A newer connection is told when it is its turn.
+            effects.wake.push(held.outbox.clone());
+        }
         if held.outbox.is_current(held.generation) {
             let pushed = held.outbox.push(delivery);
             note(&held.outbox, pushed, effects);
@@ -678,6 +692,11 @@ impl Realm {
             effects.batch.put(records::QUEUES, key, record);
         }
         let commit = self.commit_since(before, effects);
+        if commit > self.committed
+            && let Some(session) = self.sessions.get(place)
+        {
+            session.outbox.unconfirm(slot);
+        }
         self.push_after(place, Delivery::Release { slot }, commit, effects);
     }
 

@@ -3,8 +3,8 @@
 use super::{Effects, Realm, Undo};
 use crate::auth::Action;
 use crate::model::{
-    Answer, Audience, Delivery, ErrorKind, Event, EventDelivery, Now, Payload, PublicationId, Publish,
-    PublishOptions, Publisher, RequestId, SubscriptionId, Topic,
+    Answer, Audience, Delivery, ErrorKind, Event, EventDelivery, Now, Payload, PublicationId,
+    Publish, PublishOptions, Publisher, RequestId, SubscriptionId, Topic,
 };
 use crate::records;
 use crate::session::{EventStyle, Session};
@@ -222,7 +222,13 @@ impl Realm {
                 publication,
                 matched,
             };
-            self.push_or_undo(place, Delivery::Done { request, answer }, commit, undo, effects);
+            self.push_or_undo(
+                place,
+                Delivery::Done { request, answer },
+                commit,
+                undo,
+                effects,
+            );
         }
     }
 

@@ -42,9 +42,7 @@ impl Realm {
             let Some((client, part)) = client_of(*space, key) else {
                 continue;
             };
-            let holdings = known
-                .entry(client)
-                .or_insert_with(|| self.holdings(client));
+            let holdings = known.entry(client).or_insert_with(|| self.holdings(client));
             let before = effects.batch.len();
             self.write_again(*space, key, part, holdings, effects);
             if effects.batch.len() == before {

@@ -371,7 +371,9 @@ impl Realm {
     /// Grants every waiter of a key whose condition has come true.
     pub(super) fn serve_waiters(&mut self, now: Now, topic: &Topic, effects: &mut Effects) {
         while !self.store_down {
-            let Some(waiter) = self.kv.take_ready_waiter(topic) else { return };
+            let Some(waiter) = self.kv.take_ready_waiter(topic) else {
+                return;
+            };
             self.timers.cancel(waiter.timer);
             if let Some(session) = self.sessions.get_mut(waiter.session) {
                 session.waiting.remove(&waiter.id);

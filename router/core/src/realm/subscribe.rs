@@ -56,7 +56,13 @@ impl Realm {
         } else {
             Undo::Nothing
         };
-        self.push_or_undo(place, Delivery::Done { request, answer }, commit, undo, effects);
+        self.push_or_undo(
+            place,
+            Delivery::Done { request, answer },
+            commit,
+            undo,
+            effects,
+        );
         if let Some(after) = subscribe.after {
             self.replay_history(
                 place,
@@ -223,7 +229,10 @@ impl Realm {
             return false;
         };
         let gone = session.replays.remove(at);
-        let left = session.replays.iter().any(|replay| replay.wait_for.is_none());
+        let left = session
+            .replays
+            .iter()
+            .any(|replay| replay.wait_for.is_none());
         session.outbox.set_refill(left);
         if let Some(mut gone) = gone {
             self.stop_waiting(place, &mut gone);
@@ -246,7 +255,8 @@ impl Realm {
     fn stop_waiting(&mut self, place: usize, replay: &mut Replay) {
         if let Some((after, timer)) = replay.wait_for.take() {
             self.timers.cancel(Some(timer));
-            self.replay_waits.remove(&(after, place, replay.subscription));
+            self.replay_waits
+                .remove(&(after, place, replay.subscription));
         }
     }
 
@@ -474,7 +484,12 @@ impl Realm {
     }
 
     /// Writes the record of one subscription of a durable session.
-    pub(super) fn save_subscription(&self, place: usize, id: SubscriptionId, effects: &mut Effects) {
+    pub(super) fn save_subscription(
+        &self,
+        place: usize,
+        id: SubscriptionId,
+        effects: &mut Effects,
+    ) {
         let Some(session) = self.sessions.get(place) else {
             return;
         };

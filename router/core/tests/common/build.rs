@@ -206,7 +206,7 @@ impl Pub {
         self
     }
 
-    pub fn to_me(mut self) -> Pub {
+    pub fn echoed(mut self) -> Pub {
         self.0.exclude_me = false;
         self
     }
@@ -323,7 +323,7 @@ impl Sub {
         self
     }
 
-    pub fn as_published(mut self) -> Sub {
+    pub fn showing_retain(mut self) -> Sub {
         self.0.retain_as_published = true;
         self
     }

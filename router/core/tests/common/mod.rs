@@ -15,6 +15,7 @@ mod dice;
 mod line;
 
 pub use build::*;
+#[allow(unused_imports, reason = "as above")]
 pub use dice::Dice;
 pub use line::line;
 

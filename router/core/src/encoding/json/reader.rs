@@ -71,6 +71,23 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// Whether every parser can hold the scalar just passed: text without a lone surrogate, a
+    /// finite number.
+    pub(super) fn is_portable(&self) -> bool {
+        match self.raw {
+            Raw::Null | Raw::Bool(_) | Raw::Text { escaped: false } => true,
+            Raw::Text { escaped: true } => {
+                let quoted = self.token();
+                let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
+                unescape(inner).1
+            }
+            Raw::Number { integral } => match number(self.token(), integral) {
+                Scalar::Float(value) => value.is_finite(),
+                _ => true,
+            },
+        }
+    }
+
     fn byte(&self, at: usize) -> Option<u8> {
         self.text.as_bytes().get(at).copied()
     }
