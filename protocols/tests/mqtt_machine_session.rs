@@ -191,9 +191,10 @@ fn takeover_publishes_the_will_and_tells_the_former_connection() {
 #[test]
 fn the_former_connection_of_a_session_is_closed_before_connack() {
     // [MQTT-3.1.4-3], whether the session goes on or ends with it
-    for (version, make) in BOTH.into_iter().flat_map(|version| {
-        [connect as fn(_, &_) -> _, persistent].map(|make| (version, make))
-    }) {
+    for (version, make) in BOTH
+        .into_iter()
+        .flat_map(|version| [connect as fn(_, &_) -> _, persistent].map(|make| (version, make)))
+    {
         let mut world = World::new();
         let old = world.join(make(version, "c"));
         world.trace.clear();

@@ -48,7 +48,13 @@ async fn hello(State(shared): State<Shared>) -> Result<&'static str, Unavailable
 }
 
 async fn visits(State(shared): State<Shared>) -> Result<String, Unavailable> {
-    Ok(shared.session.kv().get("app.visits").await?.value.to_string())
+    Ok(shared
+        .session
+        .kv()
+        .get("app.visits")
+        .await?
+        .value
+        .to_string())
 }
 
 /// Hands a WebSocket over to the router.
@@ -57,17 +63,24 @@ async fn gate(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut request: Request,
 ) -> Response {
-    shared.router.upgrade(&mut request, peer.to_string()).into_response()
+    shared
+        .router
+        .upgrade(&mut request, peer.to_string())
+        .into_response()
 }
 
 /// A procedure of the application, for clients of every protocol that can call.
 pub async fn offer(session: &Session) -> Result<Registration, Error> {
     let greet = |call: Invocation| async move {
-        let name: String =
-            call.values.get().map_err(|_| AppError::invalid_argument("one name, please"))?;
+        let name: String = call
+            .values
+            .get()
+            .map_err(|_| AppError::invalid_argument("one name, please"))?;
         Ok(format!("Hello {name}!"))
     };
-    session.register("app.greet", RegisterOptions::new(), greet).await
+    session
+        .register("app.greet", RegisterOptions::new(), greet)
+        .await
 }
 
 /// The realm could not do it now.
@@ -87,7 +100,10 @@ impl IntoResponse for Unavailable {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config { data: reynard::config::DataStore::Memory, ..Config::default() };
+    let config = Config {
+        data: reynard::config::DataStore::Memory,
+        ..Config::default()
+    };
     let router = Router::open(&config)?;
     let session = router.session("realm1").authid("web").await?;
     let _greet = offer(&session).await?;
@@ -95,18 +111,24 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind("127.0.0.1:8080").await?;
     println!("listening on http://{}", listener.local_addr()?);
     let service = app(router.clone(), session.clone());
-    axum::serve(listener, service.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(async {
-            // Without signals the program runs until it is killed.
-            if tokio::signal::ctrl_c().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        })
-        .await?;
+    axum::serve(
+        listener,
+        service.into_make_service_with_connect_info::<SocketAddr>(),
+    )
+    .with_graceful_shutdown(async {
+        // Without signals the program runs until it is killed.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+    .await?;
 
     // WebSockets are the router's: each says goodbye in its protocol, then the store is closed.
     router.start_drain();
-    if tokio::time::timeout(Duration::from_secs(10), router.connections_ended()).await.is_err() {
+    if tokio::time::timeout(Duration::from_secs(10), router.connections_ended())
+        .await
+        .is_err()
+    {
         eprintln!("some connections did not end in time");
     }
     router.close().await;

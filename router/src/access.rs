@@ -32,13 +32,15 @@ pub fn compile(config: &Config) -> Result<HashMap<ByteString, Arc<Access>>, Rule
             ..Access::default()
         };
         for user in &realm.users {
-            access.users.insert(ByteString::from(user.authid.as_str()), compile_user(user));
+            access
+                .users
+                .insert(ByteString::from(user.authid.as_str()), compile_user(user));
         }
         for role in &realm.roles {
             let rules = |rules: &[config::Rule]| {
                 rules
                     .iter()
-                    .map(|rule| compile_rule(rule))
+                    .map(compile_rule)
                     .collect::<Result<Vec<_>, _>>()
                     .map_err(|(pattern, why)| RuleError {
                         realm: realm.name.clone(),
@@ -47,12 +49,11 @@ pub fn compile(config: &Config) -> Result<HashMap<ByteString, Arc<Access>>, Rule
                         why,
                     })
             };
-            let compiled = Role::restricted(
-                role.name.as_str(),
-                rules(&role.allow)?,
-                rules(&role.deny)?,
-            );
-            access.roles.insert(ByteString::from(role.name.as_str()), Arc::new(compiled));
+            let compiled =
+                Role::restricted(role.name.as_str(), rules(&role.allow)?, rules(&role.deny)?);
+            access
+                .roles
+                .insert(ByteString::from(role.name.as_str()), Arc::new(compiled));
         }
         realms.insert(ByteString::from(realm.name.as_str()), Arc::new(access));
     }
@@ -64,7 +65,10 @@ fn compile_user(user: &config::User) -> User {
         config::Secret::Plain(text) => Secret::Plain(Bytes::from(text.clone())),
         config::Secret::Argon2(hash) => Secret::Argon2(hash.clone()),
     };
-    User { role: ByteString::from(user.role.as_str()), secret }
+    User {
+        role: ByteString::from(user.role.as_str()),
+        secret,
+    }
 }
 
 fn compile_rule(rule: &config::Rule) -> Result<Rule, (String, String)> {
@@ -117,9 +121,8 @@ mod tests {
              deny = [\"subscribe app.secret.#\"]\n",
         );
         let role = access.role("r");
-        let may = |action, topic: &str| {
-            role.permits(action, &Topic::new(topic.to_owned()).unwrap())
-        };
+        let may =
+            |action, topic: &str| role.permits(action, &Topic::new(topic.to_owned()).unwrap());
         assert!(may(Action::Publish, "app/x/in") && may(Action::Publish, "sensors/1/t"));
         assert!(!may(Action::Publish, "app/x/y/in") && !may(Action::Publish, "app"));
         assert!(may(Action::Subscribe, "app/open") && !may(Action::Subscribe, "app/secret"));

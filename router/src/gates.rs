@@ -51,7 +51,9 @@ impl GateOptions {
     /// Name, help text and value of the gates' own counters.
     pub fn counters(&self) -> Vec<(String, &'static str, u64)> {
         let mqtt = self.mqtt.counters.list();
-        mqtt.into_iter().map(|(name, help, value)| (format!("mqtt_{name}"), help, value)).collect()
+        mqtt.into_iter()
+            .map(|(name, help, value)| (format!("mqtt_{name}"), help, value))
+            .collect()
     }
 
     /// A gate for a new connection.

@@ -29,7 +29,12 @@ const HEAD_BYTES: usize = 16 << 10;
 const HEAD_FIELDS: usize = 64;
 
 /// Serves one connection. `guard` is held until the last of it is gone, upgrades included.
-pub async fn serve<G: Send + Sync + 'static>(router: Router, io: TcpStream, peer: String, guard: G) {
+pub async fn serve<G: Send + Sync + 'static>(
+    router: Router,
+    io: TcpStream,
+    peer: String,
+    guard: G,
+) {
     let guard = Arc::new(guard);
     let mut drain = router.drain_signal();
     let service = service_fn(move |request| {
@@ -76,18 +81,26 @@ fn answer<B, G: Send + Sync + 'static>(
         "/readyz" if is_read => health(router.is_ready()),
         "/metrics" if is_read => match metrics::exposition(router) {
             Ok(text) => with_type(StatusCode::OK, metrics::CONTENT_TYPE, text),
-            Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the figures cannot be written\n"),
+            Err(_) => plain(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the figures cannot be written\n",
+            ),
         },
-        "/healthz" | "/readyz" | "/metrics" => {
-            plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n")
-        }
+        "/healthz" | "/readyz" | "/metrics" => plain(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET is answered here\n",
+        ),
         _ => router.upgrade_guarded(&mut request, peer, guard),
     }
 }
 
 fn health(is_fine: bool) -> Response<Body> {
     match is_fine {
-        true => with_type(StatusCode::OK, "application/json", "{\"status\":\"ok\"}\n".to_owned()),
+        true => with_type(
+            StatusCode::OK,
+            "application/json",
+            "{\"status\":\"ok\"}\n".to_owned(),
+        ),
         false => with_type(
             StatusCode::SERVICE_UNAVAILABLE,
             "application/json",
@@ -103,7 +116,9 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
 fn with_type(status: StatusCode, content_type: &'static str, text: String) -> Response<Body> {
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
@@ -138,12 +153,14 @@ impl Router {
         }
         let offered = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
         let offered = offered.iter().filter_map(|value| value.to_str().ok());
-        let is_served =
-            |name: &str| Protocol::of_subprotocol(name).is_some_and(|p| p.is_at(path));
+        let is_served = |name: &str| Protocol::of_subprotocol(name).is_some_and(|p| p.is_at(path));
         let chosen = choose_subprotocol(offered, is_served)
             .and_then(|name| Some((name.to_owned(), Protocol::of_subprotocol(name)?)));
         let Some((name, protocol)) = chosen else {
-            return plain(StatusCode::BAD_REQUEST, "none of the subprotocols is served here\n");
+            return plain(
+                StatusCode::BAD_REQUEST,
+                "none of the subprotocols is served here\n",
+            );
         };
         let Some(key) = request.headers().get(SEC_WEBSOCKET_KEY) else {
             return plain(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is missing\n");
@@ -171,7 +188,8 @@ impl Router {
         match upgraded.downcast::<TokioIo<TcpStream>>() {
             Ok(parts) => {
                 let io = parts.io.into_inner();
-                self.serve_websocket(io, parts.read_buf, protocol, peer).await;
+                self.serve_websocket(io, parts.read_buf, protocol, peer)
+                    .await;
             }
             Err(upgraded) => {
                 let io = TokioIo::new(upgraded);
@@ -187,7 +205,10 @@ fn switching(accept: &str, subprotocol: &str) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    for (name, value) in [(SEC_WEBSOCKET_ACCEPT, accept), (SEC_WEBSOCKET_PROTOCOL, subprotocol)] {
+    for (name, value) in [
+        (SEC_WEBSOCKET_ACCEPT, accept),
+        (SEC_WEBSOCKET_PROTOCOL, subprotocol),
+    ] {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(name, value);
         }
@@ -204,8 +225,14 @@ fn check_upgrade<B>(request: &Request<B>) -> Result<(), (StatusCode, &'static st
     if request.method() != Method::GET {
         return Err((StatusCode::METHOD_NOT_ALLOWED, "an upgrade is a GET\n"));
     }
-    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-        return Err((StatusCode::UPGRADE_REQUIRED, "WebSocket version 13 is spoken here\n"));
+    if headers
+        .get(SEC_WEBSOCKET_VERSION)
+        .is_none_or(|version| version != "13")
+    {
+        return Err((
+            StatusCode::UPGRADE_REQUIRED,
+            "WebSocket version 13 is spoken here\n",
+        ));
     }
     Ok(())
 }

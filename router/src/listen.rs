@@ -39,7 +39,11 @@ pub fn bind(listener: &Listener) -> Result<TcpListener, StartError> {
 }
 
 fn bind_socket(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -75,7 +79,10 @@ pub async fn accept(
             tracing::debug!(%peer, "refused: the listener's limit of connections is reached");
             continue;
         };
-        let guard = Guard { _permit: permit, _alive: alive.clone() };
+        let guard = Guard {
+            _permit: permit,
+            _alive: alive.clone(),
+        };
         let router = router.clone();
         tokio::spawn(async move {
             if let Err(error) = prepare(&socket) {
@@ -97,8 +104,9 @@ pub async fn accept(
 
 fn prepare(socket: &TcpStream) -> io::Result<()> {
     socket.set_nodelay(true)?;
-    let keepalive =
-        TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE_INTERVAL);
+    let keepalive = TcpKeepalive::new()
+        .with_time(TCP_KEEPALIVE)
+        .with_interval(TCP_KEEPALIVE_INTERVAL);
     SockRef::from(socket).set_tcp_keepalive(&keepalive)
 }
 
@@ -124,7 +132,12 @@ async fn universal(
         byte if byte.is_ascii_alphabetic() => http::serve(router, socket, peer, guard).await,
         byte => {
             if let Some(unlogged) = router.traffic().violation(std::time::Instant::now()) {
-                tracing::warn!(peer, byte, unlogged, "a peer speaks no protocol that is served here");
+                tracing::warn!(
+                    peer,
+                    byte,
+                    unlogged,
+                    "a peer speaks no protocol that is served here"
+                );
             }
         }
     }

@@ -25,7 +25,10 @@ fn main() -> ExitCode {
 fn serve(loaded: &Loaded) -> ExitCode {
     eprint!("{}", cli::warnings(&loaded.warnings));
     start_logging(loaded.config.log);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "cannot start the runtime");
@@ -36,14 +39,16 @@ fn serve(loaded: &Loaded) -> ExitCode {
 }
 
 async fn run(loaded: &Loaded) -> ExitCode {
-    let (mut terminate, mut interrupt) =
-        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-            (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-            (Err(error), _) | (_, Err(error)) => {
-                tracing::error!(%error, "cannot listen for signals");
-                return ExitCode::FAILURE;
-            }
-        };
+    let (mut terminate, mut interrupt) = match (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) {
+        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "cannot listen for signals");
+            return ExitCode::FAILURE;
+        }
+    };
     let server = match Server::start(&loaded.config).await {
         Ok(server) => server,
         Err(error) => {

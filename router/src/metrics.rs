@@ -3,9 +3,9 @@
 use crate::router::Router;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text::encode};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,14 +39,44 @@ impl Collector for Figures {
             gauge(&mut encoder, name, "Held now, over all realms", value)?;
         }
         let down = usize::from(stats.store_down);
-        gauge(&mut encoder, "store_down", "1 while the store refuses durable writes", down)?;
+        gauge(
+            &mut encoder,
+            "store_down",
+            "1 while the store refuses durable writes",
+            down,
+        )?;
         if let Some(store) = stats.store {
-            counter(&mut encoder, "store_commits", "Commits that reached the disk", store.commits)?;
-            counter(&mut encoder, "store_batches", "Batches of writes made durable", store.batches)?;
-            counter(&mut encoder, "store_bytes", "Bytes made durable", store.bytes)?;
-            counter(&mut encoder, "store_failures", "Batches refused by the store", store.failures)?;
+            counter(
+                &mut encoder,
+                "store_commits",
+                "Commits that reached the disk",
+                store.commits,
+            )?;
+            counter(
+                &mut encoder,
+                "store_batches",
+                "Batches of writes made durable",
+                store.batches,
+            )?;
+            counter(
+                &mut encoder,
+                "store_bytes",
+                "Bytes made durable",
+                store.bytes,
+            )?;
+            counter(
+                &mut encoder,
+                "store_failures",
+                "Batches refused by the store",
+                store.failures,
+            )?;
             let queued = store.queued_bytes;
-            gauge(&mut encoder, "store_queued_bytes", "Bytes waiting to be made durable", queued)?;
+            gauge(
+                &mut encoder,
+                "store_queued_bytes",
+                "Bytes waiting to be made durable",
+                queued,
+            )?;
         }
         self.traffic(&mut encoder)
     }
@@ -61,8 +91,16 @@ impl Figures {
         let counters = [
             ("connections", "Connections accepted", &traffic.connections),
             ("bytes_in", "Bytes read from connections", &traffic.bytes_in),
-            ("bytes_out", "Bytes written to connections", &traffic.bytes_out),
-            ("stalls", "Times a publisher was paused for a slow receiver", &traffic.stalls),
+            (
+                "bytes_out",
+                "Bytes written to connections",
+                &traffic.bytes_out,
+            ),
+            (
+                "stalls",
+                "Times a publisher was paused for a slow receiver",
+                &traffic.stalls,
+            ),
             (
                 "closed_by_violation",
                 "Connections closed because the peer broke its protocol",
@@ -79,22 +117,12 @@ impl Figures {
     }
 }
 
-fn counter(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    value: u64,
-) -> fmt::Result {
+fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
     let metric = ConstCounter::new(value);
     metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
 }
 
-fn gauge(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    value: usize,
-) -> fmt::Result {
+fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: usize) -> fmt::Result {
     let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
     metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
 }

@@ -4,10 +4,10 @@ use crate::access::{self, RuleError};
 use crate::config::{Config, DataStore};
 use crate::gates::{self, GateOptions, Protocol};
 use crate::session::OpenSession;
-use protocols::gate::{Driver, DriverOptions, Traffic};
-use protocols::transport::{StreamTransport, WebSocketLimits, WebSocketTransport};
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
+use protocols::gate::{Driver, DriverOptions, Traffic};
+use protocols::transport::{StreamTransport, WebSocketLimits, WebSocketTransport};
 use router_core::auth::{Access, Role};
 use router_core::limits::{LaneLimit, OutboxLimits, RealmLimits};
 use router_core::runtime::{Hub, HubSettings, OpenError, now};
@@ -79,7 +79,9 @@ struct Inner {
 
 impl std::fmt::Debug for Router {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Router").field("hub", &self.inner.hub).finish_non_exhaustive()
+        f.debug_struct("Router")
+            .field("hub", &self.inner.hub)
+            .finish_non_exhaustive()
     }
 }
 
@@ -104,7 +106,9 @@ impl Router {
         let hub = Hub::open(settings, storage)?;
         let max_message_bytes = gates::wamp_message_bytes(config);
         // A packet may come in one frame with others behind it.
-        let mqtt_bytes = count(config.mqtt.max_packet_bytes).saturating_mul(2).max(64 << 10);
+        let mqtt_bytes = count(config.mqtt.max_packet_bytes)
+            .saturating_mul(2)
+            .max(64 << 10);
         let inner = Inner {
             hub,
             access,
@@ -114,9 +118,13 @@ impl Router {
             drain: watch::Sender::new(false),
             open: watch::Sender::new(0),
             websocket_limits: WebSocketLimits { max_message_bytes },
-            mqtt_message_limits: WebSocketLimits { max_message_bytes: mqtt_bytes },
+            mqtt_message_limits: WebSocketLimits {
+                max_message_bytes: mqtt_bytes,
+            },
         };
-        Ok(Router { inner: Arc::new(inner) })
+        Ok(Router {
+            inner: Arc::new(inner),
+        })
     }
 
     /// Serves MQTT on a byte stream, to its end. `read` was read from it already; `peer` names it
@@ -128,7 +136,14 @@ impl Router {
         let _open = Open::new(self);
         let gate = self.inner.gates.gate(now(), Protocol::Mqtt);
         let transport = StreamTransport::new(io, read);
-        Driver::new(transport, gate, self.inner.hub.clone(), self.driver_options(peer)).run().await;
+        Driver::new(
+            transport,
+            gate,
+            self.inner.hub.clone(),
+            self.driver_options(peer),
+        )
+        .run()
+        .await;
     }
 
     /// Serves a WebSocket after its upgrade, to its end.
@@ -148,7 +163,14 @@ impl Router {
         };
         let gate = self.inner.gates.gate(now(), protocol);
         let transport = WebSocketTransport::new(io, read, limits).await;
-        Driver::new(transport, gate, self.inner.hub.clone(), self.driver_options(peer)).run().await;
+        Driver::new(
+            transport,
+            gate,
+            self.inner.hub.clone(),
+            self.driver_options(peer),
+        )
+        .run()
+        .await;
     }
 
     fn driver_options(&self, peer: String) -> DriverOptions {
@@ -229,7 +251,10 @@ impl Router {
     /// none shall be waited for.
     pub async fn close(&self) {
         let hub = self.inner.hub.clone();
-        if tokio::task::spawn_blocking(move || hub.close()).await.is_err() {
+        if tokio::task::spawn_blocking(move || hub.close())
+            .await
+            .is_err()
+        {
             tracing::error!("closing the store ended with a panic");
         }
     }
@@ -260,9 +285,18 @@ fn open_storage(data: &DataStore) -> Result<Arc<dyn Storage>, StorageError> {
 
 fn realm_limits(config: &Config) -> RealmLimits {
     let (limits, mqtt) = (&config.limits, &config.mqtt);
-    let outbox = LaneLimit { frames: count(limits.max_outbox_frames), bytes: size(limits.max_outbox_bytes) };
-    let queued = LaneLimit { frames: count(mqtt.max_queued_messages), bytes: size(mqtt.max_queued_bytes) };
-    let online = LaneLimit { frames: queued.frames.max(outbox.frames), bytes: queued.bytes.max(outbox.bytes) };
+    let outbox = LaneLimit {
+        frames: count(limits.max_outbox_frames),
+        bytes: size(limits.max_outbox_bytes),
+    };
+    let queued = LaneLimit {
+        frames: count(mqtt.max_queued_messages),
+        bytes: size(mqtt.max_queued_bytes),
+    };
+    let online = LaneLimit {
+        frames: queued.frames.max(outbox.frames),
+        bytes: queued.bytes.max(outbox.bytes),
+    };
     RealmLimits {
         subscriptions_per_session: count(limits.max_subscriptions_per_session),
         registrations_per_session: count(limits.max_registrations_per_session),
@@ -271,7 +305,12 @@ fn realm_limits(config: &Config) -> RealmLimits {
             u32::MAX => Duration::MAX,
             secs => Duration::from_secs(secs.into()),
         },
-        outbox: OutboxLimits { ordered: outbox, best: outbox, sure: online, sure_offline: queued },
+        outbox: OutboxLimits {
+            ordered: outbox,
+            best: outbox,
+            sure: online,
+            sure_offline: queued,
+        },
         ..RealmLimits::default()
     }
 }

@@ -42,12 +42,16 @@ impl Server {
         let (alive_sender, alive) = mpsc::channel(1);
         let mut addresses = Vec::new();
         let max = usize::try_from(config.limits.max_connections_per_listener);
-        let max = max.unwrap_or(usize::MAX).min(tokio::sync::Semaphore::MAX_PERMITS);
+        let max = max
+            .unwrap_or(usize::MAX)
+            .min(tokio::sync::Semaphore::MAX_PERMITS);
         let first_byte = Duration::from_secs(config.limits.login_timeout_secs.into());
         for ((kind, listener), configured) in bound.into_iter().zip(&config.listeners) {
             addresses.push((kind, listener.local_addr().unwrap_or(configured.bind)));
             let (router, alive) = (router.clone(), alive_sender.clone());
-            tokio::spawn(listen::accept(router, listener, kind, max, first_byte, alive));
+            tokio::spawn(listen::accept(
+                router, listener, kind, max, first_byte, alive,
+            ));
         }
         Ok(Server {
             router,
@@ -67,7 +71,10 @@ impl Server {
 
     /// The addresses listened on, with real ports.
     pub fn addresses(&self, kind: ListenerKind) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.addresses.iter().filter(move |(k, _)| *k == kind).map(|(_, address)| *address)
+        self.addresses
+            .iter()
+            .filter(move |(k, _)| *k == kind)
+            .map(|(_, address)| *address)
     }
 
     /// The line that says where the server is, for whoever waits for it.
@@ -80,7 +87,11 @@ impl Server {
                 // Writing to a string cannot fail.
                 let _ = write!(text, "{comma}{address}");
             }
-            if text.is_empty() { "off".to_owned() } else { text }
+            if text.is_empty() {
+                "off".to_owned()
+            } else {
+                text
+            }
         };
         format!(
             "reynard ready listen={} mqtt={} realm={} data={} pid={}",
@@ -96,7 +107,10 @@ impl Server {
     /// configured time plus what the last writes take.
     pub async fn shutdown(mut self) {
         self.router.start_drain();
-        if tokio::time::timeout(self.drain_timeout, self.alive.recv()).await.is_err() {
+        if tokio::time::timeout(self.drain_timeout, self.alive.recv())
+            .await
+            .is_err()
+        {
             tracing::warn!("some connections did not end in time");
         }
         self.router.close().await;

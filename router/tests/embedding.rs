@@ -15,11 +15,11 @@ use tokio::net::TcpListener;
 
 /// The example's app on a free port.
 async fn serve() -> (Router, SocketAddr, reynard::session::Registration) {
-    let router = Router::open(&in_memory()).unwrap();
-    let session = router.session("realm1").await.unwrap();
-    let registration = example::offer(&session).await.unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let router = Router::open(&in_memory()).expect("set up");
+    let session = router.session("realm1").await.expect("set up");
+    let registration = example::offer(&session).await.expect("set up");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("set up");
+    let address = listener.local_addr().expect("set up");
     let app = example::app(router.clone(), session);
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async move { axum::serve(listener, service).await });
@@ -40,7 +40,10 @@ async fn the_application_and_the_router_share_a_port() {
     assert_eq!(wamp.hear().await, json!([50, 1, {}, ["Hello Ada!"]]));
     wamp.say(&json!([48, 2, {}, "app.greet", [5]])).await;
     let error = wamp.hear().await;
-    assert_eq!((&error[0], &error[4]), (&json!(8), &json!("wamp.error.invalid_argument")));
+    assert_eq!(
+        (&error[0], &error[4]),
+        (&json!(8), &json!("wamp.error.invalid_argument"))
+    );
 
     let mut mqtt = Socket::open(address, "/mqtt", "mqtt").await;
     mqtt.send(MQTT_CONNECT).await;
@@ -55,7 +58,8 @@ async fn the_application_and_the_router_share_a_port() {
 
     router.start_drain();
     assert_eq!(wamp.hear().await[2], "wamp.close.system_shutdown");
-    wamp.say(&json!([6, {}, "wamp.close.goodbye_and_out"])).await;
+    wamp.say(&json!([6, {}, "wamp.close.goodbye_and_out"]))
+        .await;
     wamp.until_closed().await;
     mqtt.until_closed().await;
     soon(router.connections_ended()).await;
@@ -70,7 +74,10 @@ async fn visits_reach_the_program_and_the_other_way_round() {
     let mut visits = watcher.subscribe("app.visits", options).await.unwrap();
     for count in 1..=3 {
         assert_eq!(get(address, "/", "").await.0, 200);
-        assert_eq!(soon(visits.next()).await.unwrap().values.value(), &json!(count));
+        assert_eq!(
+            soon(visits.next()).await.unwrap().values.value(),
+            &json!(count)
+        );
     }
     assert!(get(address, "/visits", "").await.1.ends_with("\r\n3"));
     // The application goes on answering when its session is gone, with what it can say then.

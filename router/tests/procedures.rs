@@ -17,21 +17,29 @@ use support::{begin, in_memory, soon};
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 async fn pair() -> (Session, Session) {
-    let router = Router::open(&in_memory()).unwrap();
-    (router.session("realm1").await.unwrap(), router.session("realm1").await.unwrap())
+    let router = Router::open(&in_memory()).expect("set up");
+    (
+        router.session("realm1").await.expect("set up"),
+        router.session("realm1").await.expect("set up"),
+    )
 }
 
 async fn add(session: &Session) -> Registration {
     let add = |call: Invocation| async move {
-        let (a, b): (i64, i64) =
-            call.values.get().map_err(|_| AppError::invalid_argument("two numbers"))?;
+        let (a, b): (i64, i64) = call
+            .values
+            .get()
+            .map_err(|_| AppError::invalid_argument("two numbers"))?;
         Ok(a + b)
     };
-    session.register("app.add", RegisterOptions::new(), add).await.unwrap()
+    session
+        .register("app.add", RegisterOptions::new(), add)
+        .await
+        .expect("set up")
 }
 
 fn kind<T: std::fmt::Debug>(result: Result<T, Error>) -> Option<ErrorKind> {
-    result.unwrap_err().refusal()
+    result.expect_err("a refusal").refusal()
 }
 
 #[tokio::test]
@@ -39,36 +47,63 @@ async fn calls_are_answered_until_the_procedure_is_withdrawn() {
     let (here, there) = pair().await;
     let registration = add(&here).await;
     for session in [&here, &there] {
-        let sum = soon(async { session.call("app.add", Arguments::new().arg(1).arg(2)).await }).await;
+        let sum = soon(async {
+            session
+                .call("app.add", Arguments::new().arg(1).arg(2))
+                .await
+        })
+        .await;
         assert_eq!(sum.unwrap().get::<i64>().unwrap(), 3);
     }
-    let taken = there.register("app.add", RegisterOptions::new(), |_| async { Ok(()) }).await;
+    let taken = there
+        .register("app.add", RegisterOptions::new(), |_| async { Ok(()) })
+        .await;
     assert_eq!(kind(taken), Some(ErrorKind::ProcedureAlreadyExists));
     registration.unregister().await.unwrap();
-    assert_eq!(kind(there.call("app.add", 1).await), Some(ErrorKind::NoSuchProcedure));
+    assert_eq!(
+        kind(there.call("app.add", 1).await),
+        Some(ErrorKind::NoSuchProcedure)
+    );
     drop(add(&here).await);
-    assert_eq!(kind(there.call("app.add", 1).await), Some(ErrorKind::NoSuchProcedure));
-    assert_eq!(kind(there.call("wamp.x", 1).await), Some(ErrorKind::NoSuchProcedure));
+    assert_eq!(
+        kind(there.call("app.add", 1).await),
+        Some(ErrorKind::NoSuchProcedure)
+    );
+    assert_eq!(
+        kind(there.call("wamp.x", 1).await),
+        Some(ErrorKind::NoSuchProcedure)
+    );
 }
 
 #[tokio::test]
 async fn errors_reach_the_caller_with_their_values() {
     let (here, there) = pair().await;
     let _registration = here
-        .register("app.fail", RegisterOptions::new(), |call: Invocation| async move {
-            assert!(call.values.value() != &json!("panic"), "as told");
-            let values = Arguments::new().arg("sold out").kwarg("left", 0);
-            Err::<(), _>(AppError::new("app.error.sold_out", values))
-        })
+        .register(
+            "app.fail",
+            RegisterOptions::new(),
+            |call: Invocation| async move {
+                assert!(call.values.value() != &json!("panic"), "as told");
+                let values = Arguments::new().arg("sold out").kwarg("left", 0);
+                Err::<(), _>(AppError::new("app.error.sold_out", values))
+            },
+        )
         .await
         .unwrap();
-    let Err(Error::Callee { error, values }) = there.call("app.fail", ()).await else { panic!() };
-    assert_eq!((error.as_str(), values.value()), ("app.error.sold_out", &json!("sold out")));
+    let Err(Error::Callee { error, values }) = there.call("app.fail", ()).await else {
+        panic!()
+    };
+    assert_eq!(
+        (error.as_str(), values.value()),
+        ("app.error.sold_out", &json!("sold out"))
+    );
     assert_eq!(values.kwarg("left"), Some(&json!(0)));
     // A panic is an answer, and the procedure lives.
     for _ in 0..3 {
         let failed = soon(async { there.call("app.fail", "panic").await }).await;
-        let Err(Error::Callee { error, .. }) = failed else { panic!() };
+        let Err(Error::Callee { error, .. }) = failed else {
+            panic!()
+        };
         assert_eq!(error, "wamp.error.runtime_error");
     }
 }
@@ -95,23 +130,39 @@ async fn no_more_invocations_run_than_the_concurrency_allows() {
         .unwrap();
     let calls = (0..50).map(|n| {
         let there = there.clone();
-        async move { there.call("app.slow", n).await.unwrap().get::<u32>().unwrap() }
+        async move {
+            there
+                .call("app.slow", n)
+                .await
+                .unwrap()
+                .get::<u32>()
+                .unwrap()
+        }
     });
     let answers = soon(futures_util::future::join_all(calls)).await;
     assert_eq!(answers, (0..50).collect::<Vec<_>>());
-    assert_eq!((now.load(Ordering::SeqCst), most.load(Ordering::SeqCst)), (0, 2));
+    assert_eq!(
+        (now.load(Ordering::SeqCst), most.load(Ordering::SeqCst)),
+        (0, 2)
+    );
 }
 
 #[tokio::test]
 async fn progress_comes_before_the_result_and_only_if_wanted() {
     let (here, there) = pair().await;
     let _registration = here
-        .register("app.count", RegisterOptions::new(), |call: Invocation| async move {
-            for n in 0..3 {
-                call.progress(n).await.map_err(|error| AppError::runtime(&error.to_string()))?;
-            }
-            Ok(call.wants_progress())
-        })
+        .register(
+            "app.count",
+            RegisterOptions::new(),
+            |call: Invocation| async move {
+                for n in 0..3 {
+                    call.progress(n)
+                        .await
+                        .map_err(|error| AppError::runtime(&error.to_string()))?;
+                }
+                Ok(call.wants_progress())
+            },
+        )
         .await
         .unwrap();
     let mut call = there.call_progressive("app.count", ()).await.unwrap();
@@ -120,7 +171,10 @@ async fn progress_comes_before_the_result_and_only_if_wanted() {
     }
     assert!(soon(call.next()).await.is_none());
     assert_eq!(call.result().await.unwrap().value(), &json!(true));
-    assert_eq!(there.call("app.count", ()).await.unwrap().value(), &json!(false));
+    assert_eq!(
+        there.call("app.count", ()).await.unwrap().value(),
+        &json!(false)
+    );
 }
 
 /// A procedure that tells when it begins and when its future is dropped, and never answers.
@@ -140,7 +194,13 @@ async fn endless(session: &Session) -> (Registration, mpsc::Receiver<&'static st
         }
     };
     let options = RegisterOptions::new().concurrency(NonZeroU32::MIN);
-    (session.register("app.endless", options, handler).await.unwrap(), receiver)
+    (
+        session
+            .register("app.endless", options, handler)
+            .await
+            .expect("set up"),
+        receiver,
+    )
 }
 
 #[tokio::test]
@@ -154,7 +214,10 @@ async fn dropping_a_call_cancels_it_at_the_callee() {
         drop(call);
         assert_eq!(soon(told.recv()).await, Some("dropped"));
     }
-    let late = there.call("app.endless", ()).timeout(Duration::from_millis(1)).await;
+    let late = there
+        .call("app.endless", ())
+        .timeout(Duration::from_millis(1))
+        .await;
     assert_eq!(kind(late), Some(ErrorKind::Timeout));
     assert_eq!(soon(told.recv()).await, Some("begun"));
     assert_eq!(soon(told.recv()).await, Some("dropped"));
@@ -186,7 +249,10 @@ async fn a_withdrawn_procedure_still_answers_what_it_began() {
             let (begun, go) = (begun_in.clone(), go_in.clone());
             async move {
                 begun.notify_one();
-                go.acquire().await.map_err(|_| AppError::runtime("closed"))?.forget();
+                go.acquire()
+                    .await
+                    .map_err(|_| AppError::runtime("closed"))?
+                    .forget();
                 Ok("done")
             }
         })
@@ -204,11 +270,23 @@ async fn callees_that_agree_share_a_procedure() {
     let (here, there) = pair().await;
     let options = RegisterOptions::new().shared(InvokePolicy::RoundRobin);
     let name = |name: &'static str| move |_: Invocation| async move { Ok(name) };
-    let _first = here.register("app.who", options, name("here")).await.unwrap();
-    let _second = there.register("app.who", options, name("there")).await.unwrap();
+    let _first = here
+        .register("app.who", options, name("here"))
+        .await
+        .unwrap();
+    let _second = there
+        .register("app.who", options, name("there"))
+        .await
+        .unwrap();
     let mut answers = Vec::new();
     for _ in 0..4 {
-        answers.push(here.call("app.who", ()).await.unwrap().get::<String>().unwrap());
+        answers.push(
+            here.call("app.who", ())
+                .await
+                .unwrap()
+                .get::<String>()
+                .unwrap(),
+        );
     }
     assert_eq!(answers, ["here", "there", "here", "there"]);
     let again = here.register("app.who", options, name("again")).await;
@@ -224,12 +302,26 @@ async fn values_are_kept_compared_watched_and_deleted() {
     let mut watch = there.kv().watch("app.key").await.unwrap();
     let mut own = kv.watch("app.#").await.unwrap();
 
-    let first = kv.cas("app.key", Value::Null, json!({"n": 1})).await.unwrap().unwrap();
+    let first = kv
+        .cas("app.key", Value::Null, json!({"n": 1}))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(kv.cas("app.key", Value::Null, 2).await.unwrap(), None);
-    let second = kv.cas("app.key", json!({"n": 1}), 2).await.unwrap().unwrap();
-    let third = kv.put("app.key", Arguments::new().arg(3).kwarg("k", 1)).await.unwrap();
+    let second = kv
+        .cas("app.key", json!({"n": 1}), 2)
+        .await
+        .unwrap()
+        .unwrap();
+    let third = kv
+        .put("app.key", Arguments::new().arg(3).kwarg("k", 1))
+        .await
+        .unwrap();
     let entry = kv.get("app.key").await.unwrap();
-    assert_eq!((&entry.value, entry.token, entry.owner), (&json!(3), third, None));
+    assert_eq!(
+        (&entry.value, entry.token, entry.owner),
+        (&json!(3), third, None)
+    );
     assert_eq!(entry.args, Some(vec![json!(3)]));
     assert_eq!(entry.kwargs.unwrap()["k"], 1);
     let last = kv.delete("app.key").await.unwrap();
@@ -242,7 +334,15 @@ async fn values_are_kept_compared_watched_and_deleted() {
             let event = soon(watch.next()).await.unwrap();
             seen.push((event.token.unwrap(), event.deleted));
         }
-        assert_eq!(seen, [(first, false), (second, false), (third, false), (last, true)]);
+        assert_eq!(
+            seen,
+            [
+                (first, false),
+                (second, false),
+                (third, false),
+                (last, true)
+            ]
+        );
     }
 }
 
@@ -251,9 +351,15 @@ async fn a_lock_has_one_holder_and_passes_on_in_order() {
     let (here, there) = pair().await;
     let first = here.kv().lock("app.lock").await.unwrap();
     assert!(there.kv().try_lock("app.lock").await.unwrap().is_none());
-    let timed_out = there.kv().lock_within("app.lock", Duration::from_millis(1)).await;
+    let timed_out = there
+        .kv()
+        .lock_within("app.lock", Duration::from_millis(1))
+        .await;
     assert_eq!(kind(timed_out), Some(ErrorKind::Timeout));
-    assert_eq!(there.kv().get("app.lock").await.unwrap().owner, Some(here.id()));
+    assert_eq!(
+        there.kv().get("app.lock").await.unwrap().owner,
+        Some(here.id())
+    );
 
     let (sender, mut granted) = mpsc::channel::<(usize, LockGuard)>(9);
     for waiter in 0..5 {
@@ -298,21 +404,32 @@ async fn a_lock_goes_with_its_session_and_is_never_taken_from_another() {
     let lost = here.kv().lock("app.lock").await.unwrap();
     here.close();
     let next = soon(there.kv().lock("app.lock")).await.unwrap();
-    assert!(matches!(lost.release().await, Err(Error::Ended(SessionEnd::Closed))));
+    assert!(matches!(
+        lost.release().await,
+        Err(Error::Ended(SessionEnd::Closed))
+    ));
 
     // Overwritten by force: the former holder's release must not delete what is there now.
     there.kv().put("app.lock", "somebody else").await.unwrap();
     assert_eq!(kind(next.release().await), Some(ErrorKind::ConditionFailed));
-    assert_eq!(there.kv().get("app.lock").await.unwrap().value, "somebody else");
+    assert_eq!(
+        there.kv().get("app.lock").await.unwrap().value,
+        "somebody else"
+    );
 }
 
 #[tokio::test]
 async fn a_lock_meets_clients_that_say_it_in_their_own_words() {
     let (here, there) = pair().await;
     // What the README's WAMP clients do: no value, a keyword argument, when, watch and will.
-    let theirs = there.publish("app.lock", Arguments::new().kwarg("pid", 7)).retain();
+    let theirs = there
+        .publish("app.lock", Arguments::new().kwarg("pid", 7))
+        .retain();
     theirs.when(Value::Null).will(Value::Null).await.unwrap();
-    assert_eq!(here.kv().get("app.lock").await.unwrap().owner, Some(there.id()));
+    assert_eq!(
+        here.kv().get("app.lock").await.unwrap().owner,
+        Some(there.id())
+    );
     there.close();
     let guard = soon(here.kv().lock("app.lock")).await.unwrap();
     assert_eq!(guard.key(), "app.lock");
@@ -321,8 +438,10 @@ async fn a_lock_meets_clients_that_say_it_in_their_own_words() {
 #[tokio::test]
 async fn on_disk_answers_wait_for_the_disk_and_survive() {
     let directory = tempfile::tempdir().unwrap();
-    let config =
-        Config { data: DataStore::Directory(directory.path().to_owned()), ..in_memory() };
+    let config = Config {
+        data: DataStore::Directory(directory.path().to_owned()),
+        ..in_memory()
+    };
     let router = Router::open(&config).unwrap();
     let session = router.session("realm1").await.unwrap();
     let kept = session.kv().put("app.kept", json!([1, 2])).await.unwrap();

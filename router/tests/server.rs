@@ -15,16 +15,24 @@ const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade, close\r\n\
 
 async fn start(config: &Config) -> (Server, SocketAddr) {
     let server = soon(Server::start(config)).await.expect("start");
-    let address = server.addresses(ListenerKind::Universal).next().expect("a universal listener");
+    let address = server
+        .addresses(ListenerKind::Universal)
+        .next()
+        .expect("a universal listener");
     (server, address)
 }
 
 fn on_disk(directory: &Path) -> Config {
-    Config { data: DataStore::Directory(directory.to_owned()), ..in_memory() }
+    Config {
+        data: DataStore::Directory(directory.to_owned()),
+        ..in_memory()
+    }
 }
 
 async fn refusal(config: &Config) -> StartError {
-    soon(Server::start(config)).await.expect_err("the server must not start")
+    soon(Server::start(config))
+        .await
+        .expect_err("the server must not start")
 }
 
 #[tokio::test]
@@ -54,7 +62,11 @@ async fn the_ready_line_says_what_is_off_and_where_data_is() {
     let (server, address) = start(&config).await;
     let data = directory.path().display();
     let expected = format!("reynard ready listen={address} mqtt=off realm=realm1 data={data} ");
-    assert!(server.ready_line().starts_with(&expected), "{}", server.ready_line());
+    assert!(
+        server.ready_line().starts_with(&expected),
+        "{}",
+        server.ready_line()
+    );
     soon(server.shutdown()).await;
 }
 
@@ -64,15 +76,22 @@ async fn health_readiness_and_figures_are_served_and_nothing_else() {
     for path in ["/healthz", "/readyz"] {
         let (status, answer) = get(address, path, "").await;
         assert_eq!(status, 200);
-        assert!(answer.contains("application/json") && answer.contains("\"ok\""), "{answer}");
+        assert!(
+            answer.contains("application/json") && answer.contains("\"ok\""),
+            "{answer}"
+        );
     }
     let _session = server.router().session("realm1").await.unwrap();
     let (status, figures) = get(address, "/metrics", "").await;
     assert_eq!(status, 200);
-    assert!(figures.contains("\nreynard_sessions 1\n") && figures.contains("# EOF"), "{figures}");
+    assert!(
+        figures.contains("\nreynard_sessions 1\n") && figures.contains("# EOF"),
+        "{figures}"
+    );
     assert_eq!(get(address, "/nothing", "").await.0, 404);
     assert_eq!(get(address, "/", "").await.0, 404);
-    let post = "POST /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let post =
+        "POST /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(http(address, post).await.0, 405);
     soon(server.shutdown()).await;
 }
@@ -102,8 +121,15 @@ async fn upgrades_are_refused_with_the_reason() {
         let (status, answer) = get(address, path, "").await;
         assert_eq!(status, 426, "{path}");
         let answer = answer.to_ascii_lowercase();
-        assert!(answer.contains("upgrade: websocket") && answer.contains("version: 13"), "{answer}");
-        assert_eq!(get(address, path, UPGRADE).await.0, 400, "{path} without subprotocol");
+        assert!(
+            answer.contains("upgrade: websocket") && answer.contains("version: 13"),
+            "{answer}"
+        );
+        assert_eq!(
+            get(address, path, UPGRADE).await.0,
+            400,
+            "{path} without subprotocol"
+        );
     }
     let with = |subprotocol: &str| format!("{UPGRADE}Sec-WebSocket-Protocol: {subprotocol}\r\n");
     assert_eq!(get(address, "/wamp", &with("wamp.9.xml")).await.0, 400);
@@ -113,7 +139,10 @@ async fn upgrades_are_refused_with_the_reason() {
     assert_eq!(get(address, "/wamp", &old).await.0, 426);
     let no_key = with("wamp.2.json").replace("Sec-WebSocket-Key", "X-Key");
     assert_eq!(get(address, "/wamp", &no_key).await.0, 400);
-    let request = format!("POST /wamp HTTP/1.1\r\nHost: x\r\n{}\r\n", with("wamp.2.json"));
+    let request = format!(
+        "POST /wamp HTTP/1.1\r\nHost: x\r\n{}\r\n",
+        with("wamp.2.json")
+    );
     assert_eq!(http(address, &request).await.0, 405);
     soon(server.shutdown()).await;
 }
@@ -159,7 +188,10 @@ async fn garbage_closes_its_connection_and_the_listener_lives() {
             let mut rest = Vec::new();
             // A reset is as good as an end: bytes that nobody read were on their way.
             let _ = soon(socket.read_to_end(&mut rest)).await;
-            assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 400"), "{bytes:?}: {rest:?}");
+            assert!(
+                rest.is_empty() || rest.starts_with(b"HTTP/1.1 400"),
+                "{bytes:?}: {rest:?}"
+            );
         }
     }
     assert_eq!(get(address, "/healthz", "").await.0, 200);
@@ -182,12 +214,19 @@ async fn a_drain_says_goodbye_everywhere_and_returns() {
 
     let shutdown = tokio::spawn(server.shutdown());
     let goodbye = wamp.hear().await;
-    assert_eq!((&goodbye[0], &goodbye[2]), (&6.into(), &"wamp.close.system_shutdown".into()));
-    wamp.say(&serde_json::json!([6, {}, "wamp.close.goodbye_and_out"])).await;
+    assert_eq!(
+        (&goodbye[0], &goodbye[2]),
+        (&6.into(), &"wamp.close.system_shutdown".into())
+    );
+    wamp.say(&serde_json::json!([6, {}, "wamp.close.goodbye_and_out"]))
+        .await;
     wamp.until_closed().await;
     // MQTT 3.1.1 has no word for it; the connection just ends.
     assert_eq!(soon(mqtt.read(&mut connack)).await.unwrap(), 0);
-    assert_eq!(soon(inside.ended()).await, reynard::session::SessionEnd::Shutdown);
+    assert_eq!(
+        soon(inside.ended()).await,
+        reynard::session::SessionEnd::Shutdown
+    );
     // A socket that never said anything is not waited for longer than the login may take.
     idle.shutdown().await.unwrap();
     soon(shutdown).await.unwrap();

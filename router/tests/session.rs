@@ -15,17 +15,20 @@ use std::time::Duration;
 use support::{begin, in_memory, soon};
 
 async fn pair() -> (Router, Session, Session) {
-    let router = Router::open(&in_memory()).unwrap();
+    let router = Router::open(&in_memory()).expect("set up");
     let (first, second) = (join(&router).await, join(&router).await);
     (router, first, second)
 }
 
 async fn join(router: &Router) -> Session {
-    router.session("realm1").await.unwrap()
+    router.session("realm1").await.expect("set up")
 }
 
 async fn listen(session: &Session, pattern: &str) -> Subscription {
-    session.subscribe(pattern, SubscribeOptions::new()).await.unwrap()
+    session
+        .subscribe(pattern, SubscribeOptions::new())
+        .await
+        .expect("set up")
 }
 
 async fn next(subscription: &mut Subscription) -> Event {
@@ -40,16 +43,29 @@ async fn events_arrive_in_order_with_their_values() {
         here.publish("app.count", count).send().await.unwrap();
     }
     let both = Arguments::new().arg(1).kwarg("k", "v");
-    let published = here.publish(Mqtt("app/both"), both).disclose_me().await.unwrap();
+    let published = here
+        .publish(Mqtt("app/both"), both)
+        .disclose_me()
+        .await
+        .unwrap();
     assert!(published.matched && published.token.is_none());
     for count in 0..1_000 {
         assert_eq!(next(&mut events).await.values.get::<u32>().unwrap(), count);
     }
     let event = next(&mut events).await;
-    assert_eq!((event.topic.to_string().as_str(), event.topic.mqtt()), ("app.both", Some("app/both")));
+    assert_eq!(
+        (event.topic.to_string().as_str(), event.topic.mqtt()),
+        ("app.both", Some("app/both"))
+    );
     assert_eq!(event.publication, published.publication);
-    assert_eq!((event.values.value(), event.values.kwarg("k")), (&json!(1), Some(&json!("v"))));
-    assert_eq!(event.publisher.map(|publisher| publisher.session.0), Some(here.id()));
+    assert_eq!(
+        (event.values.value(), event.values.kwarg("k")),
+        (&json!(1), Some(&json!("v")))
+    );
+    assert_eq!(
+        event.publisher.map(|publisher| publisher.session.0),
+        Some(here.id())
+    );
     here.publish("app.raw", Raw("\u{1}".into())).await.unwrap();
     assert_eq!(&*next(&mut events).await.values.bytes(), b"\x01");
 }
@@ -70,7 +86,10 @@ async fn retained_values_are_replayed_to_those_who_ask_and_snapshots_end() {
     let first = here.publish("app.a", 1).retain().await.unwrap();
     here.publish("app.b", 2).retain().await.unwrap();
     let mut live = listen(&there, "app.#").await;
-    let mut all = there.subscribe("app.#", SubscribeOptions::new().retained()).await.unwrap();
+    let mut all = there
+        .subscribe("app.#", SubscribeOptions::new().retained())
+        .await
+        .unwrap();
     let snapshot = there.subscribe("app.#", SubscribeOptions::new().snapshot().retained());
     let snapshot: Vec<Event> = soon(snapshot.await.unwrap().collect()).await;
     assert_eq!(snapshot.len(), 2);
@@ -78,8 +97,15 @@ async fn retained_values_are_replayed_to_those_who_ask_and_snapshots_end() {
     assert_eq!(snapshot[0].token, first.token);
 
     here.publish("app.a", ()).retain().await.unwrap();
-    let seen = [next(&mut all).await, next(&mut all).await, next(&mut all).await];
-    assert_eq!(seen.each_ref().map(|e| (e.replayed, e.deleted)), [(true, false), (true, false), (false, true)]);
+    let seen = [
+        next(&mut all).await,
+        next(&mut all).await,
+        next(&mut all).await,
+    ];
+    assert_eq!(
+        seen.each_ref().map(|e| (e.replayed, e.deleted)),
+        [(true, false), (true, false), (false, true)]
+    );
     // The same subscription in the realm, but this stream did not ask for a replay.
     let event = next(&mut live).await;
     assert!(event.deleted && event.token > first.token);
@@ -90,7 +116,13 @@ async fn history_is_replayed_after_a_publication() {
     let (_router, here, there) = pair().await;
     let mut published = Vec::new();
     for count in 0..3 {
-        published.push(here.publish("app.log", count).trace().await.unwrap().publication);
+        published.push(
+            here.publish("app.log", count)
+                .trace()
+                .await
+                .unwrap()
+                .publication,
+        );
     }
     let options = SubscribeOptions::new().after(published[0]);
     let mut events = there.subscribe("app.log", options).await.unwrap();
@@ -103,8 +135,12 @@ async fn filters_are_applied_by_the_realm() {
     let (_router, here, there) = pair().await;
     let options = SubscribeOptions::new().filter(json!({"kind": "b"}));
     let mut events = there.subscribe("app.event", options).await.unwrap();
-    here.publish("app.event", json!({"kind": "a"})).await.unwrap();
-    here.publish("app.event", json!({"kind": "b", "n": 1})).await.unwrap();
+    here.publish("app.event", json!({"kind": "a"}))
+        .await
+        .unwrap();
+    here.publish("app.event", json!({"kind": "b", "n": 1}))
+        .await
+        .unwrap();
     assert_eq!(next(&mut events).await.values.value()["n"], 1);
 }
 
@@ -113,7 +149,16 @@ async fn streams_that_share_a_subscription_are_independent() {
     let (router, here, there) = pair().await;
     let mut first = listen(&there, "app.x").await;
     let second = listen(&there, "app.x").await;
-    let held = || router.hub().stats().sizes.iter().find(|(name, _)| *name == "subscriptions").unwrap().1;
+    let held = || {
+        router
+            .hub()
+            .stats()
+            .sizes
+            .iter()
+            .find(|(name, _)| *name == "subscriptions")
+            .unwrap()
+            .1
+    };
     assert_eq!(held(), 1);
     drop(second);
     here.publish("app.x", 1).await.unwrap();
@@ -161,31 +206,59 @@ async fn refusals_tell_what_was_wrong() {
     let error = here.publish("app..x", 1).await.unwrap_err();
     assert!(matches!(error, Error::Name { name, .. } if name == "app..x"));
     assert!(here.publish("app..x", 1).send().await.is_err());
-    let error = here.publish("app.x", 1).when(Value::Null).await.unwrap_err();
+    let error = here
+        .publish("app.x", 1)
+        .when(Value::Null)
+        .await
+        .unwrap_err();
     assert_eq!(error.refusal(), Some(ErrorKind::InvalidArgument));
     let error = here.publish("wamp.x", 1).await.unwrap_err();
     assert_eq!(error.refusal(), Some(ErrorKind::NotAuthorized));
     here.publish("app.x", 1).retain().await.unwrap();
-    let error = here.publish("app.x", 2).retain().when(Value::Null).await.unwrap_err();
+    let error = here
+        .publish("app.x", 2)
+        .retain()
+        .when(Value::Null)
+        .await
+        .unwrap_err();
     assert_eq!(error.refusal(), Some(ErrorKind::ConditionFailed));
     let waits = here.publish("app.x", 2).retain().when(Value::Null);
-    let error = soon(waits.watch_timeout(Duration::from_millis(1)).acknowledge()).await.unwrap_err();
+    let error = soon(waits.watch_timeout(Duration::from_millis(1)).acknowledge())
+        .await
+        .unwrap_err();
     assert_eq!(error.refusal(), Some(ErrorKind::Timeout));
-    here.publish("app.x", json!({"a": 1})).retain().merge().await.unwrap();
+    here.publish("app.x", json!({"a": 1}))
+        .retain()
+        .merge()
+        .await
+        .unwrap();
     assert_eq!(here.kv().get("app.x").await.unwrap().value, json!({"a": 1}));
 }
 
 #[tokio::test]
 async fn realms_that_cannot_be_entered_are_refused() {
-    let router = Router::open(&Config { auto_realms: false, ..in_memory() }).unwrap();
+    let router = Router::open(&Config {
+        auto_realms: false,
+        ..in_memory()
+    })
+    .unwrap();
     let refused = router.session("nowhere").await;
-    assert!(matches!(refused, Err(Error::Enter(EnterError::NoSuchRealm))));
+    assert!(matches!(
+        refused,
+        Err(Error::Enter(EnterError::NoSuchRealm))
+    ));
     let router = Router::open(&in_memory()).unwrap();
     let refused = router.session("a..b").await;
-    assert!(matches!(refused, Err(Error::Enter(EnterError::InvalidRealm))));
+    assert!(matches!(
+        refused,
+        Err(Error::Enter(EnterError::InvalidRealm))
+    ));
     router.start_drain();
     let refused = router.session("realm1").await;
-    assert!(matches!(refused, Err(Error::Enter(EnterError::ShuttingDown))));
+    assert!(matches!(
+        refused,
+        Err(Error::Enter(EnterError::ShuttingDown))
+    ));
 }
 
 #[tokio::test]
@@ -193,8 +266,16 @@ async fn a_role_binds_the_program_too() {
     let text = "memory = true\n[[realm]]\nname = \"realm1\"\n[[realm.role]]\nname = \"reader\"\n\
                 allow = [\"subscribe #\", \"call #\"]\n";
     let router = Router::open(&Config::from_toml(Path::new("r.toml"), text).unwrap()).unwrap();
-    let reader = router.session("realm1").role("reader").authid("desk").await.unwrap();
-    assert_eq!((reader.role(), reader.authid(), reader.realm()), ("reader", "desk", "realm1"));
+    let reader = router
+        .session("realm1")
+        .role("reader")
+        .authid("desk")
+        .await
+        .unwrap();
+    assert_eq!(
+        (reader.role(), reader.authid(), reader.realm()),
+        ("reader", "desk", "realm1")
+    );
     let error = reader.publish("app.x", 1).await.unwrap_err();
     assert_eq!(error.refusal(), Some(ErrorKind::NotAuthorized));
     let owner = join(&router).await;
@@ -202,7 +283,10 @@ async fn a_role_binds_the_program_too() {
     owner.publish("app.x", 1).retain().await.unwrap();
     assert_eq!(reader.kv().get("app.x").await.unwrap().value, 1);
     let details = owner.call("wamp.session.get", reader.id()).await.unwrap();
-    assert_eq!(details.value()["transport"], json!({"protocol": "internal"}));
+    assert_eq!(
+        details.value()["transport"],
+        json!({"protocol": "internal"})
+    );
     assert_eq!(details.value()["authmethod"], "internal");
 }
 
@@ -238,21 +322,35 @@ async fn closing_is_clean_and_dropping_is_losing() {
 async fn who_waits_when_the_session_ends_is_told() {
     let (_router, here, there) = pair().await;
     here.kv().put("app.busy", 1).await.unwrap();
-    let waits = there.publish("app.busy", 2).retain().when(Value::Null).watch();
+    let waits = there
+        .publish("app.busy", 2)
+        .retain()
+        .when(Value::Null)
+        .watch();
     let kill = async {
         let reason = Arguments::new().arg(there.id()).kwarg("reason", "app.kick");
         here.call("wamp.session.kill", reason).await.unwrap();
     };
     let (waited, ()) = soon(async { tokio::join!(waits.acknowledge(), kill) }).await;
-    let killed = SessionEnd::Killed { reason: "app.kick".to_owned(), message: None };
+    let killed = SessionEnd::Killed {
+        reason: "app.kick".to_owned(),
+        message: None,
+    };
     assert!(matches!(waited, Err(Error::Ended(end)) if end == killed));
     assert_eq!(soon(there.ended()).await, killed);
 }
 
 #[tokio::test]
 async fn a_program_that_does_not_read_loses_its_session_and_is_told() {
-    let limits = Limits { max_outbox_frames: 64, ..Limits::default() };
-    let router = Router::open(&Config { limits, ..in_memory() }).unwrap();
+    let limits = Limits {
+        max_outbox_frames: 64,
+        ..Limits::default()
+    };
+    let router = Router::open(&Config {
+        limits,
+        ..in_memory()
+    })
+    .unwrap();
     let (here, there) = (join(&router).await, join(&router).await);
     let mut events = listen(&there, "app.flood").await;
     // Answers are not held up by events that nobody reads.
@@ -282,14 +380,24 @@ async fn a_router_that_drains_ends_its_sessions() {
     assert_eq!(soon(here.ended()).await, SessionEnd::Shutdown);
     assert!(soon(events.next()).await.is_none());
     soon(router.close()).await;
-    assert!(matches!(here.publish("app.x", 1).await, Err(Error::Ended(SessionEnd::Shutdown))));
+    assert!(matches!(
+        here.publish("app.x", 1).await,
+        Err(Error::Ended(SessionEnd::Shutdown))
+    ));
 }
 
 #[tokio::test]
 async fn a_session_keeps_its_router() {
-    let session = Router::open(&in_memory()).unwrap().session("realm1").await.unwrap();
+    let session = Router::open(&in_memory())
+        .unwrap()
+        .session("realm1")
+        .await
+        .unwrap();
     let published = session.publish("app.x", 1).retain().await.unwrap();
-    assert_eq!(session.kv().get("app.x").await.unwrap().token, published.token.unwrap());
+    assert_eq!(
+        session.kv().get("app.x").await.unwrap().token,
+        published.token.unwrap()
+    );
     assert_eq!(session.end(), None);
 }
 

@@ -78,7 +78,14 @@ fn fox_wamp_payload_that_is_not_json() -> Outcome {
     session.subscribe("any.#", json!({}))?;
     let mut device = Client::connect(server.mqtt_addr()?, &Connect::v4("device"))?;
     // The last two are JSON by the grammar, but strict parsers would drop the whole message.
-    let payloads = [b"hello".as_slice(), b"\xff\xfe", b"{", b"[1,", b"1e999", b"\"\\ud800\""];
+    let payloads = [
+        b"hello".as_slice(),
+        b"\xff\xfe",
+        b"{",
+        b"[1,",
+        b"1e999",
+        b"\"\\ud800\"",
+    ];
     for payload in payloads {
         device.publish("any/topic", payload, 1, true)?;
         session.event().with_context(|| format!("{payload:?}"))?;

@@ -28,7 +28,12 @@ pub struct Cx<'a> {
 impl Cx<'_> {
     pub fn note(&self, who: ActorId, what: impl FnOnce() -> String) {
         if self.trace {
-            println!("{:>8} ms  step {:<6} actor {who:<2} {}", self.now, self.ledger.step, what());
+            println!(
+                "{:>8} ms  step {:<6} actor {who:<2} {}",
+                self.now,
+                self.ledger.step,
+                what()
+            );
         }
     }
 }

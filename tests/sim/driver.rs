@@ -93,19 +93,31 @@ impl SimDriver {
             || self.flag.0.load(Ordering::Relaxed)
             || (!self.read_closed && self.closing.is_none() && net.router_ready(self.link, ms))
             || (!self.queue.is_empty() && net.has_room(self.link))
-            || self.deadline().is_some_and(|at| at <= core.clock.now(ms).instant)
+            || self
+                .deadline()
+                .is_some_and(|at| at <= core.clock.now(ms).instant)
     }
 
     /// When its input or its deadline will wake it.
     pub fn next(&self, core: &Core, net: &Net) -> Option<u64> {
         let reads = !self.read_closed && self.closing.is_none();
-        let input = if reads { net.router_next(self.link) } else { None };
+        let input = if reads {
+            net.router_next(self.link)
+        } else {
+            None
+        };
         let deadline = self.deadline().map(|at| core.clock.ms(at));
         [input, deadline].into_iter().flatten().min()
     }
 
     /// Runs as a task would until it sleeps; answers whether it is over.
-    pub fn poll(&mut self, core: &mut Core, net: &mut Net, ledger: &mut Ledger, dice: &mut Dice) -> bool {
+    pub fn poll(
+        &mut self,
+        core: &mut Core,
+        net: &mut Net,
+        ledger: &mut Ledger,
+        dice: &mut Dice,
+    ) -> bool {
         self.flag.0.store(false, Ordering::Relaxed);
         self.again = false;
         for _ in 0..TURNS_PER_POLL {
@@ -132,16 +144,31 @@ impl SimDriver {
         }
     }
 
-    fn leave(&self, seat: &Seat, how: Leave, core: &mut Core, ledger: &mut Ledger, dice: &mut Dice) {
+    fn leave(
+        &self,
+        seat: &Seat,
+        how: Leave,
+        core: &mut Core,
+        ledger: &mut Ledger,
+        dice: &mut Dice,
+    ) {
         if how == Leave::Clean {
             ledger.will_disarmed(self.link, core.store.submitted);
         }
         ledger.ended(self.link);
         let now = core.now();
-        core.with(dice, |realm, effects| realm.leave(now, seat.connection, how, effects));
+        core.with(dice, |realm, effects| {
+            realm.leave(now, seat.connection, how, effects)
+        });
     }
 
-    fn turn(&mut self, core: &mut Core, net: &mut Net, ledger: &mut Ledger, dice: &mut Dice) -> Turn {
+    fn turn(
+        &mut self,
+        core: &mut Core,
+        net: &mut Net,
+        ledger: &mut Ledger,
+        dice: &mut Dice,
+    ) -> Turn {
         let now = core.now();
         let mut progress = self.receive(now, core.ms, net);
         self.act(now, core, ledger, dice);
@@ -220,7 +247,14 @@ impl SimDriver {
         }
     }
 
-    fn carry_out(&mut self, now: Now, action: Action, core: &mut Core, ledger: &mut Ledger, dice: &mut Dice) {
+    fn carry_out(
+        &mut self,
+        now: Now,
+        action: Action,
+        core: &mut Core,
+        ledger: &mut Ledger,
+        dice: &mut Dice,
+    ) {
         match action {
             Action::Command(_) => {}
             Action::Leave(how) => {
@@ -233,12 +267,25 @@ impl SimDriver {
         }
     }
 
-    fn join(&mut self, now: Now, request: JoinRequest, core: &mut Core, ledger: &mut Ledger, dice: &mut Dice) {
+    fn join(
+        &mut self,
+        now: Now,
+        request: JoinRequest,
+        core: &mut Core,
+        ledger: &mut Ledger,
+        dice: &mut Dice,
+    ) {
         let Some(verified) = core.verified(&request.credentials) else {
             self.gate.handle_joined(now, Err(JoinError::BadCredentials));
             return;
         };
-        let JoinRequest { features, style, client, protocol, .. } = request;
+        let JoinRequest {
+            features,
+            style,
+            client,
+            protocol,
+            ..
+        } = request;
         let mut transport = serde_json::Map::new();
         transport.insert("protocol".to_owned(), protocol.into());
         let identity = Identity {
@@ -249,7 +296,12 @@ impl SimDriver {
             transport,
         };
         ledger.joins(self.link, client.as_ref().map(|client| &*client.id));
-        let join = Join { identity: identity.clone(), features, style, client };
+        let join = Join {
+            identity: identity.clone(),
+            features,
+            style,
+            client,
+        };
         let joined = core.with(dice, |realm, effects| realm.join(now, join, effects));
         match joined {
             Ok(Joined { connection, outbox }) => {
@@ -274,13 +326,18 @@ impl SimDriver {
             return false;
         }
         let generation = seat.connection.generation;
-        seat.outbox.register(generation, &Waker::from(self.flag.clone()));
+        seat.outbox
+            .register(generation, &Waker::from(self.flag.clone()));
         let mut deliveries = Vec::new();
         let most = 1 + dice.below(32);
-        let drained = seat.outbox.drain(generation, most, now.unix_ms, &mut deliveries);
+        let drained = seat
+            .outbox
+            .drain(generation, most, now.unix_ms, &mut deliveries);
         if drained.refill || drained.expired {
             let connection = seat.connection;
-            core.with(dice, |realm, effects| realm.refill(now, connection, effects));
+            core.with(dice, |realm, effects| {
+                realm.refill(now, connection, effects)
+            });
         }
         let progress = !deliveries.is_empty() || drained.refill;
         for delivery in deliveries {
@@ -391,16 +448,29 @@ impl SimDriver {
         if self.closing.is_some() {
             return self.closing;
         }
-        let silence = if self.ping_sent { DEAD_AFTER } else { PING_AFTER };
+        let silence = if self.ping_sent {
+            DEAD_AFTER
+        } else {
+            PING_AFTER
+        };
         let write = (!self.queue.is_empty()).then(|| self.last_write + WRITE_TIMEOUT);
-        [self.gate.poll_timeout(), Some(self.last_sign + silence), write].into_iter().flatten().min()
+        [
+            self.gate.poll_timeout(),
+            Some(self.last_sign + silence),
+            write,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 }
 
 /// A WebSocket may carry MQTT packets cut anywhere; towards the client the real transport sends
 /// whole ones, so this is for clients' benefit only.
 fn pieces(item: Item, dice: &mut Dice) -> Vec<Item> {
-    let Item::Bytes(mut bytes) = item else { return vec![item] };
+    let Item::Bytes(mut bytes) = item else {
+        return vec![item];
+    };
     let mut found = Vec::new();
     while bytes.len() > 1 && dice.permille(100) {
         let at = 1 + dice.below(bytes.len() - 1);

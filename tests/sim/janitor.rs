@@ -28,7 +28,15 @@ impl Role for Janitor {
     fn up(&mut self, end: &mut WampEnd, cx: &mut Cx<'_>) {
         let request = end.request(SUBSCRIBE, true);
         let options = dict(json!({"match": "prefix", "get_retained": true}));
-        end.send(cx, &Subscribe { request, options, topic: "".into() }.into());
+        end.send(
+            cx,
+            &Subscribe {
+                request,
+                options,
+                topic: "".into(),
+            }
+            .into(),
+        );
         self.since = Some(cx.now);
     }
 
@@ -39,7 +47,11 @@ impl Role for Janitor {
     fn message(&mut self, message: Message, end: &mut WampEnd, cx: &mut Cx<'_>) {
         match message {
             Message::Event(event) if event.details.get("retained") == Some(&Value::Bool(true)) => {
-                let topic = event.details.get("topic").and_then(Value::as_str).unwrap_or_default();
+                let topic = event
+                    .details
+                    .get("topic")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
                 let uid = end.uid(&event.payload, cx);
                 cx.ledger.found.insert(topic.replace('.', "/"), uid);
                 self.keys.insert(topic.to_owned());
@@ -64,7 +76,16 @@ impl Role for Janitor {
         let request = end.request(PUBLISH, true);
         let options = dict(json!({"acknowledge": true, "retain": true}));
         let payload = end.payload(&[], Value::Null);
-        end.send(cx, &Publish { request, options, topic: uri(&key), payload }.into());
+        end.send(
+            cx,
+            &Publish {
+                request,
+                options,
+                topic: uri(&key),
+                payload,
+            }
+            .into(),
+        );
     }
 
     fn waits(&self) -> Option<String> {

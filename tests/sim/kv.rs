@@ -14,9 +14,18 @@ enum Open {
     /// A plain write.
     Write(Uid),
     /// The counter is to become this.
-    Step { key: &'static str, uid: Uid, value: u64, floor: u64 },
+    Step {
+        key: &'static str,
+        uid: Uid,
+        value: u64,
+        floor: u64,
+    },
     /// Reads the counter before a step.
-    Look { key: &'static str, highest: u64, floor: u64 },
+    Look {
+        key: &'static str,
+        highest: u64,
+        floor: u64,
+    },
     /// Reads a shared key.
     Read { key: &'static str, asked: u64 },
 }
@@ -34,23 +43,50 @@ pub struct KvClient {
 impl KvClient {
     pub fn new(me: ActorId, counters: Vec<&'static str>, shared: Vec<&'static str>) -> KvClient {
         let own = format!("k/{me}");
-        KvClient { me, counters, shared, own, open: BTreeMap::new(), lost_only: false }
+        KvClient {
+            me,
+            counters,
+            shared,
+            own,
+            open: BTreeMap::new(),
+            lost_only: false,
+        }
     }
 
-    fn publish(&mut self, topic: &str, uid: Uid, options: Value, body: Option<Value>, open: Open, end: &mut WampEnd, cx: &mut Cx<'_>) {
+    fn publish(
+        &mut self,
+        topic: &str,
+        uid: Uid,
+        options: Value,
+        body: Option<Value>,
+        open: Open,
+        end: &mut WampEnd,
+        cx: &mut Cx<'_>,
+    ) {
         let acknowledge = options["acknowledge"] == true;
         let request = end.request(PUBLISH, acknowledge);
         if acknowledge {
             self.open.insert((PUBLISH, request), open);
         }
-        cx.note(self.me, || format!("writes {uid} to {topic}, request {request}: {options} {body:?}"));
+        cx.note(self.me, || {
+            format!("writes {uid} to {topic}, request {request}: {options} {body:?}")
+        });
         let args: Vec<Value> = body.into_iter().collect();
         let payload = end.payload(&args, Value::Null);
         if let Some(link) = end.link {
             cx.ledger.sent(link, uid);
         }
         let options = dict(options);
-        end.send(cx, &Publish { request, options, topic: uri(topic), payload }.into());
+        end.send(
+            cx,
+            &Publish {
+                request,
+                options,
+                topic: uri(topic),
+                payload,
+            }
+            .into(),
+        );
     }
 
     fn read(&mut self, key: &str, open: Open, end: &mut WampEnd, cx: &mut Cx<'_>) {
@@ -58,7 +94,16 @@ impl KvClient {
         self.open.insert((CALL, request), open);
         let payload = end.payload(&[json!(&*uri(key))], Value::Null);
         let procedure = "fox.kv.get".into();
-        end.send(cx, &Call { request, options: dict(Value::Null), procedure, payload }.into());
+        end.send(
+            cx,
+            &Call {
+                request,
+                options: dict(Value::Null),
+                procedure,
+                payload,
+            }
+            .into(),
+        );
     }
 
     fn write_shared(&mut self, end: &mut WampEnd, cx: &mut Cx<'_>) {
@@ -84,7 +129,11 @@ impl KvClient {
             let publication = cx.ledger.of(will);
             publication.retained = true;
             publication.clears = cx.dice.permille(300);
-            options["will"] = if publication.clears { Value::Null } else { json!({"u": will}) };
+            options["will"] = if publication.clears {
+                Value::Null
+            } else {
+                json!({"u": will})
+            };
             if self.lost_only {
                 options["will_on"] = "lost".into();
             }
@@ -92,13 +141,30 @@ impl KvClient {
                 cx.ledger.arm(link, will, Some(uid), Some(key.clone()));
             }
         }
-        self.publish(&key, uid, options, Some(json!({"u": uid})), Open::Write(uid), end, cx);
+        self.publish(
+            &key,
+            uid,
+            options,
+            Some(json!({"u": uid})),
+            Open::Write(uid),
+            end,
+            cx,
+        );
     }
 
     fn look(&mut self, end: &mut WampEnd, cx: &mut Cx<'_>) {
         let key = *cx.dice.pick(&self.counters);
         let (highest, floor) = (cx.ledger.locks.highest(key), cx.ledger.locks.seen(key));
-        self.read(key, Open::Look { key, highest, floor }, end, cx);
+        self.read(
+            key,
+            Open::Look {
+                key,
+                highest,
+                floor,
+            },
+            end,
+            cx,
+        );
     }
 
     fn step(&mut self, key: &'static str, now: Option<u64>, end: &mut WampEnd, cx: &mut Cx<'_>) {
@@ -113,7 +179,12 @@ impl KvClient {
             options["watch_timeout"] = cx.dice.range(1, 500).into();
         }
         let body = json!({"n": value, "u": uid});
-        let open = Open::Step { key, uid, value, floor };
+        let open = Open::Step {
+            key,
+            uid,
+            value,
+            floor,
+        };
         self.publish(key, uid, options, Some(body), open, end, cx);
     }
 
@@ -127,7 +198,11 @@ impl KvClient {
                     cx.ledger.fail(format!("actor {} reads: {what}", self.me));
                 }
             }
-            Some(Open::Look { key, highest, floor }) => {
+            Some(Open::Look {
+                key,
+                highest,
+                floor,
+            }) => {
                 let value = report["value"]["n"].as_u64();
                 let token = report["token"].as_u64().unwrap_or(0);
                 let fits = value.unwrap_or(0) >= highest && token >= floor;
@@ -138,7 +213,9 @@ impl KvClient {
                     self.step(key, value, end, cx);
                 }
             }
-            _ => cx.ledger.fail(format!("actor {}: RESULT {request} out of place", self.me)),
+            _ => cx
+                .ledger
+                .fail(format!("actor {}: RESULT {request} out of place", self.me)),
         }
     }
 
@@ -147,18 +224,25 @@ impl KvClient {
         let condition = matches!(error, "wamp.error.invalid_payload" | "wamp.error.timeout");
         match self.open.remove(&(kind, request)) {
             Some(Open::Write(uid)) => {
-                cx.ledger.require(store, || format!("write {uid} was refused: {error}"));
+                cx.ledger
+                    .require(store, || format!("write {uid} was refused: {error}"));
                 cx.ledger.refused(uid);
             }
             Some(Open::Step { uid, .. }) => {
-                cx.ledger.require(store || condition, || format!("step {uid} was refused: {error}"));
+                cx.ledger.require(store || condition, || {
+                    format!("step {uid} was refused: {error}")
+                });
                 if condition {
                     cx.ledger.forbid(uid, error);
                 }
                 cx.ledger.refused(uid);
             }
-            Some(_) => cx.ledger.require(store, || format!("fox.kv.get failed: {error}")),
-            None => cx.ledger.fail(format!("actor {}: ERROR {request} out of place", self.me)),
+            Some(_) => cx
+                .ledger
+                .require(store, || format!("fox.kv.get failed: {error}")),
+            None => cx
+                .ledger
+                .fail(format!("actor {}: ERROR {request} out of place", self.me)),
         }
     }
 }
@@ -174,7 +258,12 @@ impl Role for KvClient {
         match message {
             Message::Published(m) => match self.open.remove(&(PUBLISH, m.request)) {
                 Some(Open::Write(uid)) => cx.ledger.acked(uid),
-                Some(Open::Step { key, uid, value, floor }) => {
+                Some(Open::Step {
+                    key,
+                    uid,
+                    value,
+                    floor,
+                }) => {
                     cx.ledger.acked(uid);
                     let token = m.publication;
                     let grows = cx.ledger.locks.token(key, token, floor, false);
@@ -183,7 +272,9 @@ impl Role for KvClient {
                         cx.ledger.fail(what);
                     }
                 }
-                _ => cx.ledger.fail(format!("actor {}: {m:?} out of place", self.me)),
+                _ => cx
+                    .ledger
+                    .fail(format!("actor {}: {m:?} out of place", self.me)),
             },
             Message::Error(m) => self.refused(m.request_type, m.request, &m.error, cx),
             Message::Result(m) => {

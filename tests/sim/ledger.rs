@@ -160,7 +160,13 @@ impl Ledger {
     pub fn publication(&mut self, author: ActorId, topic: &str, qos: u8) -> Uid {
         let sent = self.tick();
         let topic = topic.to_owned();
-        let new = Publication { author, topic, qos, sent, ..Publication::default() };
+        let new = Publication {
+            author,
+            topic,
+            qos,
+            sent,
+            ..Publication::default()
+        };
         self.publications.push(new);
         self.publications.len() as Uid - 1
     }
@@ -172,7 +178,13 @@ impl Ledger {
     /// A connection was opened.
     pub fn opened(&mut self, link: LinkId, actor: ActorId, client: Option<String>) {
         let (store_failures, store_down) = (self.store_failures, self.store_down);
-        let facts = LinkFacts { actor, client, store_failures, store_down, ..LinkFacts::default() };
+        let facts = LinkFacts {
+            actor,
+            client,
+            store_failures,
+            store_down,
+            ..LinkFacts::default()
+        };
         self.links.insert(link, facts);
     }
 
@@ -184,13 +196,17 @@ impl Ledger {
 
     /// The router ended a connection that had done nothing wrong?
     pub fn closed_by_router(&mut self, link: LinkId, how: &str) {
-        let Some(facts) = self.links.get(&link) else { return };
+        let Some(facts) = self.links.get(&link) else {
+            return;
+        };
         // MQTT has no other way to say that a write was not stored.
         let store_failed = facts.client.is_some()
             && (facts.store_down || facts.store_failures < self.store_failures);
         if facts.excuse.is_none() && !store_failed {
             let actor = facts.actor;
-            self.fail(format!("connection {link} of actor {actor} was closed without cause: {how}"));
+            self.fail(format!(
+                "connection {link} of actor {actor} was closed without cause: {how}"
+            ));
         }
     }
 
@@ -210,14 +226,18 @@ impl Ledger {
             return None;
         }
         let Some(uid) = facts.sent.pop_front() else {
-            self.fail(format!("connection {link} published {topic:?}, which its client never sent"));
+            self.fail(format!(
+                "connection {link} published {topic:?}, which its client never sent"
+            ));
             return None;
         };
         let life = self.life;
         let publication = self.of(uid);
         if publication.topic != topic {
             let meant = publication.topic.clone();
-            self.fail(format!("connection {link}: {topic:?} was carried out in place of {meant:?}"));
+            self.fail(format!(
+                "connection {link}: {topic:?} was carried out in place of {meant:?}"
+            ));
             return None;
         }
         publication.execs.push(step);
@@ -230,7 +250,9 @@ impl Ledger {
         let publication = self.of(uid);
         publication.acked.get_or_insert(step);
         if publication.forbidden {
-            self.fail(format!("publication {uid} was both refused and acknowledged"));
+            self.fail(format!(
+                "publication {uid} was both refused and acknowledged"
+            ));
         }
         for facts in self.links.values_mut() {
             for will in facts.wills.iter_mut().filter(|will| will.by == Some(uid)) {
@@ -252,7 +274,11 @@ impl Ledger {
     /// The publication was turned down before it did anything.
     pub fn forbid(&mut self, uid: Uid, why: &str) {
         self.of(uid).forbidden = true;
-        if self.got.iter().any(|((_, other), got)| *other == uid && got.all > 0) {
+        if self
+            .got
+            .iter()
+            .any(|((_, other), got)| *other == uid && got.all > 0)
+        {
             self.fail(format!("publication {uid} was delivered, though: {why}"));
         }
     }
@@ -262,7 +288,13 @@ impl Ledger {
         let publication = self.of(uid);
         publication.will = true;
         if let Some(facts) = self.links.get_mut(&link) {
-            facts.wills.push(Armed { uid, by, key, acked: false, waived: false });
+            facts.wills.push(Armed {
+                uid,
+                by,
+                key,
+                acked: false,
+                waived: false,
+            });
         }
     }
 
@@ -278,7 +310,11 @@ impl Ledger {
     /// The client says goodbye. `all`: wills of keys are waived too.
     pub fn waive(&mut self, link: LinkId, all: bool) {
         if let Some(facts) = self.links.get_mut(&link) {
-            for will in facts.wills.iter_mut().filter(|will| all || will.by.is_none()) {
+            for will in facts
+                .wills
+                .iter_mut()
+                .filter(|will| all || will.by.is_none())
+            {
                 will.waived = true;
             }
         }
@@ -286,7 +322,9 @@ impl Ledger {
 
     /// The realm has heard the goodbye: the connection's own will must not be published.
     pub fn will_disarmed(&mut self, link: LinkId, submitted: u64) {
-        let Some(facts) = self.links.get_mut(&link) else { return };
+        let Some(facts) = self.links.get_mut(&link) else {
+            return;
+        };
         let (own, rest) = std::mem::take(&mut facts.wills)
             .into_iter()
             .partition(|will: &Armed| will.by.is_none());
@@ -317,7 +355,9 @@ impl Ledger {
     /// The session of the connection ends, or loses its connection, in the realm.
     pub fn ended(&mut self, link: LinkId) {
         let step = self.tick();
-        let Some(facts) = self.links.get_mut(&link) else { return };
+        let Some(facts) = self.links.get_mut(&link) else {
+            return;
+        };
         if std::mem::replace(&mut facts.ended, true) {
             return;
         }
@@ -330,7 +370,9 @@ impl Ledger {
                 _ => true,
             };
             // Armed by a write that never came about, or replaced by one that is there to stay.
-            let void = will.by.is_some_and(|by| self.of(by).execs.is_empty() || self.is_superseded(by));
+            let void = will
+                .by
+                .is_some_and(|by| self.of(by).execs.is_empty() || self.is_superseded(by));
             if void {
                 continue;
             }
@@ -360,8 +402,12 @@ impl Ledger {
 
     /// The router died; batches above `durable` are lost.
     pub fn crashed(&mut self, durable: u64) {
-        let open: Vec<LinkId> =
-            self.links.iter().filter(|(_, facts)| !facts.ended).map(|(id, _)| *id).collect();
+        let open: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(_, facts)| !facts.ended)
+            .map(|(id, _)| *id)
+            .collect();
         for link in open {
             self.excuse(link, "crash");
             self.ended(link);
@@ -383,7 +429,11 @@ impl Ledger {
     /// Answers the interest's id.
     pub fn interested(&mut self, interest: Interest) -> InterestId {
         let from = self.tick();
-        self.interests.push(Interest { from, linked: Some(from), ..interest });
+        self.interests.push(Interest {
+            from,
+            linked: Some(from),
+            ..interest
+        });
         self.interests.len() - 1
     }
 
@@ -406,9 +456,13 @@ impl Ledger {
         self.count("deliveries");
         let publication = &self.publications[uid as usize];
         if publication.execs.is_empty() {
-            self.fail(format!("actor {actor} got publication {uid} before the realm had it"));
+            self.fail(format!(
+                "actor {actor} got publication {uid} before the realm had it"
+            ));
         } else if publication.forbidden {
-            self.fail(format!("actor {actor} got publication {uid}, which must have no effect"));
+            self.fail(format!(
+                "actor {actor} got publication {uid}, which must have no effect"
+            ));
         }
         if replayed {
             return;
@@ -434,12 +488,20 @@ impl Ledger {
     }
 
     pub fn crashed_between(&self, from: u64, to: u64) -> bool {
-        self.crash_steps.iter().any(|crash| *crash > from && *crash < to)
+        self.crash_steps
+            .iter()
+            .any(|crash| *crash > from && *crash < to)
     }
 
     /// Whether a key may be read as `found`: no write that was acknowledged before `asked` came
     /// after the one found. At the end of things (`settled`) refused writes must be gone too.
-    pub fn may_read(&self, key: &str, found: Option<Uid>, asked: u64, settled: bool) -> Result<(), String> {
+    pub fn may_read(
+        &self,
+        key: &str,
+        found: Option<Uid>,
+        asked: u64,
+        settled: bool,
+    ) -> Result<(), String> {
         let writes = || {
             let on_key = |(_, p): &(usize, &Publication)| p.retained && p.topic == key;
             self.publications.iter().enumerate().filter(on_key)
@@ -450,7 +512,9 @@ impl Ledger {
                     return Err(format!("{key} holds {uid}, which nobody wrote"));
                 };
                 if found.topic != key || !found.retained || found.clears || found.execs.is_empty() {
-                    return Err(format!("{key} holds {uid}, which was not written there: {found:?}"));
+                    return Err(format!(
+                        "{key} holds {uid}, which was not written there: {found:?}"
+                    ));
                 }
                 if found.forbidden || (settled && found.refused) {
                     return Err(format!("{key} holds {uid}, which was refused: {found:?}"));
@@ -471,9 +535,9 @@ impl Ledger {
         });
         match lost {
             None => Ok(()),
-            Some((uid, p)) => {
-                Err(format!("{key} holds {found:?} (step {upto}), but write {uid} was acknowledged: {p:?}"))
-            }
+            Some((uid, p)) => Err(format!(
+                "{key} holds {found:?} (step {upto}), but write {uid} was acknowledged: {p:?}"
+            )),
         }
     }
 

@@ -11,9 +11,22 @@ use std::collections::BTreeMap;
 
 enum State {
     Idle,
-    Asking { request: u64, uid: Uid, key: &'static str, floor: u64 },
-    Holding { key: &'static str, until: u64 },
-    Releasing { request: u64, key: &'static str, uid: Uid, floor: u64 },
+    Asking {
+        request: u64,
+        uid: Uid,
+        key: &'static str,
+        floor: u64,
+    },
+    Holding {
+        key: &'static str,
+        until: u64,
+    },
+    Releasing {
+        request: u64,
+        key: &'static str,
+        uid: Uid,
+        floor: u64,
+    },
 }
 
 pub struct LockClient {
@@ -26,7 +39,12 @@ pub struct LockClient {
 
 impl LockClient {
     pub fn new(me: ActorId, keys: Vec<&'static str>) -> LockClient {
-        LockClient { me, keys, state: State::Idle, reads: BTreeMap::new() }
+        LockClient {
+            me,
+            keys,
+            state: State::Idle,
+            reads: BTreeMap::new(),
+        }
     }
 
     fn ask(&mut self, end: &mut WampEnd, cx: &mut Cx<'_>) {
@@ -42,14 +60,30 @@ impl LockClient {
             }
         }
         let floor = cx.ledger.locks.seen(key);
-        self.state = State::Asking { request, uid, key, floor };
-        cx.note(self.me, || format!("asks for {key} with {uid}, request {request}: {options}"));
+        self.state = State::Asking {
+            request,
+            uid,
+            key,
+            floor,
+        };
+        cx.note(self.me, || {
+            format!("asks for {key} with {uid}, request {request}: {options}")
+        });
         let payload = end.payload(&[], json!({"u": uid}));
         let options = dict(options);
         if let Some(link) = end.link {
             cx.ledger.sent(link, uid);
         }
-        end.send(cx, &Publish { request, options, topic: uri(key), payload }.into());
+        end.send(
+            cx,
+            &Publish {
+                request,
+                options,
+                topic: uri(key),
+                payload,
+            }
+            .into(),
+        );
     }
 
     fn release(&mut self, key: &'static str, end: &mut WampEnd, cx: &mut Cx<'_>) {
@@ -58,14 +92,30 @@ impl LockClient {
         (publication.retained, publication.clears) = (true, true);
         let request = end.request(PUBLISH, true);
         let floor = cx.ledger.locks.seen(key);
-        self.state = State::Releasing { request, key, uid, floor };
-        cx.note(self.me, || format!("releases {key} with {uid}, request {request}"));
+        self.state = State::Releasing {
+            request,
+            key,
+            uid,
+            floor,
+        };
+        cx.note(self.me, || {
+            format!("releases {key} with {uid}, request {request}")
+        });
         let options = dict(json!({"acknowledge": true, "retain": true}));
         let payload = end.payload(&[], Value::Null);
         if let Some(link) = end.link {
             cx.ledger.sent(link, uid);
         }
-        end.send(cx, &Publish { request, options, topic: uri(key), payload }.into());
+        end.send(
+            cx,
+            &Publish {
+                request,
+                options,
+                topic: uri(key),
+                payload,
+            }
+            .into(),
+        );
     }
 
     fn read(&mut self, end: &mut WampEnd, cx: &mut Cx<'_>) {
@@ -74,13 +124,27 @@ impl LockClient {
         self.reads.insert(request, (key, cx.ledger.locks.seen(key)));
         let payload = end.payload(&[json!(&*uri(key))], Value::Null);
         let procedure = "fox.kv.get".into();
-        end.send(cx, &Call { request, options: dict(Value::Null), procedure, payload }.into());
+        end.send(
+            cx,
+            &Call {
+                request,
+                options: dict(Value::Null),
+                procedure,
+                payload,
+            }
+            .into(),
+        );
     }
 
     fn published(&mut self, request: u64, token: u64, end: &WampEnd, cx: &mut Cx<'_>) {
         let Some(link) = end.link else { return };
         match self.state {
-            State::Asking { request: asked, uid, key, floor } if asked == request => {
+            State::Asking {
+                request: asked,
+                uid,
+                key,
+                floor,
+            } if asked == request => {
                 cx.note(self.me, || format!("holds {key} with token {token}"));
                 cx.ledger.acked(uid);
                 let facts_ended = cx.ledger.links.get(&link).is_some_and(|facts| facts.ended);
@@ -100,43 +164,67 @@ impl LockClient {
                 let until = cx.now + cx.dice.range(0, 600);
                 self.state = State::Holding { key, until };
             }
-            State::Releasing { request: asked, key, uid, floor } if asked == request => {
+            State::Releasing {
+                request: asked,
+                key,
+                uid,
+                floor,
+            } if asked == request => {
                 cx.ledger.acked(uid);
                 if let Err(what) = cx.ledger.locks.token(key, token, floor, false) {
                     cx.ledger.fail(what);
                 }
                 self.state = State::Idle;
             }
-            _ => cx.ledger.fail(format!("actor {}: PUBLISHED {request} out of place", self.me)),
+            _ => cx.ledger.fail(format!(
+                "actor {}: PUBLISHED {request} out of place",
+                self.me
+            )),
         }
     }
 
     fn refused(&mut self, request: u64, error: &str, cx: &mut Cx<'_>) {
         match self.state {
-            State::Asking { request: asked, uid, .. } if asked == request => {
+            State::Asking {
+                request: asked,
+                uid,
+                ..
+            } if asked == request => {
                 cx.note(self.me, || format!("is refused {uid}: {error}"));
                 let store = error == "wamp.error.unavailable" && cx.ledger.store_failures > 0;
                 match error {
                     "wamp.error.invalid_payload" | "wamp.error.timeout" => {
                         cx.ledger.forbid(uid, error);
                     }
-                    _ => cx.ledger.require(store, || format!("lock refused: {error}")),
+                    _ => cx
+                        .ledger
+                        .require(store, || format!("lock refused: {error}")),
                 }
                 cx.ledger.refused(uid);
                 self.state = State::Idle;
             }
             State::Releasing { key, .. } => {
-                cx.ledger.fail(format!("actor {}: the release of {key} was refused: {error}", self.me));
+                cx.ledger.fail(format!(
+                    "actor {}: the release of {key} was refused: {error}",
+                    self.me
+                ));
             }
-            _ => cx.ledger.fail(format!("actor {}: ERROR {request} {error} out of place", self.me)),
+            _ => cx.ledger.fail(format!(
+                "actor {}: ERROR {request} {error} out of place",
+                self.me
+            )),
         }
     }
 
     fn result(&mut self, request: u64, args: &[Value], cx: &mut Cx<'_>) {
-        let Some((key, floor)) = self.reads.remove(&request) else { return };
+        let Some((key, floor)) = self.reads.remove(&request) else {
+            return;
+        };
         let token = args.first().and_then(|report| report["token"].as_u64());
         let Some(token) = token else {
-            return cx.ledger.fail(format!("{key}: a report without token: {args:?}"));
+            return cx
+                .ledger
+                .fail(format!("{key}: a report without token: {args:?}"));
         };
         cx.note(self.me, || format!("reads {}", args[0]));
         if token > 0 || floor > 0 {

@@ -39,8 +39,18 @@ impl Locks {
     }
 
     /// A client was told the token of a write (or of a read).
-    pub fn token(&mut self, key: &str, token: u64, floor: u64, is_read: bool) -> Result<(), String> {
-        let grows = if is_read { token >= floor } else { token > floor };
+    pub fn token(
+        &mut self,
+        key: &str,
+        token: u64,
+        floor: u64,
+        is_read: bool,
+    ) -> Result<(), String> {
+        let grows = if is_read {
+            token >= floor
+        } else {
+            token > floor
+        };
         if !grows {
             return Err(format!("{key}: token {token} after {floor}"));
         }
@@ -51,7 +61,13 @@ impl Locks {
 
     /// A client was told that it has the lock.
     pub fn granted(&mut self, grant: Grant, key: &str) -> Result<(), String> {
-        let Grant { link, token, taken, life, ended } = grant;
+        let Grant {
+            link,
+            token,
+            taken,
+            life,
+            ended,
+        } = grant;
         let grants = self.grants.entry(key.to_owned()).or_default();
         for other in grants.iter() {
             if other.token < token && other.ended.is_none() {
@@ -74,7 +90,9 @@ impl Locks {
         let overtaken = ended.is_none() && grants.iter().any(|other| other.token > token);
         grants.push(grant);
         if overtaken {
-            return Err(format!("{key}: connection {link} is told of token {token} after a later one was"));
+            return Err(format!(
+                "{key}: connection {link} is told of token {token} after a later one was"
+            ));
         }
         Ok(())
     }
@@ -106,14 +124,19 @@ impl Locks {
     pub fn counted(&mut self, key: &str, value: u64, token: u64) -> Result<(), String> {
         match self.steps.insert((key.to_owned(), value), token) {
             None => Ok(()),
-            Some(other) => {
-                Err(format!("{key}: two writers made it {value}, with tokens {other} and {token}"))
-            }
+            Some(other) => Err(format!(
+                "{key}: two writers made it {value}, with tokens {other} and {token}"
+            )),
         }
     }
 
     /// The highest value the counter was acknowledged to have.
     pub fn highest(&self, key: &str) -> u64 {
-        self.steps.keys().filter(|(k, _)| k == key).map(|(_, value)| *value).max().unwrap_or(0)
+        self.steps
+            .keys()
+            .filter(|(k, _)| k == key)
+            .map(|(_, value)| *value)
+            .max()
+            .unwrap_or(0)
     }
 }

@@ -51,7 +51,12 @@ fn play(setting: Setting) -> Result<Report, String> {
 }
 
 fn setting(seed: u64, broken: Broken) -> Setting {
-    Setting { seed, broken, trace: false, steps: number("SIM_STEPS").unwrap_or(STEPS) }
+    Setting {
+        seed,
+        broken,
+        trace: false,
+        steps: number("SIM_STEPS").unwrap_or(STEPS),
+    }
 }
 
 fn add(sum: &mut BTreeMap<&'static str, u64>, more: &BTreeMap<&'static str, u64>) {
@@ -63,7 +68,10 @@ fn add(sum: &mut BTreeMap<&'static str, u64>, more: &BTreeMap<&'static str, u64>
 #[test]
 fn seeds_are_clean() {
     if let Some(seed) = number("SIM_SEED") {
-        let report = play(Setting { trace: true, ..setting(seed, Broken::No) });
+        let report = play(Setting {
+            trace: true,
+            ..setting(seed, Broken::No)
+        });
         println!("{report:#?}");
         report.unwrap_or_else(|what| panic!("SIM_SEED={seed}: {what}"));
         return;
@@ -82,5 +90,10 @@ fn seeds_are_clean() {
         }
     }
     println!("{seeds} seeds; faults: {faults:#?}; done: {tally:#?}");
-    assert!(failed.is_empty(), "{} of {seeds} seeds failed:\n{}", failed.len(), failed.join("\n"));
+    assert!(
+        failed.is_empty(),
+        "{} of {seeds} seeds failed:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
 }

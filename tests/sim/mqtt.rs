@@ -84,7 +84,11 @@ pub struct MqttActor {
 
 impl MqttActor {
     pub fn new(me: ActorId, plan: Plan) -> MqttActor {
-        let version = if plan.v5 { ProtocolVersion::V5 } else { ProtocolVersion::V3_1_1 };
+        let version = if plan.v5 {
+            ProtocolVersion::V5
+        } else {
+            ProtocolVersion::V3_1_1
+        };
         MqttActor {
             me,
             client: format!("client-{me}"),
@@ -112,7 +116,11 @@ impl MqttActor {
     }
 
     fn connect(&mut self, cx: &mut Cx<'_>) {
-        let wire = if cx.dice.flip() { Wire::Stream } else { Wire::Frames };
+        let wire = if cx.dice.flip() {
+            Wire::Stream
+        } else {
+            Wire::Frames
+        };
         let link = cx.net.connect(wire, cx.dice);
         cx.ledger.opened(link, self.me, Some(self.client.clone()));
         self.link = Some(link);
@@ -128,20 +136,28 @@ impl MqttActor {
             self.forget(cx);
         }
         let properties = (self.plan.v5 && durable).then(|| {
-            Box::new(Properties { session_expiry_interval: Some(100_000), ..Properties::default() })
+            Box::new(Properties {
+                session_expiry_interval: Some(100_000),
+                ..Properties::default()
+            })
         });
         let will = if leaving { None } else { self.will(link, cx) };
-        cx.note(self.me, || format!("connects on {link}, clean {}", self.clean));
-        self.send(cx, &Packet::Connect(Box::new(Connect {
-            version: self.version,
-            clean_start: self.clean,
-            keep_alive: KEEP_ALIVE_SECS,
-            client_id: ByteString::from(self.client.as_str()),
-            will,
-            username: None,
-            password: None,
-            properties,
-        })));
+        cx.note(self.me, || {
+            format!("connects on {link}, clean {}", self.clean)
+        });
+        self.send(
+            cx,
+            &Packet::Connect(Box::new(Connect {
+                version: self.version,
+                clean_start: self.clean,
+                keep_alive: KEEP_ALIVE_SECS,
+                client_id: ByteString::from(self.client.as_str()),
+                will,
+                username: None,
+                password: None,
+                properties,
+            })),
+        );
     }
 
     fn will(&mut self, link: LinkId, cx: &mut Cx<'_>) -> Option<Will> {
@@ -173,19 +189,25 @@ impl MqttActor {
         let Some(link) = self.link else { return };
         let mut bytes = BytesMut::new();
         if let Err(error) = encode(packet, self.version, &mut bytes) {
-            cx.ledger.fail(format!("the simulation cannot encode {packet:?}: {error:?}"));
+            cx.ledger.fail(format!(
+                "the simulation cannot encode {packet:?}: {error:?}"
+            ));
         }
         let bytes = bytes.freeze();
         self.last_sent = cx.now;
         match cx.net.link(link).wire {
-            Wire::Stream => cx.net.client_send(link, Item::Bytes(bytes), cx.now, cx.dice),
+            Wire::Stream => cx
+                .net
+                .client_send(link, Item::Bytes(bytes), cx.now, cx.dice),
             _ => {
                 let mut rest = bytes;
                 while rest.len() > 1 && cx.dice.permille(200) {
                     let part = rest.split_to(1 + cx.dice.below(rest.len() - 1));
-                    cx.net.client_send(link, Item::Binary(part), cx.now, cx.dice);
+                    cx.net
+                        .client_send(link, Item::Binary(part), cx.now, cx.dice);
                 }
-                cx.net.client_send(link, Item::Binary(rest), cx.now, cx.dice);
+                cx.net
+                    .client_send(link, Item::Binary(rest), cx.now, cx.dice);
             }
         }
     }
@@ -205,7 +227,11 @@ impl MqttActor {
         } else if let Some(interest) = self.interest {
             cx.ledger.interest_linked(interest, false);
         }
-        self.state = if self.last_goodbye { State::Gone } else { State::Down };
+        self.state = if self.last_goodbye {
+            State::Gone
+        } else {
+            State::Down
+        };
         self.next_act = cx.now + cx.dice.range(5, 1_500);
     }
 
@@ -226,7 +252,8 @@ impl MqttActor {
                 Ok(Some(packet)) => self.packet(packet, cx),
                 Ok(None) => break,
                 Err(error) => {
-                    cx.ledger.fail(format!("the router sent what cannot be decoded: {error:?}"));
+                    cx.ledger
+                        .fail(format!("the router sent what cannot be decoded: {error:?}"));
                     break;
                 }
             }
@@ -249,7 +276,8 @@ impl MqttActor {
         match packet {
             Packet::ConnAck(ack) => self.connack(&ack, link, cx),
             _ if self.state == State::Connecting => {
-                cx.ledger.fail(format!("connection {link}: {packet:?} ahead of CONNACK"));
+                cx.ledger
+                    .fail(format!("connection {link}: {packet:?} ahead of CONNACK"));
             }
             Packet::Publish(publish) => self.incoming(&publish, cx),
             Packet::PubRel(ack) => {
@@ -267,12 +295,18 @@ impl MqttActor {
                 self.pubrec(&ack, cx);
             }
             Packet::PubComp(ack) => {
-                let place = self.owed_pubcomps.iter().position(|id| *id == ack.packet_id);
+                let place = self
+                    .owed_pubcomps
+                    .iter()
+                    .position(|id| *id == ack.packet_id);
                 match place {
                     Some(place) => drop(self.owed_pubcomps.remove(place)),
-                    None => cx.ledger.fail(format!("connection {link}: PUBCOMP for nothing: {ack:?}")),
+                    None => cx
+                        .ledger
+                        .fail(format!("connection {link}: PUBCOMP for nothing: {ack:?}")),
                 }
-                self.out.retain(|out| out.id != ack.packet_id || !out.released);
+                self.out
+                    .retain(|out| out.id != ack.packet_id || !out.released);
             }
             Packet::SubAck(ack) => self.suback(ack.packet_id, &ack.reasons, link, cx),
             Packet::PingResp => {}
@@ -283,33 +317,46 @@ impl MqttActor {
                 }
                 self.lost(cx);
             }
-            other => cx.ledger.fail(format!("connection {link}: unexpected {other:?}")),
+            other => cx
+                .ledger
+                .fail(format!("connection {link}: unexpected {other:?}")),
         }
     }
 
     fn in_order(&self, kind: &str, owed: Option<PacketId>, got: PacketId, cx: &mut Cx<'_>) {
         if owed != Some(got) {
-            cx.ledger.fail(format!("client {}: {kind} {got} where {owed:?} is owed", self.client));
+            cx.ledger.fail(format!(
+                "client {}: {kind} {got} where {owed:?} is owed",
+                self.client
+            ));
         }
     }
 
     fn connack(&mut self, ack: &ConnAck, link: LinkId, cx: &mut Cx<'_>) {
         if self.state != State::Connecting {
-            cx.ledger.fail(format!("connection {link}: a second CONNACK"));
+            cx.ledger
+                .fail(format!("connection {link}: a second CONNACK"));
             return;
         }
         if ack.reason != ReasonCode::Success {
-            cx.ledger.closed_by_router(link, &format!("CONNACK {:?}", ack.reason));
+            cx.ledger
+                .closed_by_router(link, &format!("CONNACK {:?}", ack.reason));
             self.lost(cx);
             return;
         }
-        cx.note(self.me, || format!("is in on {link}, session present {}", ack.session_present));
+        cx.note(self.me, || {
+            format!("is in on {link}, session present {}", ack.session_present)
+        });
         let present = ack.session_present;
         if present && self.clean {
-            cx.ledger.fail(format!("client {}: session present after a clean start", self.client));
+            cx.ledger.fail(format!(
+                "client {}: session present after a clean start",
+                self.client
+            ));
         }
         if !present && self.has_session {
-            cx.ledger.fail(format!("client {}: its session is gone", self.client));
+            cx.ledger
+                .fail(format!("client {}: its session is gone", self.client));
         }
         self.state = State::Up;
         self.next_act = cx.now;
@@ -332,7 +379,10 @@ impl MqttActor {
             if released {
                 self.send_release(id, cx);
             } else {
-                let again = Publish { dup: true, ..out.publish.clone() };
+                let again = Publish {
+                    dup: true,
+                    ..out.publish.clone()
+                };
                 self.send_publish(uid, again, cx);
             }
         }
@@ -340,10 +390,13 @@ impl MqttActor {
 
     fn suback(&mut self, id: PacketId, reasons: &[ReasonCode], link: LinkId, cx: &mut Cx<'_>) {
         if self.subscribing.take() != Some(id) {
-            cx.ledger.fail(format!("connection {link}: SUBACK {id} for nothing"));
+            cx.ledger
+                .fail(format!("connection {link}: SUBACK {id} for nothing"));
             return;
         }
-        let Some((filter, qos)) = self.plan.subscribes else { return };
+        let Some((filter, qos)) = self.plan.subscribes else {
+            return;
+        };
         match reasons {
             [code] if *code as u8 == qos => {
                 let id = cx.ledger.interested(Interest {
@@ -362,7 +415,9 @@ impl MqttActor {
             [code] if *code as u8 >= 0x80 && cx.ledger.store_failures > 0 => {
                 self.next_act = cx.now + 500;
             }
-            other => cx.ledger.fail(format!("connection {link}: SUBACK {other:?}")),
+            other => cx
+                .ledger
+                .fail(format!("connection {link}: SUBACK {other:?}")),
         }
     }
 
@@ -370,13 +425,19 @@ impl MqttActor {
         let value: serde_json::Value = serde_json::from_slice(&publish.payload).unwrap_or_default();
         let uid = uid_in(&value, &serde_json::Value::Null);
         let qos = publish.qos as u8;
-        cx.note(self.me, || format!("gets {uid:?} on {} qos {qos} id {:?} dup {}", publish.topic, publish.packet_id, publish.dup));
+        cx.note(self.me, || {
+            format!(
+                "gets {uid:?} on {} qos {qos} id {:?} dup {}",
+                publish.topic, publish.packet_id, publish.dup
+            )
+        });
         let give = match (publish.qos, publish.packet_id) {
             (QoS::ExactlyOnce, Some(id)) => self.received.insert(id),
             _ => true,
         };
         if give {
-            cx.ledger.received(self.me, uid, publish.dup, publish.retain);
+            cx.ledger
+                .received(self.me, uid, publish.dup, publish.retain);
         }
         match (publish.qos, publish.packet_id) {
             (QoS::AtLeastOnce, Some(id)) => self.acknowledge(Packet::PubAck(Ack::success(id)), cx),
@@ -387,14 +448,23 @@ impl MqttActor {
 
     /// Now or a little later, in order.
     fn acknowledge(&mut self, packet: Packet, cx: &mut Cx<'_>) {
-        let delay = if cx.dice.permille(200) { cx.dice.range(0, 400) } else { 0 };
+        let delay = if cx.dice.permille(200) {
+            cx.dice.range(0, 400)
+        } else {
+            0
+        };
         let earliest = self.acks.back().map_or(0, |(at, _)| *at);
-        self.acks.push_back(((cx.now + delay).max(earliest), packet));
+        self.acks
+            .push_back(((cx.now + delay).max(earliest), packet));
     }
 
     fn acknowledged(&mut self, ack: &Ack, cx: &mut Cx<'_>) {
-        let Some(place) = self.out.iter().position(|out| out.id == ack.packet_id) else { return };
-        let Some(out) = self.out.remove(place) else { return };
+        let Some(place) = self.out.iter().position(|out| out.id == ack.packet_id) else {
+            return;
+        };
+        let Some(out) = self.out.remove(place) else {
+            return;
+        };
         self.judge(out.uid, ack.reason, cx);
     }
 
@@ -406,12 +476,16 @@ impl MqttActor {
         }
         cx.ledger.refused(uid);
         if cx.ledger.store_failures == 0 {
-            cx.ledger.fail(format!("publication {uid} was refused without cause: {reason:?}"));
+            cx.ledger.fail(format!(
+                "publication {uid} was refused without cause: {reason:?}"
+            ));
         }
     }
 
     fn pubrec(&mut self, ack: &Ack, cx: &mut Cx<'_>) {
-        let Some(place) = self.out.iter().position(|out| out.id == ack.packet_id) else { return };
+        let Some(place) = self.out.iter().position(|out| out.id == ack.packet_id) else {
+            return;
+        };
         let uid = self.out[place].uid;
         self.judge(uid, ack.reason, cx);
         if ack.reason.is_error() {
@@ -449,9 +523,13 @@ impl MqttActor {
     }
 
     fn publish(&mut self, cx: &mut Cx<'_>) {
-        let retain = !self.plan.retains.is_empty()
-            && (self.plan.publishes.is_empty() || cx.dice.flip());
-        let topics = if retain { &self.plan.retains } else { &self.plan.publishes };
+        let retain =
+            !self.plan.retains.is_empty() && (self.plan.publishes.is_empty() || cx.dice.flip());
+        let topics = if retain {
+            &self.plan.retains
+        } else {
+            &self.plan.publishes
+        };
         if topics.is_empty() || self.out.len() >= OPEN_MAX {
             return;
         }
@@ -474,7 +552,12 @@ impl MqttActor {
         };
         cx.note(self.me, || format!("publishes {uid} on {topic} qos {qos} retain {retain} clears {clears} id {packet_id:?}"));
         if let Some(id) = packet_id {
-            self.out.push_back(Out { id, uid, publish: publish.clone(), released: false });
+            self.out.push_back(Out {
+                id,
+                uid,
+                publish: publish.clone(),
+                released: false,
+            });
         }
         self.send_publish(uid, publish, cx);
     }
@@ -483,9 +566,22 @@ impl MqttActor {
         let packet_id = self.free_id();
         self.subscribing = Some(packet_id);
         let maximum_qos = QoS::from_u8(qos).unwrap_or_default();
-        let options = SubscriptionOptions { maximum_qos, ..SubscriptionOptions::default() };
-        let filters = vec![SubscribeFilter { filter: ByteString::from_static(filter), options }];
-        self.send(cx, &Packet::Subscribe(Subscribe { packet_id, properties: None, filters }));
+        let options = SubscriptionOptions {
+            maximum_qos,
+            ..SubscriptionOptions::default()
+        };
+        let filters = vec![SubscribeFilter {
+            filter: ByteString::from_static(filter),
+            options,
+        }];
+        self.send(
+            cx,
+            &Packet::Subscribe(Subscribe {
+                packet_id,
+                properties: None,
+                filters,
+            }),
+        );
     }
 
     fn say_goodbye(&mut self, cx: &mut Cx<'_>) {
@@ -493,7 +589,13 @@ impl MqttActor {
         cx.ledger.waive(link, false);
         cx.ledger.excuse(link, "goodbye");
         let reason = ReasonCode::NORMAL_DISCONNECTION;
-        self.send(cx, &Packet::Disconnect(Disconnect { reason, properties: None }));
+        self.send(
+            cx,
+            &Packet::Disconnect(Disconnect {
+                reason,
+                properties: None,
+            }),
+        );
         self.state = State::Leaving;
     }
 
@@ -591,7 +693,10 @@ impl Actor for MqttActor {
         }
         let owed = self.owed_pubacks.len() + self.owed_pubrecs.len() + self.owed_pubcomps.len();
         if owed > 0 || !self.out.is_empty() || !self.acks.is_empty() {
-            return Some(format!("{client} waits for {owed} answers, has {:?} open", self.out));
+            return Some(format!(
+                "{client} waits for {owed} answers, has {:?} open",
+                self.out
+            ));
         }
         None
     }

@@ -136,7 +136,11 @@ pub struct Net {
 
 impl Net {
     pub fn connect(&mut self, wire: Wire, dice: &mut Dice) -> LinkId {
-        let latency = if dice.permille(100) { 300 } else { dice.range(0, 30) };
+        let latency = if dice.permille(100) {
+            300
+        } else {
+            dice.range(0, 30)
+        };
         self.links.push(Link {
             wire,
             up: Pipe::default(),
@@ -187,7 +191,10 @@ impl Net {
         if !link.silent {
             link.up.finish(now + dice.range(0, 50));
             // Nobody reads any more; the router may write.
-            link.down = Pipe { end: Some(now), ..Pipe::default() };
+            link.down = Pipe {
+                end: Some(now),
+                ..Pipe::default()
+            };
         }
     }
 
@@ -222,7 +229,10 @@ impl Net {
         let link = &mut self.links[id];
         link.router_gone = true;
         link.down.finish(now + dice.range(0, 50));
-        link.up = Pipe { end: Some(now), ..Pipe::default() };
+        link.up = Pipe {
+            end: Some(now),
+            ..Pipe::default()
+        };
     }
 
     /// The connection breaks: each end still gets some of what was under way, then the end.
@@ -299,6 +309,10 @@ fn send(pipe: &mut Pipe, latency: u64, item: Item, now: u64, dice: &mut Dice) {
 }
 
 fn due(latency: u64, now: u64, dice: &mut Dice) -> u64 {
-    let jitter = if dice.permille(20) { dice.range(0, 800) } else { dice.range(0, 10) };
+    let jitter = if dice.permille(20) {
+        dice.range(0, 800)
+    } else {
+        dice.range(0, 10)
+    };
     now + latency + jitter
 }

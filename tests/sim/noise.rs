@@ -32,11 +32,22 @@ pub struct Noise {
 
 impl Noise {
     pub fn new(me: ActorId) -> Noise {
-        Noise { me, link: None, next_act: 0, left: 0, said: 0 }
+        Noise {
+            me,
+            link: None,
+            next_act: 0,
+            left: 0,
+            said: 0,
+        }
     }
 
     fn open(&mut self, cx: &mut Cx<'_>) {
-        let wires = [Wire::Stream, Wire::Frames, Wire::WampJson, Wire::WampMsgPack];
+        let wires = [
+            Wire::Stream,
+            Wire::Frames,
+            Wire::WampJson,
+            Wire::WampMsgPack,
+        ];
         let wire = *cx.dice.pick(&wires);
         let link = cx.net.connect(wire, cx.dice);
         cx.ledger.opened(link, self.me, None);
@@ -90,7 +101,10 @@ impl Noise {
                 _ => frame.to_vec(),
             };
         }
-        let filters = vec![SubscribeFilter { filter: "noise/#".into(), options: Default::default() }];
+        let filters = vec![SubscribeFilter {
+            filter: "noise/#".into(),
+            options: Default::default(),
+        }];
         let packet = match self.said % 4 {
             0 => Packet::Connect(Box::new(Connect {
                 version: ProtocolVersion::V5,
@@ -102,7 +116,11 @@ impl Noise {
                 password: None,
                 properties: None,
             })),
-            1 => Packet::Subscribe(Subscribe { packet_id: PacketId::MIN, properties: None, filters }),
+            1 => Packet::Subscribe(Subscribe {
+                packet_id: PacketId::MIN,
+                properties: None,
+                filters,
+            }),
             2 => Packet::Publish(Publish {
                 dup: false,
                 qos: QoS::ExactlyOnce,

@@ -23,7 +23,13 @@ impl PubSub {
         subscribes: Option<(&'static str, Value, &'static str)>,
         publishes: Vec<&'static str>,
     ) -> PubSub {
-        PubSub { me, subscribes, publishes, interest: None, open: BTreeMap::new() }
+        PubSub {
+            me,
+            subscribes,
+            publishes,
+            interest: None,
+            open: BTreeMap::new(),
+        }
     }
 }
 
@@ -32,7 +38,15 @@ impl Role for PubSub {
         if let Some((topic, options, _)) = self.subscribes.clone() {
             let request = end.request(SUBSCRIBE, true);
             let options = dict(options);
-            end.send(cx, &Subscribe { request, options, topic: topic.into() }.into());
+            end.send(
+                cx,
+                &Subscribe {
+                    request,
+                    options,
+                    topic: topic.into(),
+                }
+                .into(),
+            );
         }
     }
 
@@ -46,7 +60,9 @@ impl Role for PubSub {
     fn message(&mut self, message: Message, end: &mut WampEnd, cx: &mut Cx<'_>) {
         match message {
             Message::Subscribed(_) => {
-                let Some((_, _, filter)) = &self.subscribes else { return };
+                let Some((_, _, filter)) = &self.subscribes else {
+                    return;
+                };
                 self.interest = Some(cx.ledger.interested(Interest {
                     actor: self.me,
                     filter: (*filter).to_owned(),
@@ -75,7 +91,8 @@ impl Role for PubSub {
                     cx.ledger.refused(uid);
                     let store = cx.ledger.store_failures > 0;
                     let known = store && error.error == "wamp.error.unavailable";
-                    cx.ledger.require(known, || format!("publication {uid}: {error:?}"));
+                    cx.ledger
+                        .require(known, || format!("publication {uid}: {error:?}"));
                 }
             }
             _ => {}
@@ -96,11 +113,22 @@ impl Role for PubSub {
         }
         let options = dict(json!({"acknowledge": acknowledge, "x_qos": qos}));
         let payload = end.payload(&[json!({"u": uid})], json!({}));
-        cx.note(self.me, || format!("publishes {uid} on {topic} qos {qos} request {request}"));
+        cx.note(self.me, || {
+            format!("publishes {uid} on {topic} qos {qos} request {request}")
+        });
         if let Some(link) = end.link {
             cx.ledger.sent(link, uid);
         }
-        end.send(cx, &Publish { request, options, topic: uri(topic), payload }.into());
+        end.send(
+            cx,
+            &Publish {
+                request,
+                options,
+                topic: uri(topic),
+                payload,
+            }
+            .into(),
+        );
     }
 
     fn may_stall(&self) -> bool {

@@ -119,7 +119,11 @@ impl Core {
     }
 
     /// What `RealmCell::with` does.
-    pub fn with<R>(&mut self, dice: &mut Dice, work: impl FnOnce(&mut Realm, &mut Effects) -> R) -> R {
+    pub fn with<R>(
+        &mut self,
+        dice: &mut Dice,
+        work: impl FnOnce(&mut Realm, &mut Effects) -> R,
+    ) -> R {
         let result = work(&mut self.realm, &mut self.effects);
         self.let_out(dice);
         result
@@ -156,7 +160,8 @@ impl Core {
         self.witness(link, &command, ledger);
         self.sabotage(&mut command, dice);
         let now = self.now();
-        self.realm.handle(now, connection, command, &mut self.effects);
+        self.realm
+            .handle(now, connection, command, &mut self.effects);
     }
 
     /// After a batch of commands.
@@ -168,7 +173,9 @@ impl Core {
         match command {
             Command::Publish(publish) => {
                 let uid = ledger.executes(link, publish.topic.text());
-                let is_release = publish.retain && publish.payload.has_no_value() && publish.payload.has_no_kwargs();
+                let is_release = publish.retain
+                    && publish.payload.has_no_value()
+                    && publish.payload.has_no_kwargs();
                 if uid.is_some() && is_release {
                     let step = ledger.tick();
                     ledger.locks.released(publish.topic.text(), link, step);
@@ -232,7 +239,11 @@ impl Core {
             self.with(dice, |realm, effects| realm.probe_store(effects));
             progress = true;
         }
-        if self.realm.next_deadline().is_some_and(|at| at <= now.instant) {
+        if self
+            .realm
+            .next_deadline()
+            .is_some_and(|at| at <= now.instant)
+        {
             self.with(dice, |realm, effects| realm.tick(now, effects));
             progress = true;
         }
@@ -245,11 +256,16 @@ impl Core {
 
     pub fn next(&self) -> Option<u64> {
         let deadline = self.realm.next_deadline().map(|at| self.clock.ms(at));
-        [self.store.next(), self.probe_at, deadline].into_iter().flatten().min()
+        [self.store.next(), self.probe_at, deadline]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn renew_lease(&mut self) {
-        let Some(ceiling) = self.ids.lease_wanted(self.now().unix_ms) else { return };
+        let Some(ceiling) = self.ids.lease_wanted(self.now().unix_ms) else {
+            return;
+        };
         let mut batch = Batch::new();
         batch.put(records::META, LEASE_KEY, ceiling.to_be_bytes().to_vec());
         if !self.durable || self.store.engine().commit(&batch).is_ok() {
@@ -261,19 +277,27 @@ impl Core {
     pub fn stored_values(&self) -> Result<BTreeMap<String, Option<u64>>, String> {
         let mut found = BTreeMap::new();
         let mut wrong = None;
-        let scanned = self.store.engine().inner().scan(records::VALUES, &[], &mut |key, value| {
-            let topic = records::split_key(key).map(|(_, text)| String::from_utf8_lossy(text).into_owned());
-            match (topic, records::decode::<StoredEntry>(value)) {
-                (Some(topic), Ok(StoredEntry::Kept { event, .. })) => {
-                    let event = records::event(event);
-                    let uid = crate::wamp_end::uid_in(event.payload.value(), event.payload.kwargs_value());
-                    found.insert(topic, uid);
+        let scanned = self
+            .store
+            .engine()
+            .inner()
+            .scan(records::VALUES, &[], &mut |key, value| {
+                let topic = records::split_key(key)
+                    .map(|(_, text)| String::from_utf8_lossy(text).into_owned());
+                match (topic, records::decode::<StoredEntry>(value)) {
+                    (Some(topic), Ok(StoredEntry::Kept { event, .. })) => {
+                        let event = records::event(event);
+                        let uid = crate::wamp_end::uid_in(
+                            event.payload.value(),
+                            event.payload.kwargs_value(),
+                        );
+                        found.insert(topic, uid);
+                    }
+                    (Some(_), Ok(StoredEntry::Deleted { .. })) => {}
+                    (topic, entry) => wrong = Some(format!("stored value {topic:?}: {entry:?}")),
                 }
-                (Some(_), Ok(StoredEntry::Deleted { .. })) => {}
-                (topic, entry) => wrong = Some(format!("stored value {topic:?}: {entry:?}")),
-            }
-            wrong.is_none()
-        });
+                wrong.is_none()
+            });
         match (scanned, wrong) {
             (Ok(()), None) => Ok(found),
             (scanned, wrong) => Err(format!("{scanned:?} {wrong:?}")),
@@ -284,14 +308,21 @@ impl Core {
     pub fn stored_records(&self) -> Vec<String> {
         let mut found = Vec::new();
         for space in SPACES {
-            let scanned = self.store.engine().inner().scan(space, &[], &mut |key, value| {
-                let is_deleted = space == records::VALUES
-                    && matches!(records::decode::<StoredEntry>(value), Ok(StoredEntry::Deleted { .. }));
-                if !is_deleted {
-                    found.push(format!("{space:?} {:?}", String::from_utf8_lossy(key)));
-                }
-                true
-            });
+            let scanned = self
+                .store
+                .engine()
+                .inner()
+                .scan(space, &[], &mut |key, value| {
+                    let is_deleted = space == records::VALUES
+                        && matches!(
+                            records::decode::<StoredEntry>(value),
+                            Ok(StoredEntry::Deleted { .. })
+                        );
+                    if !is_deleted {
+                        found.push(format!("{space:?} {:?}", String::from_utf8_lossy(key)));
+                    }
+                    true
+                });
             if scanned.is_err() {
                 found.push(format!("{space:?} cannot be read"));
             }
@@ -310,7 +341,13 @@ pub struct Router {
 }
 
 impl Router {
-    pub fn new(durable: bool, broken: Broken, limits: RealmLimits, start: Instant, dice: &mut Dice) -> Router {
+    pub fn new(
+        durable: bool,
+        broken: Broken,
+        limits: RealmLimits,
+        start: Instant,
+        dice: &mut Dice,
+    ) -> Router {
         let mqtt = MqttOptions {
             assigned_ids: Arc::new(AssignedIds::with_secret([1, 2])),
             ..MqttOptions::default()
@@ -334,7 +371,13 @@ impl Router {
         core.renew_lease();
         core.realm = realm(durable, limits, core.ids.clone(), dice);
         let (drivers, wamp) = (BTreeMap::new(), WampOptions::default());
-        Router { core, drivers, mqtt, wamp, limits }
+        Router {
+            core,
+            drivers,
+            mqtt,
+            wamp,
+            limits,
+        }
     }
 
     pub fn accept(&mut self, link: LinkId, wire: Wire) {
@@ -342,13 +385,24 @@ impl Router {
         let gate: Box<dyn Gate> = match wire {
             Wire::Stream | Wire::Frames => Box::new(MqttMachine::new(now, self.mqtt.clone())),
             Wire::WampJson => Box::new(WampMachine::new(now, Encoding::Json, self.wamp.clone())),
-            Wire::WampMsgPack => Box::new(WampMachine::new(now, Encoding::MsgPack, self.wamp.clone())),
+            Wire::WampMsgPack => {
+                Box::new(WampMachine::new(now, Encoding::MsgPack, self.wamp.clone()))
+            }
         };
-        self.drivers.insert(link, SimDriver::new(link, wire, gate, now));
+        self.drivers
+            .insert(link, SimDriver::new(link, wire, gate, now));
     }
 
-    pub fn run_driver(&mut self, link: LinkId, net: &mut Net, ledger: &mut Ledger, dice: &mut Dice) {
-        let Some(mut driver) = self.drivers.remove(&link) else { return };
+    pub fn run_driver(
+        &mut self,
+        link: LinkId,
+        net: &mut Net,
+        ledger: &mut Ledger,
+        dice: &mut Dice,
+    ) {
+        let Some(mut driver) = self.drivers.remove(&link) else {
+            return;
+        };
         let done = driver.poll(&mut self.core, net, ledger, dice);
         if done {
             driver.close(&mut self.core, net, ledger, dice);
@@ -377,7 +431,11 @@ impl Router {
     pub fn restart(&mut self, skew_ms: i64, dice: &mut Dice) -> Result<(), String> {
         let core = &mut self.core;
         core.clock.skew_ms = skew_ms;
-        let lease = core.store.engine().get(records::META, LEASE_KEY).map_err(|e| e.to_string())?;
+        let lease = core
+            .store
+            .engine()
+            .get(records::META, LEASE_KEY)
+            .map_err(|e| e.to_string())?;
         let lease = lease.and_then(|bytes| records::number(&bytes)).unwrap_or(0);
         core.ids = Arc::new(IdClock::new(lease));
         // A scripted failure may still be waiting; the start is tried again then.
@@ -388,10 +446,15 @@ impl Router {
         let found = core.read_records()?;
         let role_of = |_: &str| Some(Arc::new(router_core::auth::Role::unrestricted("anonymous")));
         let now = core.now();
-        core.realm.restore(now, found, &role_of, &mut core.effects).map_err(|e| e.to_string())?;
+        core.realm
+            .restore(now, found, &role_of, &mut core.effects)
+            .map_err(|e| e.to_string())?;
         let batch = std::mem::take(&mut core.effects.batch);
         if !batch.is_empty() && core.store.engine().commit(&batch).is_err() {
-            core.store.engine().commit(&batch).map_err(|e| e.to_string())?;
+            core.store
+                .engine()
+                .commit(&batch)
+                .map_err(|e| e.to_string())?;
         }
         core.realm.restored();
         core.effects = Effects::default();
@@ -409,13 +472,17 @@ impl Core {
         let mut found = Restored::default();
         for space in SPACES {
             let mut bad = None;
-            let scanned = self.store.engine().inner().scan(space, &[], &mut |key, value| {
-                let placed = place_record(&mut found, space, key, value.to_vec());
-                if placed.is_none() {
-                    bad = Some(format!("{space:?} {key:?}"));
-                }
-                placed.is_some()
-            });
+            let scanned = self
+                .store
+                .engine()
+                .inner()
+                .scan(space, &[], &mut |key, value| {
+                    let placed = place_record(&mut found, space, key, value.to_vec());
+                    if placed.is_none() {
+                        bad = Some(format!("{space:?} {key:?}"));
+                    }
+                    placed.is_some()
+                });
             scanned.map_err(|e| e.to_string())?;
             if let Some(bad) = bad {
                 return Err(format!("a stored key names nothing: {bad}"));
@@ -426,7 +493,12 @@ impl Core {
 }
 
 fn realm(durable: bool, limits: RealmLimits, ids: Arc<IdClock>, dice: &mut Dice) -> Realm {
-    let settings = Settings { name: REALM.into(), limits, naming: naming(), durable };
+    let settings = Settings {
+        name: REALM.into(),
+        limits,
+        naming: naming(),
+        durable,
+    };
     Realm::new(settings, ids, dice.seed())
 }
 

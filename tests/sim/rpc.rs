@@ -34,14 +34,29 @@ pub struct Callee {
 impl Callee {
     pub fn new(me: ActorId, procedure: &'static str, concurrency: u64) -> Callee {
         let (registration, asked, jobs) = (None, false, BTreeMap::new());
-        Callee { me, procedure, concurrency, registration, asked, jobs }
+        Callee {
+            me,
+            procedure,
+            concurrency,
+            registration,
+            asked,
+            jobs,
+        }
     }
 
     fn register(&mut self, end: &mut WampEnd, cx: &mut Cx<'_>) {
         let request = end.request(REGISTER, true);
         self.asked = true;
         let options = dict(json!({"concurrency": self.concurrency}));
-        end.send(cx, &Register { request, options, procedure: uri(self.procedure) }.into());
+        end.send(
+            cx,
+            &Register {
+                request,
+                options,
+                procedure: uri(self.procedure),
+            }
+            .into(),
+        );
     }
 
     fn invoked(&mut self, invocation: &Invocation, end: &WampEnd, cx: &mut Cx<'_>) {
@@ -62,23 +77,38 @@ impl Callee {
             wanted,
             fails: cx.dice.permille(100),
         };
-        cx.note(self.me, || format!("is asked {uid} as invocation {}", invocation.request));
+        cx.note(self.me, || {
+            format!("is asked {uid} as invocation {}", invocation.request)
+        });
         if self.jobs.insert(invocation.request, job).is_some() {
-            cx.ledger.fail(format!("invocation {} was used twice", invocation.request));
+            cx.ledger
+                .fail(format!("invocation {} was used twice", invocation.request));
         }
         // The limit is the registration's; a new one does not know of the former's calls.
-        let same = self.jobs.values().filter(|job| job.registration == registration);
+        let same = self
+            .jobs
+            .values()
+            .filter(|job| job.registration == registration);
         let running = same.count() as u64;
         let most = self.concurrency;
         cx.ledger.require(running <= most, || {
-            format!("callee {} has {running} calls at a time, {most} allowed", self.me)
+            format!(
+                "callee {} has {running} calls at a time, {most} allowed",
+                self.me
+            )
         });
     }
 
     fn work(&mut self, end: &mut WampEnd, cx: &mut Cx<'_>) {
-        let due = self.jobs.iter().find(|(_, job)| job.due <= cx.now).map(|(id, _)| *id);
+        let due = self
+            .jobs
+            .iter()
+            .find(|(_, job)| job.due <= cx.now)
+            .map(|(id, _)| *id);
         let Some(request) = due else { return };
-        let Some(job) = self.jobs.get_mut(&request) else { return };
+        let Some(job) = self.jobs.get_mut(&request) else {
+            return;
+        };
         let uid = job.uid;
         if job.sent < job.wanted {
             let payload = Value::from(job.sent);
@@ -86,7 +116,15 @@ impl Callee {
             job.due = cx.now + cx.dice.range(0, 100);
             let options = dict(json!({"progress": true}));
             let payload = end.payload(&[json!({"u": uid, "part": payload})], Value::Null);
-            return end.send(cx, &Yield { request, options, payload }.into());
+            return end.send(
+                cx,
+                &Yield {
+                    request,
+                    options,
+                    payload,
+                }
+                .into(),
+            );
         }
         let (fails, parts) = (job.fails, job.sent);
         self.jobs.remove(&request);
@@ -94,9 +132,27 @@ impl Callee {
         if fails {
             let error = "sim.error.refused".into();
             let (request_type, details) = (68, dict(Value::Null));
-            end.send(cx, &ErrorMessage { request_type, request, details, error, payload }.into());
+            end.send(
+                cx,
+                &ErrorMessage {
+                    request_type,
+                    request,
+                    details,
+                    error,
+                    payload,
+                }
+                .into(),
+            );
         } else {
-            end.send(cx, &Yield { request, options: dict(Value::Null), payload }.into());
+            end.send(
+                cx,
+                &Yield {
+                    request,
+                    options: dict(Value::Null),
+                    payload,
+                }
+                .into(),
+            );
         }
     }
 }
@@ -146,7 +202,14 @@ impl Role for Callee {
             Some(registration) if cx.phase == Phase::Chaos && cx.dice.permille(20) => {
                 let request = end.request(UNREGISTER, true);
                 self.asked = true;
-                end.send(cx, &Unregister { request, registration }.into());
+                end.send(
+                    cx,
+                    &Unregister {
+                        request,
+                        registration,
+                    }
+                    .into(),
+                );
             }
             Some(_) => {}
         }
@@ -167,7 +230,12 @@ pub struct Caller {
 
 impl Caller {
     pub fn new(me: ActorId, procedures: Vec<&'static str>) -> Caller {
-        Caller { me, procedures, next_uid: (me as u64) << 32, open: BTreeMap::new() }
+        Caller {
+            me,
+            procedures,
+            next_uid: (me as u64) << 32,
+            open: BTreeMap::new(),
+        }
     }
 
     fn call(&mut self, end: &mut WampEnd, cx: &mut Cx<'_>) {
@@ -180,14 +248,27 @@ impl Caller {
         if cx.dice.permille(100) {
             options["timeout"] = cx.dice.range(1, 400).into();
         }
-        cx.note(self.me, || format!("calls {procedure} with {uid}, request {request}: {options}"));
+        cx.note(self.me, || {
+            format!("calls {procedure} with {uid}, request {request}: {options}")
+        });
         let payload = end.payload(&[json!({"u": uid})], Value::Null);
         let (options, procedure) = (dict(options), uri(procedure));
-        end.send(cx, &Call { request, options, procedure, payload }.into());
+        end.send(
+            cx,
+            &Call {
+                request,
+                options,
+                procedure,
+                payload,
+            }
+            .into(),
+        );
     }
 
     fn cancel(&mut self, end: &mut WampEnd, cx: &mut Cx<'_>) {
-        let Some(request) = self.open.keys().next().copied() else { return };
+        let Some(request) = self.open.keys().next().copied() else {
+            return;
+        };
         let mode = *cx.dice.pick(&["skip", "kill", "killnowait"]);
         let options = dict(json!({"mode": mode}));
         end.send(cx, &Cancel { request, options }.into());
@@ -207,9 +288,15 @@ impl Role for Caller {
                 let is_part = m.details.get("progress") == Some(&Value::Bool(true));
                 let (args, _) = end.values(&m.payload, cx);
                 let answer = args.first().cloned().unwrap_or_default();
-                let Some((uid, parts)) = self.open.get_mut(&m.request) else { return };
+                let Some((uid, parts)) = self.open.get_mut(&m.request) else {
+                    return;
+                };
                 let number = answer["u"].as_u64();
-                let told = if is_part { &answer["part"] } else { &answer["parts"] };
+                let told = if is_part {
+                    &answer["part"]
+                } else {
+                    &answer["parts"]
+                };
                 let fits = number == Some(*uid) && told.as_u64() == Some(*parts);
                 let (uid, so_far) = (*uid, *parts);
                 *parts += 1;
@@ -230,7 +317,8 @@ impl Role for Caller {
                     "wamp.error.timeout",
                 ];
                 let known = KNOWN.contains(&&*m.error);
-                cx.ledger.require(known, || format!("caller {}: {m:?}", self.me));
+                cx.ledger
+                    .require(known, || format!("caller {}: {m:?}", self.me));
                 cx.ledger.count("calls failed");
             }
             _ => {}

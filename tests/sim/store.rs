@@ -78,7 +78,8 @@ impl Store {
     }
 
     pub fn next(&self) -> Option<u64> {
-        self.commit_at.or_else(|| (!self.outcomes.is_empty()).then_some(self.report_at))
+        self.commit_at
+            .or_else(|| (!self.outcomes.is_empty()).then_some(self.report_at))
     }
 
     pub fn is_idle(&self) -> bool {
@@ -95,15 +96,15 @@ impl Store {
         self.engine.set_room(room);
         let count = 1 + dice.below(self.waiting.len());
         let group: Vec<Waiting> = self.waiting.drain(..count).collect();
-        let (dead, live): (Vec<&Waiting>, Vec<&Waiting>) =
-            group.iter().partition(|w| self.failed_epoch.is_some_and(|failed| w.epoch <= failed));
+        let (dead, live): (Vec<&Waiting>, Vec<&Waiting>) = group
+            .iter()
+            .partition(|w| self.failed_epoch.is_some_and(|failed| w.epoch <= failed));
         let mut merged = Batch::new();
         for waiting in &live {
             merged.append(waiting.batch.clone());
         }
         let ok = live.is_empty() || self.engine.commit(&merged).is_ok();
-        let mut outcomes: Vec<Outcome> =
-            dead.iter().map(|w| (w.epoch, w.seq, false)).collect();
+        let mut outcomes: Vec<Outcome> = dead.iter().map(|w| (w.epoch, w.seq, false)).collect();
         outcomes.extend(live.iter().map(|w| (w.epoch, w.seq, ok)));
         if ok {
             self.durable += live.len() as u64;

@@ -35,7 +35,12 @@ pub struct WampActor<R> {
 
 impl<R: Role> WampActor<R> {
     pub fn new(me: ActorId, role: R) -> WampActor<R> {
-        WampActor { end: WampEnd::new(me), role, next_act: 0, gone: false }
+        WampActor {
+            end: WampEnd::new(me),
+            role,
+            next_act: 0,
+            gone: false,
+        }
     }
 
     fn lost(&mut self, cx: &mut Cx<'_>) {

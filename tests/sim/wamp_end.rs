@@ -22,7 +22,9 @@ pub const UNREGISTER: u64 = 66;
 /// The number in a body, wherever our publishers put it.
 pub fn uid_in(value: &Value, kwargs: &Value) -> Option<Uid> {
     let of = |value: &Value| value.get("u").and_then(Value::as_u64);
-    of(value).or_else(|| of(kwargs)).or_else(|| value.get("kwargs").and_then(of))
+    of(value)
+        .or_else(|| of(kwargs))
+        .or_else(|| value.get("kwargs").and_then(of))
 }
 
 /// What came.
@@ -77,8 +79,16 @@ impl WampEnd {
     }
 
     pub fn connect(&mut self, cx: &mut Cx<'_>) {
-        let wire = if cx.dice.flip() { Wire::WampJson } else { Wire::WampMsgPack };
-        self.encoding = if wire == Wire::WampJson { Encoding::Json } else { Encoding::MsgPack };
+        let wire = if cx.dice.flip() {
+            Wire::WampJson
+        } else {
+            Wire::WampMsgPack
+        };
+        self.encoding = if wire == Wire::WampJson {
+            Encoding::Json
+        } else {
+            Encoding::MsgPack
+        };
         let link = cx.net.connect(wire, cx.dice);
         cx.ledger.opened(link, self.me, None);
         self.link = Some(link);
@@ -90,7 +100,14 @@ impl WampEnd {
         }});
         let details = dict(roles);
         cx.note(self.me, || format!("connects on {link} as {wire:?}"));
-        self.send(cx, &Hello { realm: "realm1".into(), details }.into());
+        self.send(
+            cx,
+            &Hello {
+                realm: "realm1".into(),
+                details,
+            }
+            .into(),
+        );
     }
 
     pub fn send(&mut self, cx: &mut Cx<'_>, message: &Message) {
@@ -119,7 +136,9 @@ impl WampEnd {
     /// Positional and keyword arguments.
     pub fn values(&self, payload: &Payload, cx: &mut Cx<'_>) -> (Vec<Value>, Dict) {
         payload.to_values(self.encoding).unwrap_or_else(|error| {
-            cx.ledger.fail(format!("the router sent a payload that cannot be read: {error}"));
+            cx.ledger.fail(format!(
+                "the router sent a payload that cannot be read: {error}"
+            ));
             (Vec::new(), Dict::new())
         })
     }
@@ -135,7 +154,14 @@ impl WampEnd {
         let Some(link) = self.link else { return };
         cx.ledger.excuse(link, "goodbye");
         self.state = State::Leaving;
-        self.send(cx, &Goodbye { details: Dict::new(), reason: "wamp.close.normal".into() }.into());
+        self.send(
+            cx,
+            &Goodbye {
+                details: Dict::new(),
+                reason: "wamp.close.normal".into(),
+            }
+            .into(),
+        );
     }
 
     /// Closes the socket without a word.
@@ -177,7 +203,8 @@ impl WampEnd {
         let message = match Message::decode(self.encoding, frame, &Limits::default()) {
             Ok(message) => message,
             Err(error) => {
-                cx.ledger.fail(format!("the router sent what cannot be decoded: {error}"));
+                cx.ledger
+                    .fail(format!("the router sent what cannot be decoded: {error}"));
                 return None;
             }
         };
@@ -187,7 +214,8 @@ impl WampEnd {
                 Some(Heard::Up)
             }
             (_, Message::Abort(abort)) => {
-                cx.ledger.closed_by_router(link, &format!("ABORT {} {:?}", abort.reason, abort.details));
+                cx.ledger
+                    .closed_by_router(link, &format!("ABORT {} {:?}", abort.reason, abort.details));
                 self.drop_link(cx);
                 Some(Heard::Down)
             }
@@ -196,7 +224,8 @@ impl WampEnd {
                 Some(Heard::Down)
             }
             (_, Message::Goodbye(goodbye)) => {
-                cx.ledger.closed_by_router(link, &format!("GOODBYE {}", goodbye.reason));
+                cx.ledger
+                    .closed_by_router(link, &format!("GOODBYE {}", goodbye.reason));
                 self.drop_link(cx);
                 Some(Heard::Down)
             }
@@ -205,7 +234,8 @@ impl WampEnd {
                 Some(Heard::Message(message))
             }
             (State::Opening | State::Down, _) => {
-                cx.ledger.fail(format!("connection {link}: {message:?} before WELCOME"));
+                cx.ledger
+                    .fail(format!("connection {link}: {message:?} before WELCOME"));
                 None
             }
         }
@@ -220,11 +250,18 @@ impl WampEnd {
             Message::Unsubscribed(m) => (34, m.request),
             Message::Registered(m) => (REGISTER, m.request),
             Message::Unregistered(m) => (UNREGISTER, m.request),
-            Message::Error(ErrorMessage { request_type, request, .. }) => (*request_type, *request),
+            Message::Error(ErrorMessage {
+                request_type,
+                request,
+                ..
+            }) => (*request_type, *request),
             Message::Result(m) => {
                 let is_last = m.details.get("progress").and_then(Value::as_bool) != Some(true);
                 if !self.open.contains_key(&(CALL, m.request)) {
-                    cx.ledger.fail(format!("actor {}: a result for no open call: {message:?}", self.me));
+                    cx.ledger.fail(format!(
+                        "actor {}: a result for no open call: {message:?}",
+                        self.me
+                    ));
                 }
                 if is_last {
                     self.open.remove(&(CALL, m.request));
@@ -235,7 +272,10 @@ impl WampEnd {
             _ => return,
         };
         if self.open.remove(&key).is_none() {
-            cx.ledger.fail(format!("actor {}: an answer to nothing: {message:?}", self.me));
+            cx.ledger.fail(format!(
+                "actor {}: an answer to nothing: {message:?}",
+                self.me
+            ));
         }
         if key.0 == CALL {
             cx.ledger.calls.ended += 1;

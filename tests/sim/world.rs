@@ -96,7 +96,12 @@ pub fn run(setting: Setting) -> Result<Report, String> {
         }),
         Err(what) => Err(format!(
             "at {} ms, step {}, {:?}, durable {}, {} crashes, {} store failures: {what}",
-            world.now, ledger.step, world.phase, world.durable, ledger.crashes, ledger.store_failures
+            world.now,
+            ledger.step,
+            world.phase,
+            world.durable,
+            ledger.crashes,
+            ledger.store_failures
         )),
     }
 }
@@ -148,7 +153,17 @@ impl World {
         const LOCKS: [&str; 2] = ["l/a", "l/b"];
         for (v5, persistent) in [(true, true), (false, true), (false, false)] {
             let publishes = TOPICS.to_vec();
-            self.add(|me| MqttActor::new(me, Plan { v5, persistent, publishes, ..Plan::default() }));
+            self.add(|me| {
+                MqttActor::new(
+                    me,
+                    Plan {
+                        v5,
+                        persistent,
+                        publishes,
+                        ..Plan::default()
+                    },
+                )
+            });
         }
         let readers = [
             (true, true, "t/#", 2),
@@ -161,17 +176,43 @@ impl World {
         ];
         for (v5, persistent, filter, qos) in readers {
             let subscribes = Some((filter, qos));
-            self.add(|me| MqttActor::new(me, Plan { v5, persistent, subscribes, ..Plan::default() }));
+            self.add(|me| {
+                MqttActor::new(
+                    me,
+                    Plan {
+                        v5,
+                        persistent,
+                        subscribes,
+                        ..Plan::default()
+                    },
+                )
+            });
         }
-        for (v5, persistent, retain) in [(true, false, false), (false, true, false), (true, true, true)] {
+        for (v5, persistent, retain) in [
+            (true, false, false),
+            (false, true, false),
+            (true, true, true),
+        ] {
             self.add(|me| {
                 let will = Some((format!("w/{me}"), retain));
                 let retains = SHARED.to_vec();
-                MqttActor::new(me, Plan { v5, persistent, will, retains, ..Plan::default() })
+                MqttActor::new(
+                    me,
+                    Plan {
+                        v5,
+                        persistent,
+                        will,
+                        retains,
+                        ..Plan::default()
+                    },
+                )
             });
         }
         let sessions = [
-            (Some(("t.", json!({"match": "prefix"}), "t/#")), TOPICS.to_vec()),
+            (
+                Some(("t.", json!({"match": "prefix"}), "t/#")),
+                TOPICS.to_vec(),
+            ),
             (Some(("t.*", json!({}), "t/#")), TOPICS.to_vec()),
             (Some(("t.a", json!({}), "t/a")), vec![]),
             (Some(("r.#", json!({"get_retained": true}), "r/#")), vec![]),
@@ -258,7 +299,13 @@ impl World {
         loop {
             self.step()?;
             let waiting = self.actors.iter().find_map(|actor| actor.waits(phase));
-            let busy = !self.router.core.store.is_idle() || self.router.core.realm.is_store_down();
+            let unaware = |link| self.net.is_silent(link);
+            let busy = !self.router.core.store.is_idle()
+                || self.router.core.realm.is_store_down()
+                || self
+                    .actors
+                    .iter()
+                    .any(|actor| actor.link().is_some_and(unaware));
             if waiting.is_some() || busy || self.restart_at.is_some() {
                 calm_since = None;
             }
@@ -267,7 +314,9 @@ impl World {
                 return Ok(());
             }
             if self.now > limit {
-                return Err(format!("not at rest in time: {waiting:?}, store busy {busy}"));
+                return Err(format!(
+                    "not at rest in time: {waiting:?}, others busy {busy}"
+                ));
             }
         }
     }
@@ -297,13 +346,27 @@ impl World {
     }
 
     fn give(&mut self, turn: Turn) {
-        let World { net, router, ledger, dice, actors, .. } = self;
+        let World {
+            net,
+            router,
+            ledger,
+            dice,
+            actors,
+            ..
+        } = self;
         match turn {
             Turn::Core => drop(router.core.turn(ledger, dice)),
             Turn::Driver(link) => router.run_driver(link, net, ledger, dice),
             Turn::Actor(place) => {
                 let (now, phase, trace) = (self.now, self.phase, self.trace);
-                let mut cx = Cx { net, ledger, dice, now, phase, trace };
+                let mut cx = Cx {
+                    net,
+                    ledger,
+                    dice,
+                    now,
+                    phase,
+                    trace,
+                };
                 actors[place].turn(&mut cx);
             }
         }
@@ -321,7 +384,9 @@ impl World {
             }
         }
         for (place, actor) in self.actors.iter().enumerate() {
-            let hears = actor.link().is_some_and(|link| self.net.client_ready(link, self.now));
+            let hears = actor
+                .link()
+                .is_some_and(|link| self.net.client_ready(link, self.now));
             if hears || actor.next().is_some_and(|at| at <= self.now) {
                 ready.push(Turn::Actor(place));
             }
@@ -331,10 +396,21 @@ impl World {
 
     fn next(&self) -> Option<u64> {
         let core = &self.router.core;
-        let drivers = self.router.drivers.values().filter_map(|d| d.next(core, &self.net));
+        let drivers = self
+            .router
+            .drivers
+            .values()
+            .filter_map(|d| d.next(core, &self.net));
         let actors = self.actors.iter().filter_map(|actor| actor.next());
-        let links = self.actors.iter().filter_map(|actor| self.net.client_next(actor.link()?));
-        let own = if self.restart_at.is_none() { core.next() } else { self.restart_at };
+        let links = self
+            .actors
+            .iter()
+            .filter_map(|actor| self.net.client_next(actor.link()?));
+        let own = if self.restart_at.is_none() {
+            core.next()
+        } else {
+            self.restart_at
+        };
         drivers.chain(actors).chain(links).chain(own).min()
     }
 
@@ -369,24 +445,33 @@ impl World {
             hit
         };
         if strikes(rates.cut) {
-            self.hurt(|world, link| {
-                world.ledger.excuse(link, "cut");
-                world.ledger.fault("cut connections");
-                world.net.cut(link, world.now, &mut world.dice);
-            }, false);
+            self.hurt(
+                |world, link| {
+                    world.ledger.excuse(link, "cut");
+                    world.ledger.fault("cut connections");
+                    world.net.cut(link, world.now, &mut world.dice);
+                },
+                false,
+            );
         } else if strikes(rates.stall) {
-            self.hurt(|world, link| {
-                let until = world.now + world.dice.range(100, 5_000);
-                world.ledger.fault("slow readers");
-                world.net.stall(link, until);
-            }, true);
+            self.hurt(
+                |world, link| {
+                    let until = world.now + world.dice.range(100, 5_000);
+                    world.ledger.fault("slow readers");
+                    world.net.stall(link, until);
+                },
+                true,
+            );
         } else if strikes(rates.silence) {
-            self.hurt(|world, link| {
-                world.ledger.excuse(link, "silent");
-                world.ledger.fault("half-open connections");
-                let patience = world.dice.range(500, 60_000);
-                world.net.silence(link, world.now, patience);
-            }, false);
+            self.hurt(
+                |world, link| {
+                    world.ledger.excuse(link, "silent");
+                    world.ledger.fault("half-open connections");
+                    let patience = world.dice.range(500, 60_000);
+                    world.net.silence(link, world.now, patience);
+                },
+                false,
+            );
         } else if strikes(rates.crash) {
             self.crash();
         } else if strikes(rates.failure) {
@@ -403,9 +488,16 @@ impl World {
     /// Lets something happen to a connection that is still whole.
     fn hurt(&mut self, what: impl FnOnce(&mut World, LinkId), is_stall: bool) {
         let may = |actor: &&Box<dyn Actor>| !is_stall || actor.may_stall();
-        let links: Vec<LinkId> = self.actors.iter().filter(may).filter_map(|a| a.link()).collect();
-        let whole: Vec<LinkId> =
-            links.into_iter().filter(|link| !self.net.is_silent(*link)).collect();
+        let links: Vec<LinkId> = self
+            .actors
+            .iter()
+            .filter(may)
+            .filter_map(|a| a.link())
+            .collect();
+        let whole: Vec<LinkId> = links
+            .into_iter()
+            .filter(|link| !self.net.is_silent(*link))
+            .collect();
         if !whole.is_empty() {
             let link = *self.dice.pick(&whole);
             what(self, link);
@@ -418,9 +510,13 @@ impl World {
         }
         self.ledger.fault("crashes of the router");
         if self.trace {
-            println!("{:>8} ms  step {:<6} the router crashes", self.now, self.ledger.step);
+            println!(
+                "{:>8} ms  step {:<6} the router crashes",
+                self.now, self.ledger.step
+            );
         }
-        self.router.crash(&mut self.net, &mut self.ledger, &mut self.dice);
+        self.router
+            .crash(&mut self.net, &mut self.ledger, &mut self.dice);
         self.restart_at = Some(self.now + self.dice.range(0, 1_500));
     }
 

@@ -122,7 +122,12 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let Door { cell, connection, outbox, .. } = &self.door;
+        let Door {
+            cell,
+            connection,
+            outbox,
+            ..
+        } = &self.door;
         // Without effect if the session has left, or was given to another connection.
         cell.leave(now(), *connection, Leave::Lost);
         outbox.release(connection.generation);
@@ -167,7 +172,10 @@ impl<T: Transport + Unpin> Driver<T> {
 
     /// Runs the connection to its end. Cancel safe: dropping it loses the connection, no more.
     pub async fn run(mut self) {
-        let buffered = self.transport.buffer().is_some_and(|buffer| !buffer.is_empty());
+        let buffered = self
+            .transport
+            .buffer()
+            .is_some_and(|buffer| !buffer.is_empty());
         if buffered {
             self.feed(now(), Received::Bytes(0));
         }
@@ -285,18 +293,21 @@ impl<T: Transport + Unpin> Driver<T> {
             let Driver { gate, seat, .. } = self;
             let mut other = None;
             if let Some(seat) = seat {
-                let Some(first) = gate.poll_action() else { return };
+                let Some(first) = gate.poll_action() else {
+                    return;
+                };
                 match first {
                     Action::Command(first) => {
-                        let commands = std::iter::once(first).chain(std::iter::from_fn(|| {
-                            match gate.poll_action() {
-                                Some(Action::Command(command)) => Some(command),
-                                rest => {
-                                    other = rest;
-                                    None
+                        let commands =
+                            std::iter::once(first).chain(std::iter::from_fn(|| {
+                                match gate.poll_action() {
+                                    Some(Action::Command(command)) => Some(command),
+                                    rest => {
+                                        other = rest;
+                                        None
+                                    }
                                 }
-                            }
-                        }));
+                            }));
                         let door = &seat.door;
                         let ran = door.cell.run(now, door.connection, commands);
                         self.stall.note(ran.pressed);
@@ -312,7 +323,9 @@ impl<T: Transport + Unpin> Driver<T> {
                 if self.joining.is_some() {
                     return;
                 }
-                let Some(action) = self.gate.poll_action() else { return };
+                let Some(action) = self.gate.poll_action() else {
+                    return;
+                };
                 self.carry_out(now, action);
             }
         }
@@ -338,14 +351,21 @@ impl<T: Transport + Unpin> Driver<T> {
             Ok(Proof::Given(verified)) => self.enter(now, verified, request),
             Ok(Proof::Slow(proof)) => {
                 let proof = tokio::task::spawn_blocking(move || proof.verify());
-                self.joining = Some(Joining { proof, request: Some(request) });
+                self.joining = Some(Joining {
+                    proof,
+                    request: Some(request),
+                });
             }
         }
     }
 
     fn poll_joining(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
-        let Some(joining) = &mut self.joining else { return false };
-        let Poll::Ready(result) = Pin::new(&mut joining.proof).poll(cx) else { return false };
+        let Some(joining) = &mut self.joining else {
+            return false;
+        };
+        let Poll::Ready(result) = Pin::new(&mut joining.proof).poll(cx) else {
+            return false;
+        };
         let request = joining.request.take();
         self.joining = None;
         match (result, request) {
@@ -354,14 +374,27 @@ impl<T: Transport + Unpin> Driver<T> {
             _ => self.joined(now, Err(JoinError::Unavailable)),
         }
         // What the stream brought meanwhile has not been looked at.
-        if self.transport.buffer().is_some_and(|buffer| !buffer.is_empty()) {
+        if self
+            .transport
+            .buffer()
+            .is_some_and(|buffer| !buffer.is_empty())
+        {
             self.feed(now, Received::Bytes(0));
         }
         true
     }
 
     fn enter(&mut self, now: Now, verified: Verified, request: Box<JoinRequest>) {
-        let JoinRequest { realm, features, style, client, protocol, method, agent, .. } = *request;
+        let JoinRequest {
+            realm,
+            features,
+            style,
+            client,
+            protocol,
+            method,
+            agent,
+            ..
+        } = *request;
         let mut transport = Map::new();
         transport.insert("protocol".to_owned(), Value::from(protocol));
         transport.insert("peer".to_owned(), Value::from(self.options.peer.as_str()));
@@ -369,20 +402,32 @@ impl<T: Transport + Unpin> Driver<T> {
             transport.insert("agent".to_owned(), Value::from(&*agent));
         }
         let method = ByteString::from_static(method);
-        let enter = EnterRequest { features, style, client, method, transport };
-        let result = self.hub.enter(now, realm.as_ref(), verified, enter).map(|door| {
-            let identity = &door.identity;
-            let joined = JoinedAs {
-                session: door.connection.session,
-                realm: door.cell.name().clone(),
-                authid: identity.authid.clone(),
-                role: identity.role.name.clone(),
-                method: identity.method.clone(),
-                provider: identity.provider.clone(),
-            };
-            self.seat = Some(Seat { hub: self.hub.clone(), door });
-            joined
-        });
+        let enter = EnterRequest {
+            features,
+            style,
+            client,
+            method,
+            transport,
+        };
+        let result = self
+            .hub
+            .enter(now, realm.as_ref(), verified, enter)
+            .map(|door| {
+                let identity = &door.identity;
+                let joined = JoinedAs {
+                    session: door.connection.session,
+                    realm: door.cell.name().clone(),
+                    authid: identity.authid.clone(),
+                    role: identity.role.name.clone(),
+                    method: identity.method.clone(),
+                    provider: identity.provider.clone(),
+                };
+                self.seat = Some(Seat {
+                    hub: self.hub.clone(),
+                    door,
+                });
+                joined
+            });
         self.joined(now, result);
     }
 
@@ -397,10 +442,20 @@ impl<T: Transport + Unpin> Driver<T> {
         if self.transport.queued() > WRITE_HIGH_WATER {
             return false;
         }
-        let Door { cell, connection, outbox, .. } = &seat.door;
+        let Door {
+            cell,
+            connection,
+            outbox,
+            ..
+        } = &seat.door;
         let generation = connection.generation;
         let mut deliveries = std::mem::take(&mut self.deliveries);
-        let drained = outbox.drain(generation, DELIVERIES_PER_TURN, now.unix_ms, &mut deliveries);
+        let drained = outbox.drain(
+            generation,
+            DELIVERIES_PER_TURN,
+            now.unix_ms,
+            &mut deliveries,
+        );
         if !drained.more {
             // Wakes at once if something came in between.
             outbox.register(generation, cx.waker());
@@ -442,13 +497,23 @@ impl<T: Transport + Unpin> Driver<T> {
 
     fn start_closing(&mut self, now: Now, code: u16, reason: &'static str) {
         let is_replaced = self.seat.as_ref().is_some_and(|seat| {
-            seat.door.outbox.is_taken_over(seat.door.connection.generation)
+            seat.door
+                .outbox
+                .is_taken_over(seat.door.connection.generation)
         });
-        let linger = if is_replaced { LINGER_TAKEN_OVER } else { LINGER };
+        let linger = if is_replaced {
+            LINGER_TAKEN_OVER
+        } else {
+            LINGER
+        };
         if !matches!(code, 1000 | 1001) {
             self.note_violation(now, reason);
         }
-        self.closing = Some(Closing { code, reason, until: now.instant + linger });
+        self.closing = Some(Closing {
+            code,
+            reason,
+            until: now.instant + linger,
+        });
     }
 
     fn note_violation(&self, now: Now, reason: &str) {
@@ -486,7 +551,9 @@ impl<T: Transport + Unpin> Driver<T> {
     fn finish(&mut self, now: Now, cx: &mut Context<'_>) -> Turn {
         // The place is free for a successor before the socket is quite gone.
         self.seat = None;
-        let Some(closing) = self.closing else { return Turn::Done };
+        let Some(closing) = self.closing else {
+            return Turn::Done;
+        };
         match self.transport.poll_close(cx, closing.code, closing.reason) {
             Poll::Ready(_) => Turn::Done,
             Poll::Pending if self.check_time(now, cx) && self.aborted => Turn::Done,
@@ -496,7 +563,10 @@ impl<T: Transport + Unpin> Driver<T> {
 
     /// Deadlines of the gate, of the transport, and of closing.
     fn check_time(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
-        if self.closing.is_some_and(|closing| closing.until <= now.instant) {
+        if self
+            .closing
+            .is_some_and(|closing| closing.until <= now.instant)
+        {
             self.aborted = true;
             return true;
         }
@@ -505,10 +575,15 @@ impl<T: Transport + Unpin> Driver<T> {
                 self.gate.handle_timeout(now);
                 return true;
             }
-            if self.is_dead(now) {
-                self.read_closed = true;
-                self.gate.handle_input(now, Input::Closed);
-                return true;
+            match self.look_for_life(now) {
+                Life::Fine => {}
+                // Another turn, so that the question is written.
+                Life::Asked => return true,
+                Life::Gone => {
+                    self.read_closed = true;
+                    self.gate.handle_input(now, Input::Closed);
+                    return true;
+                }
             }
         }
         let next = self.next_deadline();
@@ -525,30 +600,33 @@ impl<T: Transport + Unpin> Driver<T> {
         false
     }
 
-    fn is_dead(&mut self, now: Now) -> bool {
+    fn look_for_life(&mut self, now: Now) -> Life {
+        let is_stuck = self.transport.queued() > 0
+            && now.instant.duration_since(self.last_write) >= self.options.write_timeout;
         let silence = now.instant.duration_since(self.last_sign);
-        if self.transport.queued() > 0
-            && now.instant.duration_since(self.last_write) >= self.options.write_timeout
-        {
-            return true;
+        if is_stuck || (self.ping_sent && silence >= self.options.dead_after) {
+            return Life::Gone;
         }
-        if silence >= self.options.ping_after && !self.ping_sent {
+        if self.ping_sent || silence < self.options.ping_after {
+            return Life::Fine;
+        }
+        if self.transport.ping() {
             self.ping_sent = true;
-            self.ping_sent &= self.transport.ping();
-            // A transport that cannot ping leaves silence to the protocol.
-            if !self.ping_sent {
-                self.last_sign = now.instant;
-            }
-            return false;
+            return Life::Asked;
         }
-        self.ping_sent && silence >= self.options.dead_after
+        // A transport that cannot ask leaves silence to the protocol.
+        self.last_sign = now.instant;
+        Life::Fine
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let by_silence =
-            if self.ping_sent { self.options.dead_after } else { self.options.ping_after };
-        let by_write = (self.transport.queued() > 0)
-            .then(|| self.last_write + self.options.write_timeout);
+        let by_silence = if self.ping_sent {
+            self.options.dead_after
+        } else {
+            self.options.ping_after
+        };
+        let by_write =
+            (self.transport.queued() > 0).then(|| self.last_write + self.options.write_timeout);
         [
             self.closing.map(|closing| closing.until),
             self.gate.poll_timeout().filter(|_| self.closing.is_none()),
@@ -562,8 +640,10 @@ impl<T: Transport + Unpin> Driver<T> {
     }
 
     fn is_stalled(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
-        let congested =
-            self.seat.as_ref().is_some_and(|seat| seat.door.cell.is_congested());
+        let congested = self
+            .seat
+            .as_ref()
+            .is_some_and(|seat| seat.door.cell.is_congested());
         let was_stalled = self.stall.until.is_some();
         let stalled = self.stall.is_on(now.instant, congested, cx);
         if stalled && !was_stalled {
@@ -577,6 +657,12 @@ impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
         self.options.traffic.open.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+enum Life {
+    Fine,
+    Asked,
+    Gone,
 }
 
 enum Turn {
@@ -608,7 +694,10 @@ impl Stall {
         if self.pressed.is_empty() || !self.someone_waits(cx) {
             return false;
         }
-        if self.second.is_none_or(|start| now.duration_since(start) >= Duration::from_secs(1)) {
+        if self
+            .second
+            .is_none_or(|start| now.duration_since(start) >= Duration::from_secs(1))
+        {
             (self.second, self.spent) = (Some(now), Duration::ZERO);
         }
         if self.spent >= STALL_PER_SECOND {
@@ -621,7 +710,8 @@ impl Stall {
     }
 
     fn someone_waits(&mut self, cx: &mut Context<'_>) -> bool {
-        self.pressed.retain(|outbox| outbox.wait_for_room(cx.waker()));
+        self.pressed
+            .retain(|outbox| outbox.wait_for_room(cx.waker()));
         !self.pressed.is_empty()
     }
 }

@@ -29,7 +29,13 @@ pub struct StreamTransport<S> {
 impl<S> StreamTransport<S> {
     /// Takes over a stream; `read` was read from it already.
     pub fn new(io: S, read: BytesMut) -> StreamTransport<S> {
-        StreamTransport { io, buffer: read, next_read: SMALL_READ, queue: VecDeque::new(), queued: 0 }
+        StreamTransport {
+            io,
+            buffer: read,
+            next_read: SMALL_READ,
+            queue: VecDeque::new(),
+            queued: 0,
+        }
     }
 }
 
@@ -47,8 +53,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for StreamTransport<S> 
             ready!(result)?;
             read
         };
-        self.next_read = if read == self.next_read { LARGE_READ } else { SMALL_READ.max(read) };
-        Poll::Ready(Ok(if read == 0 { Received::Closed } else { Received::Bytes(read) }))
+        self.next_read = if read == self.next_read {
+            LARGE_READ
+        } else {
+            SMALL_READ.max(read)
+        };
+        Poll::Ready(Ok(if read == 0 {
+            Received::Closed
+        } else {
+            Received::Bytes(read)
+        }))
     }
 
     fn buffer(&mut self) -> Option<&mut BytesMut> {

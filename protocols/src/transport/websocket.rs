@@ -48,7 +48,10 @@ pub fn choose_subprotocol<'a>(
     offered: impl Iterator<Item = &'a str>,
     is_known: impl Fn(&str) -> bool,
 ) -> Option<&'a str> {
-    offered.flat_map(|line| line.split(',')).map(str::trim).find(|name| is_known(name))
+    offered
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .find(|name| is_known(name))
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> WebSocketTransport<S> {
@@ -131,9 +134,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for WebSocketTransport<
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.queue.is_empty() {
             ready!(Pin::new(&mut self.socket).poll_ready(cx)).map_err(into_io)?;
-            let Some(message) = self.queue.pop_front() else { break };
+            let Some(message) = self.queue.pop_front() else {
+                break;
+            };
             self.queued = self.queued.saturating_sub(message.len());
-            Pin::new(&mut self.socket).start_send(message).map_err(into_io)?;
+            Pin::new(&mut self.socket)
+                .start_send(message)
+                .map_err(into_io)?;
         }
         Pin::new(&mut self.socket).poll_flush(cx).map_err(into_io)
     }
@@ -147,10 +154,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for WebSocketTransport<
         if !self.close_sent {
             ready!(Pin::new(&mut self.socket).poll_ready(cx)).map_err(into_io)?;
             let (code, reason) = self.fault.unwrap_or((code, reason));
-            let frame =
-                CloseFrame { code: CloseCode::from(code), reason: Utf8Bytes::from_static(reason) };
+            let frame = CloseFrame {
+                code: CloseCode::from(code),
+                reason: Utf8Bytes::from_static(reason),
+            };
             self.close_sent = true;
-            Pin::new(&mut self.socket).start_send(Message::Close(Some(frame))).map_err(into_io)?;
+            Pin::new(&mut self.socket)
+                .start_send(Message::Close(Some(frame)))
+                .map_err(into_io)?;
         }
         Pin::new(&mut self.socket).poll_close(cx).map_err(into_io)
     }
@@ -184,6 +195,9 @@ mod tests {
 
     #[test]
     fn the_accept_key_is_that_of_rfc_6455_section_1_3() {
-        assert_eq!(accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(
+            accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="),
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
     }
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 const ALLOWED: &[(&str, &str)] = &[("model/payload.rs", "application/wamp+json")];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(folder).expect("readable") {
+        let path = entry.expect("readable").path();
         if path.is_dir() {
             sources(&path, found);
         } else if path.extension().is_some_and(|ending| ending == "rs") {
@@ -27,10 +27,14 @@ fn the_core_names_no_protocol() {
     for file in files {
         let name = file
             .strip_prefix(&root)
-            .unwrap()
+            .expect("readable")
             .to_string_lossy()
             .into_owned();
-        for (number, line) in fs::read_to_string(&file).unwrap().lines().enumerate() {
+        for (number, line) in fs::read_to_string(&file)
+            .expect("readable")
+            .lines()
+            .enumerate()
+        {
             let lower = line.to_lowercase();
             let speaks = ["mqtt", "wamp", "socket.io", "websocket"]
                 .iter()
@@ -48,8 +52,8 @@ fn the_core_names_no_protocol() {
 
 #[test]
 fn the_core_depends_on_no_runtime_and_no_protocol() {
-    let manifest =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+        .expect("readable");
     for name in [
         "tokio",
         "tungstenite",

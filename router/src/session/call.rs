@@ -46,8 +46,15 @@ impl Session {
     /// Calls a procedure with one value, or with [`Arguments`](super::Arguments):
     /// `let sum: i64 = session.call("app.add", Arguments::new().arg(1).arg(2)).await?.get()?`.
     pub fn call(&self, procedure: impl Name, payload: impl IntoPayload) -> Call<'_> {
-        let what = procedure.topic().and_then(|topic| Ok((topic, payload.into_payload()?)));
-        Call { session: self, what, timeout: None, disclose_me: false }
+        let what = procedure
+            .topic()
+            .and_then(|topic| Ok((topic, payload.into_payload()?)));
+        Call {
+            session: self,
+            what,
+            timeout: None,
+            disclose_me: false,
+        }
     }
 
     /// Calls a procedure for its progressive results.
@@ -91,10 +98,21 @@ impl<'a> Call<'a> {
         let queue = Arc::new(Queue::new(inner.budget.clone()));
         let request = inner.request_id();
         inner.expect(request, Waiting::Call(queue.clone()))?;
-        let call = ProgressiveCall { session: self.session.clone(), request, queue, done: None };
+        let call = ProgressiveCall {
+            session: self.session.clone(),
+            request,
+            queue,
+            done: None,
+        };
         let (timeout, disclose_me) = (self.timeout, self.disclose_me);
-        let command =
-            Command::Call { request, procedure, payload, progress, timeout, disclose_me };
+        let command = Command::Call {
+            request,
+            procedure,
+            payload,
+            progress,
+            timeout,
+            disclose_me,
+        };
         inner.run(command).await?;
         Ok(call)
     }
@@ -157,12 +175,17 @@ impl Drop for ProgressiveCall {
 
 impl std::fmt::Debug for ProgressiveCall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ProgressiveCall").field("request", &self.request.0).finish_non_exhaustive()
+        f.debug_struct("ProgressiveCall")
+            .field("request", &self.request.0)
+            .finish_non_exhaustive()
     }
 }
 
 fn cancel(inner: &Inner, request: RequestId) {
     if inner.take_waiting(request).is_some() {
-        inner.run_now(Command::Cancel { request, mode: CancelMode::KillNoWait });
+        inner.run_now(Command::Cancel {
+            request,
+            mode: CancelMode::KillNoWait,
+        });
     }
 }

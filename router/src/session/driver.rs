@@ -6,9 +6,7 @@ use super::register::{Handler, Invocation, Registration, start};
 use super::subscribe::{self, Event};
 use super::values::Values;
 use super::{Session, kv};
-use router_core::model::{
-    Answer, Delivery, EventDelivery, InvocationId, Refusal, RequestId,
-};
+use router_core::model::{Answer, Delivery, EventDelivery, InvocationId, Refusal, RequestId};
 use router_core::runtime::now;
 use router_core::session::Leave;
 use std::future::{Future, poll_fn};
@@ -37,7 +35,10 @@ pub(super) async fn run(inner: Arc<Inner>, owner: Weak<Owner>, drained: impl Fut
         for delivery in deliveries.drain(..) {
             if let Err(end) = dispatch(&inner, &owner, delivery) {
                 if end == SessionEnd::TooSlow {
-                    tracing::warn!(session = inner.id().0, "an in-process session was ended: {end}");
+                    tracing::warn!(
+                        session = inner.id().0,
+                        "an in-process session was ended: {end}"
+                    );
                 }
                 inner.finish(end, Leave::Lost);
                 return;
@@ -53,7 +54,9 @@ fn take(inner: &Inner, waker: &std::task::Waker, deliveries: &mut Vec<Delivery>)
     let door = &inner.door;
     let (generation, now) = (door.connection.generation, now());
     door.outbox.register(generation, waker);
-    let drained = door.outbox.drain(generation, DELIVERIES_PER_TURN, now.unix_ms, deliveries);
+    let drained = door
+        .outbox
+        .drain(generation, DELIVERIES_PER_TURN, now.unix_ms, deliveries);
     if drained.refill || drained.expired {
         door.cell.refill(now, door.connection);
     }
@@ -63,21 +66,26 @@ fn take(inner: &Inner, waker: &std::task::Waker, deliveries: &mut Vec<Delivery>)
     }
 }
 
-fn dispatch(
-    inner: &Arc<Inner>,
-    owner: &Weak<Owner>,
-    delivery: Delivery,
-) -> Result<(), SessionEnd> {
+fn dispatch(inner: &Arc<Inner>, owner: &Weak<Owner>, delivery: Delivery) -> Result<(), SessionEnd> {
     match delivery {
         Delivery::Event(event) => return self::event(inner, &event),
         Delivery::Done { request, answer } => answered(inner, owner, request, answer),
         Delivery::Refused { request, refusal } => refused(inner, request, refusal),
         Delivery::Invocation(invocation) => {
-            let handler = inner.state.lock().handlers.get(&invocation.registration).cloned();
+            let handler = inner
+                .state
+                .lock()
+                .handlers
+                .get(&invocation.registration)
+                .cloned();
             invoke(inner, handler, Invocation::new(inner, *invocation));
         }
         Delivery::Interrupt { invocation, .. } => interrupt(inner, invocation),
-        Delivery::Result { request, payload, progress } => {
+        Delivery::Result {
+            request,
+            payload,
+            progress,
+        } => {
             return result(inner, request, Ok(Values::from(payload)), progress);
         }
         Delivery::CallFailed { request, failure } => {
@@ -95,7 +103,11 @@ fn dispatch(
 }
 
 fn event(inner: &Inner, delivery: &EventDelivery) -> Result<(), SessionEnd> {
-    let queues = inner.state.lock().members.queues(delivery.subscription, delivery.replayed);
+    let queues = inner
+        .state
+        .lock()
+        .members
+        .queues(delivery.subscription, delivery.replayed);
     for queue in queues {
         let event = Event::new(delivery);
         let cost = event.values.cost();
@@ -105,9 +117,13 @@ fn event(inner: &Inner, delivery: &EventDelivery) -> Result<(), SessionEnd> {
 }
 
 fn answered(inner: &Arc<Inner>, owner: &Weak<Owner>, request: RequestId, answer: Answer) {
-    let Some(waiting) = inner.take_waiting(request) else { return };
+    let Some(waiting) = inner.take_waiting(request) else {
+        return;
+    };
     // The program has dropped its last handle, and with it whoever waited.
-    let Some(session) = owner.upgrade().map(|owner| Session { owner }) else { return };
+    let Some(session) = owner.upgrade().map(|owner| Session { owner }) else {
+        return;
+    };
     // Whoever gave up waiting drops what it is sent here, which takes it back.
     match (waiting, answer) {
         (Waiting::Answer(reply), answer) => drop(reply.send(Ok(answer))),
@@ -146,7 +162,11 @@ fn result(
         let mut state = inner.state.lock();
         match progress {
             true => state.waiting.get(&request).and_then(Waiting::as_call),
-            false => state.waiting.remove(&request).as_ref().and_then(Waiting::as_call),
+            false => state
+                .waiting
+                .remove(&request)
+                .as_ref()
+                .and_then(Waiting::as_call),
         }
     };
     let Some(queue) = queue else { return Ok(()) };

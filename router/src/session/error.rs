@@ -60,13 +60,19 @@ impl Error {
     }
 
     pub(super) fn name(name: &str, reason: impl ToString) -> Error {
-        Error::Name { name: name.to_owned(), reason: reason.to_string() }
+        Error::Name {
+            name: name.to_owned(),
+            reason: reason.to_string(),
+        }
     }
 }
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Error {
-        Error::Refused { kind: refusal.kind, message: refusal.message.into_owned() }
+        Error::Refused {
+            kind: refusal.kind,
+            message: refusal.message.into_owned(),
+        }
     }
 }
 
@@ -74,9 +80,10 @@ impl From<CallFailure> for Error {
     fn from(failure: CallFailure) -> Error {
         match failure {
             CallFailure::Realm(refusal) => refusal.into(),
-            CallFailure::Callee { error, payload } => {
-                Error::Callee { error: error.to_string(), values: Values::from(payload) }
-            }
+            CallFailure::Callee { error, payload } => Error::Callee {
+                error: error.to_string(),
+                values: Values::from(payload),
+            },
         }
     }
 }
@@ -145,7 +152,9 @@ impl AppError {
             true => ByteString::from(error),
             false => ByteString::from_static(uris::error::RUNTIME_ERROR),
         };
-        let payload = values.into_payload().unwrap_or_else(|_| Payload::from_values(&[]));
+        let payload = values
+            .into_payload()
+            .unwrap_or_else(|_| Payload::from_values(&[]));
         AppError { error, payload }
     }
 
@@ -169,20 +178,33 @@ mod tests {
 
     #[test]
     fn an_error_uri_that_no_caller_could_read_is_replaced() {
-        assert_eq!(AppError::new("app.error.sold_out", 1).error, "app.error.sold_out");
+        assert_eq!(
+            AppError::new("app.error.sold_out", 1).error,
+            "app.error.sold_out"
+        );
         for bad in ["", "a b", "a..b", "a#"] {
-            assert_eq!(AppError::new(bad, 1).error, uris::error::RUNTIME_ERROR, "{bad:?}");
+            assert_eq!(
+                AppError::new(bad, 1).error,
+                uris::error::RUNTIME_ERROR,
+                "{bad:?}"
+            );
         }
         assert_eq!(AppError::runtime("no").payload.value(), &json!("no"));
     }
 
     #[test]
     fn every_end_of_the_realm_has_its_words() {
-        let killed = EndReason::Killed { reason: "app.kick".into(), message: Some("bye".into()) };
+        let killed = EndReason::Killed {
+            reason: "app.kick".into(),
+            message: Some("bye".into()),
+        };
         let end = SessionEnd::from(killed);
         assert_eq!(end.to_string(), "it was killed: app.kick");
         assert_eq!(SessionEnd::from(EndReason::TooSlow), SessionEnd::TooSlow);
         let violation = SessionEnd::from(EndReason::Violation("why"));
-        assert_eq!(Error::Ended(violation).to_string(), "the session is over: why");
+        assert_eq!(
+            Error::Ended(violation).to_string(),
+            "the session is over: why"
+        );
     }
 }

@@ -15,7 +15,9 @@ use super::subscribe::{Members, PendingSubscribe};
 use super::{Registration, Session};
 use crate::router::Router;
 use parking_lot::Mutex;
-use router_core::model::{Answer, Command, InvocationId, Refusal, RegistrationId, RequestId, SessionId};
+use router_core::model::{
+    Answer, Command, InvocationId, Refusal, RegistrationId, RequestId, SessionId,
+};
 use router_core::outbox::Outbox;
 use router_core::runtime::{Door, Ran, now};
 use router_core::session::Leave;
@@ -135,7 +137,9 @@ impl Inner {
 
     /// Carries out a command at once. Without effect when the session is over.
     pub fn run_now(&self, command: Command) -> Ran {
-        let Door { cell, connection, .. } = &self.door;
+        let Door {
+            cell, connection, ..
+        } = &self.door;
         cell.run(now(), *connection, std::iter::once(command))
     }
 
@@ -189,13 +193,31 @@ impl Inner {
         if !first {
             return;
         }
-        let Door { cell, connection, outbox, .. } = &self.door;
+        let Door {
+            cell,
+            connection,
+            outbox,
+            ..
+        } = &self.door;
         cell.leave(now(), *connection, how);
         outbox.release(connection.generation);
         self.router.hub().tidy(cell);
-        let State { waiting, members, handlers, running, task, .. } = {
+        let State {
+            waiting,
+            members,
+            handlers,
+            running,
+            task,
+            ..
+        } = {
             let mut state = self.state.lock();
-            std::mem::replace(&mut *state, State { closed: true, ..State::default() })
+            std::mem::replace(
+                &mut *state,
+                State {
+                    closed: true,
+                    ..State::default()
+                },
+            )
         };
         for task in running.values().flatten().chain(&task) {
             task.abort();
@@ -219,7 +241,11 @@ impl Inner {
         }
         let room = poll_fn(|cx| {
             pressed.retain(|outbox| outbox.wait_for_room(cx.waker()));
-            if pressed.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+            if pressed.is_empty() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         });
         // Out of time is no failure: a slow reader costs its publishers no more than this.
         let _ = tokio::time::timeout(STALL, room).await;
@@ -228,8 +254,14 @@ impl Inner {
     fn may_stall(&self) -> bool {
         let now = Instant::now();
         let mut pace = self.pace.lock();
-        if pace.second.is_none_or(|start| now.duration_since(start) >= Duration::from_secs(1)) {
-            *pace = Pace { second: Some(now), spent: Duration::ZERO };
+        if pace
+            .second
+            .is_none_or(|start| now.duration_since(start) >= Duration::from_secs(1))
+        {
+            *pace = Pace {
+                second: Some(now),
+                spent: Duration::ZERO,
+            };
         }
         if pace.spent >= STALL_PER_SECOND {
             return false;

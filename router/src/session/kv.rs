@@ -109,7 +109,9 @@ impl Kv<'_> {
     /// # Errors
     /// See [`Error`].
     pub async fn watch(&self, keys: impl Name) -> Result<Subscription, Error> {
-        self.session.subscribe(keys, SubscribeOptions::new().retained()).await
+        self.session
+            .subscribe(keys, SubscribeOptions::new().retained())
+            .await
     }
 
     /// Takes the lock `key`, waiting for it in the order of asking. Dropping the future gives up
@@ -127,7 +129,8 @@ impl Kv<'_> {
     /// # Errors
     /// See [`Error`].
     pub async fn lock_within(&self, key: impl Name, most: Duration) -> Result<LockGuard, Error> {
-        self.acquire(key, |publish| publish.watch_timeout(most)).await
+        self.acquire(key, |publish| publish.watch_timeout(most))
+            .await
     }
 
     /// Takes the lock `key` if it is free.
@@ -169,7 +172,11 @@ impl Kv<'_> {
 }
 
 async fn token_of(publish: Publish<'_>) -> Result<u64, Error> {
-    publish.acknowledged().await?.token.ok_or_else(super::unexpected)
+    publish
+        .acknowledged()
+        .await?
+        .token
+        .ok_or_else(super::unexpected)
 }
 
 /// A lock that is waited for.
@@ -188,7 +195,13 @@ impl LockRequest {
 /// If nobody waits any more, the guard is dropped here, which releases the lock.
 pub(super) fn granted(session: Session, lock: LockRequest, publication: PublicationId) {
     let LockRequest { key, value, reply } = lock;
-    let guard = LockGuard { session, key, value, token: publication.0, is_released: false };
+    let guard = LockGuard {
+        session,
+        key,
+        value,
+        token: publication.0,
+        is_released: false,
+    };
     drop(reply.send(Ok(guard)));
 }
 

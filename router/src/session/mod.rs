@@ -83,7 +83,12 @@ pub struct OpenSession<'a> {
 
 impl<'a> OpenSession<'a> {
     pub(crate) fn new(router: &'a Router, realm: &'a str) -> OpenSession<'a> {
-        OpenSession { router, realm, authid: INTERNAL, role: None }
+        OpenSession {
+            router,
+            realm,
+            authid: INTERNAL,
+            role: None,
+        }
     }
 
     /// Its authenticated name; `internal` if not given.
@@ -107,7 +112,11 @@ impl<'a> OpenSession<'a> {
             Some(name) => router.role(self.realm, name),
             None => Arc::new(Role::unrestricted(TRUSTED)),
         };
-        let verified = Verified { authid: Some(self.authid.into()), role, by_secret: true };
+        let verified = Verified {
+            authid: Some(self.authid.into()),
+            role,
+            by_secret: true,
+        };
         let request = EnterRequest {
             features: Features {
                 progressive_results: true,
@@ -122,7 +131,9 @@ impl<'a> OpenSession<'a> {
         let realm = ByteString::from(self.realm);
         let door = router.hub().enter(now(), Some(&realm), verified, request)?;
         let inner = Arc::new(Inner::new(router.clone(), door));
-        let owner = Arc::new(Owner { inner: inner.clone() });
+        let owner = Arc::new(Owner {
+            inner: inner.clone(),
+        });
         let mut drain = router.drain_signal();
         let drained = async move {
             // A closed channel means the router is gone, which is a shutdown too.
@@ -184,7 +195,11 @@ impl Session {
     pub async fn ended(&self) -> SessionEnd {
         let mut ended = self.inner().ended.subscribe();
         // The sender lives as long as this handle.
-        let end = ended.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
+        let end = ended
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|end| end.clone());
         end.unwrap_or(SessionEnd::Closed)
     }
 }
@@ -200,5 +215,8 @@ impl std::fmt::Debug for Session {
 
 /// An answer of another kind than the request; a bug of ours, which must not hurt the program.
 fn unexpected() -> Error {
-    Error::Refused { kind: ErrorKind::Internal, message: "an answer of the wrong kind".to_owned() }
+    Error::Refused {
+        kind: ErrorKind::Internal,
+        message: "an answer of the wrong kind".to_owned(),
+    }
 }

@@ -70,7 +70,11 @@ impl<S: AsRef<str>> Name for Mqtt<S> {
             return Err(Error::name(text, "no MQTT topic filter"));
         }
         let pattern = Pattern::from_slashes(text).map_err(|error| Error::name(text, error))?;
-        let kind = if pattern.is_exact() { MatchKind::Exact } else { MatchKind::Levels };
+        let kind = if pattern.is_exact() {
+            MatchKind::Exact
+        } else {
+            MatchKind::Levels
+        };
         Ok((pattern, kind))
     }
 }

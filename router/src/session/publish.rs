@@ -41,9 +41,15 @@ impl Session {
     /// Publishes `payload` to `topic`: `session.publish("app.state", 1).retain().await?`.
     pub fn publish(&self, topic: impl Name, payload: impl IntoPayload) -> Publish<'_> {
         let publish = topic.topic().and_then(|topic| {
-            Ok(Box::new(model::Publish::new(topic, payload.into_payload()?)))
+            Ok(Box::new(model::Publish::new(
+                topic,
+                payload.into_payload()?,
+            )))
         });
-        Publish { inner: self.inner(), publish }
+        Publish {
+            inner: self.inner(),
+            publish,
+        }
     }
 }
 
@@ -78,7 +84,8 @@ impl<'a> Publish<'a> {
     /// Waits for the condition at most this long, then
     /// [`ErrorKind::Timeout`](super::ErrorKind::Timeout).
     pub fn watch_timeout(self, most: Duration) -> Publish<'a> {
-        self.watch().option(|options| options.watch_timeout = Some(most))
+        self.watch()
+            .option(|options| options.watch_timeout = Some(most))
     }
 
     /// What to store when this session ends, however it ends; null deletes.
@@ -88,7 +95,8 @@ impl<'a> Publish<'a> {
 
     /// The same, unless the session is [closed](Session::close).
     pub fn will_if_lost(self, value: impl Into<Value>) -> Publish<'a> {
-        self.will(value).option(|options| options.will_scope = WillScope::Lost)
+        self.will(value)
+            .option(|options| options.will_scope = WillScope::Lost)
     }
 
     /// Merges the payload into the stored value (RFC 7396) instead of replacing it.
@@ -135,10 +143,16 @@ impl<'a> Publish<'a> {
         let publish = self.publish?;
         let retained = publish.retain;
         let command = |request| {
-            Command::Publish(Box::new(model::Publish { request: Some(request), ..*publish }))
+            Command::Publish(Box::new(model::Publish {
+                request: Some(request),
+                ..*publish
+            }))
         };
         match self.inner.ask(command).await? {
-            Answer::Published { publication, matched } => Ok(Published {
+            Answer::Published {
+                publication,
+                matched,
+            } => Ok(Published {
                 publication: publication.0,
                 token: retained.then_some(publication.0),
                 matched,

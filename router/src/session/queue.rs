@@ -21,13 +21,20 @@ pub(super) struct Budget {
 
 impl Budget {
     pub fn new(limit: LaneLimit) -> Budget {
-        Budget { limit, frames: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
+        Budget {
+            limit,
+            frames: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+        }
     }
 
     /// Answers whether that fits. One item larger than the whole bound still passes alone.
     fn take(&self, cost: usize) -> bool {
         let frames = self.frames.fetch_add(1, Ordering::Relaxed) + 1;
-        let bytes = self.bytes.fetch_add(cost, Ordering::Relaxed).saturating_add(cost);
+        let bytes = self
+            .bytes
+            .fetch_add(cost, Ordering::Relaxed)
+            .saturating_add(cost);
         frames <= self.limit.frames && (bytes <= self.limit.bytes || frames == 1)
     }
 
@@ -57,8 +64,15 @@ pub(super) struct Full;
 
 impl<T> Queue<T> {
     pub fn new(budget: Arc<Budget>) -> Queue<T> {
-        let state = State { items: VecDeque::new(), closed: false, waker: None };
-        Queue { budget, state: Mutex::new(state) }
+        let state = State {
+            items: VecDeque::new(),
+            closed: false,
+            waker: None,
+        };
+        Queue {
+            budget,
+            state: Mutex::new(state),
+        }
     }
 
     /// Appends, unless the queue was closed.
@@ -105,7 +119,8 @@ impl<T> Queue<T> {
 impl<T> Drop for Queue<T> {
     fn drop(&mut self) {
         let items = &self.state.get_mut().items;
-        self.budget.give_back(items.len(), items.iter().map(|(_, cost)| cost).sum());
+        self.budget
+            .give_back(items.len(), items.iter().map(|(_, cost)| cost).sum());
     }
 }
 
@@ -137,7 +152,14 @@ mod tests {
         queue.close();
         queue.push(3, 1).unwrap();
         let found: Vec<_> = (0..3).map(|_| next(&queue)).collect();
-        assert_eq!(found, [Poll::Ready(Some(1)), Poll::Ready(Some(2)), Poll::Ready(None)]);
+        assert_eq!(
+            found,
+            [
+                Poll::Ready(Some(1)),
+                Poll::Ready(Some(2)),
+                Poll::Ready(None)
+            ]
+        );
     }
 
     #[test]

@@ -31,7 +31,10 @@ pub struct RegisterOptions {
 
 impl Default for RegisterOptions {
     fn default() -> RegisterOptions {
-        RegisterOptions { concurrency: DEFAULT_CONCURRENCY, policy: InvokePolicy::Single }
+        RegisterOptions {
+            concurrency: DEFAULT_CONCURRENCY,
+            policy: InvokePolicy::Single,
+        }
     }
 }
 
@@ -115,7 +118,13 @@ impl Invocation {
             return Ok(());
         }
         let payload = payload.into_payload()?;
-        self.inner.run(Command::Yield { invocation: self.id, payload, progress: true }).await
+        self.inner
+            .run(Command::Yield {
+                invocation: self.id,
+                payload,
+                progress: true,
+            })
+            .await
     }
 
     pub(super) fn fail(self, error: AppError) {
@@ -143,7 +152,11 @@ pub struct Registration {
 
 impl Registration {
     pub(super) fn new(session: Session, id: RegistrationId) -> Registration {
-        Registration { session, id, withdrawn: false }
+        Registration {
+            session,
+            id,
+            withdrawn: false,
+        }
     }
 
     /// Withdraws the procedure; once this returns, no call of it begins here.
@@ -153,7 +166,12 @@ impl Registration {
     pub async fn unregister(mut self) -> Result<(), Error> {
         self.withdrawn = true;
         let (inner, registration) = (self.session.inner(), self.id);
-        inner.ask(|request| Command::Unregister { request, registration }).await?;
+        inner
+            .ask(|request| Command::Unregister {
+                request,
+                registration,
+            })
+            .await?;
         forget(inner, registration);
         Ok(())
     }
@@ -172,14 +190,19 @@ impl Drop for Registration {
         if !self.withdrawn {
             let request = inner.request_id();
             // The answer is of no interest: an unknown registration is withdrawn already.
-            inner.run_now(Command::Unregister { request, registration: self.id });
+            inner.run_now(Command::Unregister {
+                request,
+                registration: self.id,
+            });
         }
     }
 }
 
 impl std::fmt::Debug for Registration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Registration").field("id", &self.id.0).finish_non_exhaustive()
+        f.debug_struct("Registration")
+            .field("id", &self.id.0)
+            .finish_non_exhaustive()
     }
 }
 
@@ -222,7 +245,9 @@ impl Session {
             let handling = handler(invocation);
             Box::pin(async move {
                 let values = handling.await?;
-                values.into_payload().map_err(|error| AppError::runtime(&error.to_string()))
+                values
+                    .into_payload()
+                    .map_err(|error| AppError::runtime(&error.to_string()))
             })
         });
         let inner = self.inner();
@@ -245,7 +270,11 @@ impl Session {
 pub(super) fn start(inner: &Arc<Inner>, handler: Handler, invocation: Invocation) {
     let id = invocation.id;
     inner.state.lock().running.insert(id, None);
-    let mut answer = Answering { inner: inner.clone(), id, is_answered: false };
+    let mut answer = Answering {
+        inner: inner.clone(),
+        id,
+        is_answered: false,
+    };
     let task = tokio::spawn(async move {
         let result = handler(invocation).await;
         answer.give(result);
@@ -271,7 +300,11 @@ impl Answering {
         let invocation = self.id;
         match result {
             Ok(payload) => {
-                let command = Command::Yield { invocation, payload, progress: false };
+                let command = Command::Yield {
+                    invocation,
+                    payload,
+                    progress: false,
+                };
                 self.inner.run_now(command);
             }
             Err(error) => fail(&self.inner, invocation, error),
@@ -286,15 +319,29 @@ impl Drop for Answering {
             return;
         }
         let (error, message) = match std::thread::panicking() {
-            true => (uris::error::RUNTIME_ERROR, "the procedure's handler panicked"),
+            true => (
+                uris::error::RUNTIME_ERROR,
+                "the procedure's handler panicked",
+            ),
             false => (uris::error::CANCELED, "the call was canceled"),
         };
         let payload = Payload::from_values(&[message.into()]);
-        fail(&self.inner, self.id, AppError { error: ByteString::from_static(error), payload });
+        fail(
+            &self.inner,
+            self.id,
+            AppError {
+                error: ByteString::from_static(error),
+                payload,
+            },
+        );
     }
 }
 
 fn fail(inner: &Inner, invocation: InvocationId, error: AppError) {
     let AppError { error, payload } = error;
-    inner.run_now(Command::InvocationFailed { invocation, error, payload });
+    inner.run_now(Command::InvocationFailed {
+        invocation,
+        error,
+        payload,
+    });
 }

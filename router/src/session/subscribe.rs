@@ -4,12 +4,12 @@
 //! pattern asked for twice is one subscription. Here every [`Subscription`] is independent: those
 //! that share one in the realm each get a copy, and it ends with the last of them.
 
+use super::Session;
 use super::error::Error;
 use super::inner::{Inner, Reply, Waiting};
 use super::name::{Name, TopicName};
 use super::queue::Queue;
 use super::values::Values;
-use super::Session;
 use futures_util::Stream;
 use router_core::broker::{Filter, SubscriptionKey};
 use router_core::model::{
@@ -96,7 +96,10 @@ impl Event {
             token: event.token,
             replayed: delivery.replayed,
             deleted: event.clears,
-            publisher: event.publisher.clone().filter(|publisher| publisher.disclosed),
+            publisher: event
+                .publisher
+                .clone()
+                .filter(|publisher| publisher.disclosed),
         }
     }
 }
@@ -136,7 +139,9 @@ impl Stream for Subscription {
 
 impl std::fmt::Debug for Subscription {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Subscription").field("id", &self.id.0).finish_non_exhaustive()
+        f.debug_struct("Subscription")
+            .field("id", &self.id.0)
+            .finish_non_exhaustive()
     }
 }
 
@@ -178,7 +183,11 @@ impl Session {
         let wants_replay = options.retained || options.snapshot;
         inner.expect(
             request,
-            Waiting::Subscribe(PendingSubscribe { key: key.clone(), wants_replay, reply }),
+            Waiting::Subscribe(PendingSubscribe {
+                key: key.clone(),
+                wants_replay,
+                reply,
+            }),
         )?;
         let subscribe = model::Subscribe {
             kind,
@@ -247,20 +256,30 @@ impl Members {
         if let Some(key) = &key {
             self.answered(key);
         }
-        let member = self.by_id.entry(id).or_insert(Member { key, listeners: Vec::new() });
+        let member = self.by_id.entry(id).or_insert(Member {
+            key,
+            listeners: Vec::new(),
+        });
         member.listeners.push(listener);
     }
 
     /// Answers whether the subscription is to be ended.
     fn leave(&mut self, id: SubscriptionId, queue: &Arc<Queue<Event>>) -> bool {
-        let Some(member) = self.by_id.get_mut(&id) else { return false };
-        member.listeners.retain(|listener| !Arc::ptr_eq(&listener.queue, queue));
+        let Some(member) = self.by_id.get_mut(&id) else {
+            return false;
+        };
+        member
+            .listeners
+            .retain(|listener| !Arc::ptr_eq(&listener.queue, queue));
         self.remove_if_unused(id)
     }
 
     fn remove_if_unused(&mut self, id: SubscriptionId) -> bool {
         let unused = self.by_id.get(&id).is_some_and(|member| {
-            let awaited = member.key.as_ref().is_some_and(|key| self.pending.contains_key(key));
+            let awaited = member
+                .key
+                .as_ref()
+                .is_some_and(|key| self.pending.contains_key(key));
             member.listeners.is_empty() && !awaited
         });
         unused && self.by_id.remove(&id).is_some()
@@ -269,16 +288,26 @@ impl Members {
     /// A request came to nothing: the subscription it would have shared, if nobody needs it.
     fn refused(&mut self, key: &SubscriptionKey) -> Option<SubscriptionId> {
         self.answered(key);
-        let same = self.by_id.iter().find(|(_, member)| member.key.as_ref() == Some(key));
+        let same = self
+            .by_id
+            .iter()
+            .find(|(_, member)| member.key.as_ref() == Some(key));
         let id = *same?.0;
         self.remove_if_unused(id).then_some(id)
     }
 
     /// Who gets an event; replays only those who asked for them.
     pub fn queues(&self, id: SubscriptionId, replayed: bool) -> Vec<Arc<Queue<Event>>> {
-        let listeners = self.by_id.get(&id).map_or(&[][..], |member| &member.listeners);
+        let listeners = self
+            .by_id
+            .get(&id)
+            .map_or(&[][..], |member| &member.listeners);
         let wants = |listener: &&Listener| listener.wants_replay || !replayed;
-        listeners.iter().filter(wants).map(|listener| listener.queue.clone()).collect()
+        listeners
+            .iter()
+            .filter(wants)
+            .map(|listener| listener.queue.clone())
+            .collect()
     }
 
     pub fn remove(&mut self, id: SubscriptionId) -> Option<Member> {
@@ -287,7 +316,9 @@ impl Members {
 
     /// Ends every stream.
     pub fn close(self) {
-        self.by_id.into_values().for_each(|member| close(Some(member)));
+        self.by_id
+            .into_values()
+            .for_each(|member| close(Some(member)));
     }
 }
 
@@ -300,8 +331,15 @@ pub(super) fn close(member: Option<Member>) {
 
 pub(super) fn begin(session: Session, pending: PendingSubscribe, id: SubscriptionId) {
     let queue = Arc::new(Queue::new(session.inner().budget.clone()));
-    let PendingSubscribe { key, wants_replay, reply } = pending;
-    let listener = Listener { queue: queue.clone(), wants_replay };
+    let PendingSubscribe {
+        key,
+        wants_replay,
+        reply,
+    } = pending;
+    let listener = Listener {
+        queue: queue.clone(),
+        wants_replay,
+    };
     session.inner().state.lock().members.join(id, key, listener);
     // If nobody waits any more, this drops the subscription, which unsubscribes.
     drop(reply.send(Ok(Subscription { session, id, queue })));

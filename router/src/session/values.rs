@@ -29,7 +29,13 @@ impl<T: Serialize> IntoPayload for T {
             return Ok(Payload::args(Encoding::Json, Args::default()));
         }
         let list = checked([b"[", &*text, b"]"].concat())?;
-        Ok(Payload::args(Encoding::Json, Args { args: Some(list), kwargs: None }))
+        Ok(Payload::args(
+            Encoding::Json,
+            Args {
+                args: Some(list),
+                kwargs: None,
+            },
+        ))
     }
 }
 
@@ -203,9 +209,18 @@ mod tests {
 
     #[test]
     fn one_value_is_one_argument_whatever_its_type() {
-        for value in [json!(1), json!([1, 2]), json!([]), json!({"a": null}), json!("")] {
+        for value in [
+            json!(1),
+            json!([1, 2]),
+            json!([]),
+            json!({"a": null}),
+            json!(""),
+        ] {
             let values = values(value.clone());
-            assert_eq!((values.value(), values.args()), (&value, vec![value.clone()]));
+            assert_eq!(
+                (values.value(), values.args()),
+                (&value, vec![value.clone()])
+            );
         }
         assert_eq!(values(21.5).get::<f64>().unwrap(), 21.5);
         assert_eq!(&*values(("a", 1)).bytes(), br#"["a",1]"#);
@@ -214,7 +229,10 @@ mod tests {
     #[test]
     fn null_and_unit_are_no_argument() {
         for nothing in [values(Value::Null), values(()), values(None::<u8>)] {
-            assert_eq!((nothing.value(), nothing.args()), (&Value::Null, Vec::new()));
+            assert_eq!(
+                (nothing.value(), nothing.args()),
+                (&Value::Null, Vec::new())
+            );
         }
     }
 
@@ -236,7 +254,10 @@ mod tests {
         }
         assert!(matches!(deep.into_payload(), Err(Error::Payload(_))));
         let keyed_by_list = std::collections::HashMap::from([(vec![1], 1)]);
-        assert!(matches!((&keyed_by_list).into_payload(), Err(Error::Payload(_))));
+        assert!(matches!(
+            (&keyed_by_list).into_payload(),
+            Err(Error::Payload(_))
+        ));
         let arguments = Arguments::new().arg(1).kwarg("k", &keyed_by_list);
         assert!(matches!(arguments.into_payload(), Err(Error::Payload(_))));
     }

@@ -37,7 +37,10 @@ pub async fn begin<F: Future>(work: &mut Pin<Box<F>>) {
 
 /// A listener on a free port of the loopback interface.
 pub fn free(kind: ListenerKind) -> Listener {
-    Listener { kind, bind: (Ipv4Addr::LOCALHOST, 0).into() }
+    Listener {
+        kind,
+        bind: (Ipv4Addr::LOCALHOST, 0).into(),
+    }
 }
 
 /// A server in memory with one listener of each kind.
@@ -59,14 +62,25 @@ pub async fn http(address: SocketAddr, request: &str) -> (u16, String) {
         answer
     })
     .await;
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
     (status.expect("a status line"), answer)
 }
 
 /// A GET with these further header lines.
 pub async fn get(address: SocketAddr, path: &str, headers: &str) -> (u16, String) {
-    let close = if headers.contains("Connection:") { "" } else { "Connection: close\r\n" };
-    http(address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n{close}{headers}\r\n")).await
+    let close = if headers.contains("Connection:") {
+        ""
+    } else {
+        "Connection: close\r\n"
+    };
+    http(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nHost: x\r\n{close}{headers}\r\n"),
+    )
+    .await
 }
 
 /// A WebSocket client.
@@ -75,12 +89,17 @@ pub struct Socket(WebSocketStream<TcpStream>);
 impl Socket {
     /// Upgrades; the server must choose `subprotocol`.
     pub async fn open(address: SocketAddr, path: &str, subprotocol: &str) -> Socket {
-        let mut request = format!("ws://{address}{path}").into_client_request().expect("request");
+        let mut request = format!("ws://{address}{path}")
+            .into_client_request()
+            .expect("request");
         let value = subprotocol.parse().expect("header");
-        request.headers_mut().insert("Sec-WebSocket-Protocol", value);
+        request
+            .headers_mut()
+            .insert("Sec-WebSocket-Protocol", value);
         let io = soon(TcpStream::connect(address)).await.expect("connect");
-        let (socket, response) =
-            soon(tokio_tungstenite::client_async(request, io)).await.expect("upgrade");
+        let (socket, response) = soon(tokio_tungstenite::client_async(request, io))
+            .await
+            .expect("upgrade");
         assert_eq!(response.headers()["Sec-WebSocket-Protocol"], subprotocol);
         Socket(socket)
     }
@@ -97,7 +116,9 @@ impl Socket {
 
     /// Sends a WAMP message.
     pub async fn say(&mut self, message: &Value) {
-        soon(self.0.send(Message::text(message.to_string()))).await.expect("send");
+        soon(self.0.send(Message::text(message.to_string())))
+            .await
+            .expect("send");
     }
 
     /// The next WAMP message.
@@ -110,7 +131,9 @@ impl Socket {
 
     /// Sends a binary message.
     pub async fn send(&mut self, bytes: &'static [u8]) {
-        soon(self.0.send(Message::binary(bytes))).await.expect("send");
+        soon(self.0.send(Message::binary(bytes)))
+            .await
+            .expect("send");
     }
 
     /// The next binary message.

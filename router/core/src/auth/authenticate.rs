@@ -33,9 +33,10 @@ impl fmt::Debug for Credentials {
             Credentials::Anonymous { authid } => {
                 f.debug_struct("Anonymous").field("authid", authid).finish()
             }
-            Credentials::Secret { authid, .. } => {
-                f.debug_struct("Secret").field("authid", authid).finish_non_exhaustive()
-            }
+            Credentials::Secret { authid, .. } => f
+                .debug_struct("Secret")
+                .field("authid", authid)
+                .finish_non_exhaustive(),
         }
     }
 }
@@ -118,7 +119,9 @@ impl SlowProof {
     /// # Errors
     /// [`AuthError::Wrong`].
     pub fn verify(self) -> Result<Verified, AuthError> {
-        let Secret::Argon2(hash) = &self.hash else { return Err(AuthError::Wrong) };
+        let Secret::Argon2(hash) = &self.hash else {
+            return Err(AuthError::Wrong);
+        };
         let hash = PasswordHash::new(hash).map_err(|_| AuthError::Wrong)?;
         match Argon2::default().verify_password(&self.secret, &hash) {
             Ok(()) => Ok(self.verified),
@@ -131,13 +134,19 @@ impl Access {
     /// Everybody may take part and do everything.
     #[must_use]
     pub fn open() -> Access {
-        Access { anonymous: Some(ByteString::from_static("anonymous")), ..Access::default() }
+        Access {
+            anonymous: Some(ByteString::from_static("anonymous")),
+            ..Access::default()
+        }
     }
 
     /// The role of this name.
     #[must_use]
     pub fn role(&self, name: &str) -> Arc<Role> {
-        self.roles.get(name).cloned().unwrap_or_else(|| Arc::new(Role::unrestricted(name)))
+        self.roles
+            .get(name)
+            .cloned()
+            .unwrap_or_else(|| Arc::new(Role::unrestricted(name)))
     }
 
     /// Checks credentials. A realm without users lets everybody in who may come without any,
@@ -155,7 +164,11 @@ impl Access {
         };
         let Some(user) = self.users.get(authid) else {
             // The same work as for a known name, so that names cannot be told by time.
-            return match self.users.values().find(|u| matches!(u.secret, Secret::Argon2(_))) {
+            return match self
+                .users
+                .values()
+                .find(|u| matches!(u.secret, Secret::Argon2(_)))
+            {
                 Some(other) => Ok(Proof::Slow(SlowProof {
                     secret: Bytes::from_static(b"\0no such user\0"),
                     hash: other.secret.clone(),
@@ -181,11 +194,19 @@ impl Access {
         let role = self.anonymous.as_ref().ok_or(AuthError::Required)?;
         // A name nobody proved must not be one that somebody else has to prove.
         let authid = authid.filter(|authid| !self.users.contains_key(authid));
-        Ok(Proof::Given(Verified { authid, role: self.role(role), by_secret: false }))
+        Ok(Proof::Given(Verified {
+            authid,
+            role: self.role(role),
+            by_secret: false,
+        }))
     }
 
     fn verified(&self, authid: &ByteString, user: &User) -> Verified {
-        Verified { authid: Some(authid.clone()), role: self.role(&user.role), by_secret: true }
+        Verified {
+            authid: Some(authid.clone()),
+            role: self.role(&user.role),
+            by_secret: true,
+        }
     }
 }
 
@@ -198,11 +219,17 @@ mod tests {
             role: "user".into(),
             secret: Secret::Plain(Bytes::from_static(b"joe-secret")),
         };
-        Access { users: [("joe".into(), user)].into(), ..Access::default() }
+        Access {
+            users: [("joe".into(), user)].into(),
+            ..Access::default()
+        }
     }
 
     fn secret(authid: &'static str, secret: &'static str) -> Credentials {
-        Credentials::Secret { authid: authid.into(), secret: Bytes::from_static(secret.as_bytes()) }
+        Credentials::Secret {
+            authid: authid.into(),
+            secret: Bytes::from_static(secret.as_bytes()),
+        }
     }
 
     fn given(proof: Result<Proof, AuthError>) -> Result<Verified, AuthError> {
@@ -216,7 +243,11 @@ mod tests {
     fn a_secret_opens_its_own_name_only() {
         let verified = given(access().check(&secret("joe", "joe-secret"))).unwrap();
         assert_eq!((&*verified.role.name, verified.by_secret), ("user", true));
-        for wrong in [secret("joe", "other"), secret("ann", "joe-secret"), secret("joe", "")] {
+        for wrong in [
+            secret("joe", "other"),
+            secret("ann", "joe-secret"),
+            secret("joe", ""),
+        ] {
             assert_eq!(given(access().check(&wrong)).unwrap_err(), AuthError::Wrong);
         }
     }
@@ -226,8 +257,14 @@ mod tests {
         let nobody = |authid: Option<&'static str>| Credentials::Anonymous {
             authid: authid.map(ByteString::from_static),
         };
-        assert_eq!(given(access().check(&nobody(None))).unwrap_err(), AuthError::Required);
-        let both = Access { anonymous: Some("guest".into()), ..access() };
+        assert_eq!(
+            given(access().check(&nobody(None))).unwrap_err(),
+            AuthError::Required
+        );
+        let both = Access {
+            anonymous: Some("guest".into()),
+            ..access()
+        };
         let verified = given(both.check(&nobody(Some("joe")))).unwrap();
         assert_eq!((verified.authid, &*verified.role.name), (None, "guest"));
         let kept = given(both.check(&nobody(Some("ann")))).unwrap();
@@ -237,7 +274,10 @@ mod tests {
     #[test]
     fn an_open_realm_asks_for_no_proof() {
         let verified = given(Access::open().check(&secret("ann", "anything"))).unwrap();
-        assert_eq!((verified.authid.as_deref(), verified.by_secret), (Some("ann"), false));
+        assert_eq!(
+            (verified.authid.as_deref(), verified.by_secret),
+            (Some("ann"), false)
+        );
         assert!(verified.role.is_unrestricted());
     }
 
@@ -245,8 +285,14 @@ mod tests {
     fn argon2_hashes_are_verified_slowly() {
         // Cheap parameters: the test is about the path, not the cost.
         let hash = "$argon2id$v=19$m=16,t=2,p=1$c2FsdHNhbHQ$";
-        let user = User { role: "user".into(), secret: Secret::Argon2(hash.to_owned()) };
-        let access = Access { users: [("joe".into(), user)].into(), ..Access::default() };
+        let user = User {
+            role: "user".into(),
+            secret: Secret::Argon2(hash.to_owned()),
+        };
+        let access = Access {
+            users: [("joe".into(), user)].into(),
+            ..Access::default()
+        };
         for attempt in [secret("joe", "x"), secret("nobody", "x")] {
             assert!(matches!(access.check(&attempt), Ok(Proof::Slow(_))));
             assert_eq!(given(access.check(&attempt)).unwrap_err(), AuthError::Wrong);

@@ -3,7 +3,5 @@
 mod authenticate;
 mod rules;
 
-pub use authenticate::{
-    Access, AuthError, Credentials, Proof, Secret, SlowProof, User, Verified,
-};
+pub use authenticate::{Access, AuthError, Credentials, Proof, Secret, SlowProof, User, Verified};
 pub use rules::{Action, Role, Rule};

@@ -26,7 +26,9 @@ pub const MAX_PAYLOAD_DEPTH: usize = MAX_DEPTH - 8;
 /// it must not cost a receiver its connection.
 #[must_use]
 pub fn is_json(input: &[u8]) -> bool {
-    let Ok(mut reader) = Reader::with_max_depth(input, MAX_PAYLOAD_DEPTH) else { return false };
+    let Ok(mut reader) = Reader::with_max_depth(input, MAX_PAYLOAD_DEPTH) else {
+        return false;
+    };
     loop {
         match reader.step() {
             Ok(Some(Step::Scalar)) if !reader.is_portable() => return false,

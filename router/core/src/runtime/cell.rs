@@ -40,7 +40,9 @@ pub struct Ran {
 
 impl std::fmt::Debug for RealmCell {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RealmCell").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("RealmCell")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -59,7 +61,13 @@ impl RealmCell {
             closed: false,
         };
         let name = state.realm.name().clone();
-        RealmCell { owner, name, state: Mutex::new(state), commits, clock }
+        RealmCell {
+            owner,
+            name,
+            state: Mutex::new(state),
+            commits,
+            clock,
+        }
     }
 
     /// The realm's name.
@@ -85,7 +93,9 @@ impl RealmCell {
 
     /// The connection leaves.
     pub fn leave(&self, now: Now, connection: Connection, how: Leave) {
-        self.with(now, |realm, effects| realm.leave(now, connection, how, effects));
+        self.with(now, |realm, effects| {
+            realm.leave(now, connection, how, effects)
+        });
     }
 
     /// Goes on with what waits for room in the connection's outbox.
@@ -96,7 +106,9 @@ impl RealmCell {
     /// Whether the store is so far behind that callers should stop reading.
     #[must_use]
     pub fn is_congested(&self) -> bool {
-        self.commits.as_ref().is_some_and(|commits| commits.is_congested())
+        self.commits
+            .as_ref()
+            .is_some_and(|commits| commits.is_congested())
     }
 
     /// Reads something off the realm.
@@ -158,15 +170,26 @@ impl RealmCell {
     }
 
     fn submit(&self, now: Now, state: &mut State) {
-        let State { realm, effects, epoch, .. } = state;
-        let Some(seq) = realm.seal(effects) else { return };
-        let batch: Batch = std::mem::take(&mut effects.batch);
-        let ticket = Ticket { owner: self.owner, epoch: *epoch, seq };
-        let submitted = match &self.commits {
-            Some(commits) => commits.submit(ticket, batch),
-            None => Ok(realm.committed(now, seq, effects)),
+        let State {
+            realm,
+            effects,
+            epoch,
+            ..
+        } = state;
+        let Some(seq) = realm.seal(effects) else {
+            return;
         };
-        if submitted.is_err() {
+        let batch: Batch = std::mem::take(&mut effects.batch);
+        let ticket = Ticket {
+            owner: self.owner,
+            epoch: *epoch,
+            seq,
+        };
+        let Some(commits) = &self.commits else {
+            realm.committed(now, seq, effects);
+            return;
+        };
+        if commits.submit(ticket, batch).is_err() {
             // The writer has stopped for the shutdown: nothing more can become durable.
             *epoch += 1;
             realm.commit_failed(now, effects);
@@ -179,7 +202,12 @@ impl RealmCell {
         if ticket.epoch != state.epoch {
             return;
         }
-        let State { realm, effects, epoch, .. } = &mut *state;
+        let State {
+            realm,
+            effects,
+            epoch,
+            ..
+        } = &mut *state;
         match result {
             Ok(()) => realm.committed(now, ticket.seq, effects),
             Err(error) => {

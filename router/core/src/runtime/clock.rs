@@ -49,7 +49,12 @@ impl Clock {
 
     /// Tries the store for this realm a little later.
     pub fn probe_later(&self, owner: u64, now: Instant) {
-        self.add(&mut self.state.lock(), now + PROBE_AFTER, owner, Kind::Probe);
+        self.add(
+            &mut self.state.lock(),
+            now + PROBE_AFTER,
+            owner,
+            Kind::Probe,
+        );
     }
 
     /// Looks at the id lease at `at`.

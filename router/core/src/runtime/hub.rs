@@ -10,13 +10,11 @@ use crate::model::{EndReason, ErrorKind, Now};
 use crate::outbox::Outbox;
 use crate::realm::{IdClock, Naming, Realm, RestoreError, Restored, Settings};
 use crate::records;
-use crate::session::{
-    ClientJoin, Connection, EventStyle, Features, Identity, Join, Joined,
-};
+use crate::session::{ClientJoin, Connection, EventStyle, Features, Identity, Join, Joined};
 use bytestring::ByteString;
 use parking_lot::Mutex;
-use rand::rngs::SysRng;
 use rand::TryRng as _;
+use rand::rngs::SysRng;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -181,7 +179,9 @@ struct Reports {
 
 impl CommitListener for Reports {
     fn committed(&self, outcomes: &[Outcome]) {
-        let Some(inner) = self.inner.lock().upgrade() else { return };
+        let Some(inner) = self.inner.lock().upgrade() else {
+            return;
+        };
         let now = now();
         for (ticket, result) in outcomes {
             let cell = inner.realms.lock().by_owner.get(&ticket.owner).cloned();
@@ -194,7 +194,9 @@ impl CommitListener for Reports {
 
 impl std::fmt::Debug for Hub {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hub").field("storage", &self.inner.storage.engine()).finish_non_exhaustive()
+        f.debug_struct("Hub")
+            .field("storage", &self.inner.storage.engine())
+            .finish_non_exhaustive()
     }
 }
 
@@ -208,13 +210,19 @@ impl Hub {
         let now = now();
         let ids = Arc::new(IdClock::new(stored_lease(&*storage)?));
         renew_lease(now, &ids, &*storage)?;
-        let reports = Arc::new(Reports { inner: Mutex::new(Weak::new()) });
+        let reports = Arc::new(Reports {
+            inner: Mutex::new(Weak::new()),
+        });
         let commits = match storage.is_volatile() {
             true => None,
             false => {
                 let limits = GroupLimits::default();
                 let listener: Arc<dyn CommitListener> = reports.clone();
-                Some(Arc::new(GroupCommit::spawn(storage.clone(), listener, limits)?))
+                Some(Arc::new(GroupCommit::spawn(
+                    storage.clone(),
+                    listener,
+                    limits,
+                )?))
             }
         };
         let inner = Arc::new(Inner {
@@ -305,7 +313,12 @@ impl Hub {
                 ErrorKind::StorageUnavailable => EnterError::Unavailable,
                 _ => EnterError::TooMany,
             })?;
-            return Ok(Door { cell, connection, outbox, identity });
+            return Ok(Door {
+                cell,
+                connection,
+                outbox,
+                identity,
+            });
         }
     }
 
@@ -317,7 +330,10 @@ impl Hub {
             return;
         }
         let mut realms = self.inner.realms.lock();
-        if realms.by_name.get(cell.name()).is_some_and(|known| Arc::ptr_eq(known, cell))
+        if realms
+            .by_name
+            .get(cell.name())
+            .is_some_and(|known| Arc::ptr_eq(known, cell))
             && cell.close_if_idle()
         {
             realms.by_name.remove(cell.name());
@@ -436,8 +452,12 @@ impl Inner {
         let seed = SysRng.try_next_u64().unwrap_or_else(|_| now().unix_ms);
         let realm = Realm::new(settings, self.ids.clone(), seed);
         let owner = self.next_owner.fetch_add(1, Ordering::Relaxed);
-        let cell =
-            Arc::new(RealmCell::new(owner, realm, self.commits.clone(), self.clock.clone()));
+        let cell = Arc::new(RealmCell::new(
+            owner,
+            realm,
+            self.commits.clone(),
+            self.clock.clone(),
+        ));
         realms.by_name.insert(cell.name().clone(), cell.clone());
         realms.by_owner.insert(owner, cell.clone());
         cell
@@ -448,10 +468,16 @@ impl Inner {
         let mut names: Vec<String> = found.keys().cloned().collect();
         names.sort_unstable();
         for name in names {
-            let Some(records) = found.remove(&name) else { continue };
+            let Some(records) = found.remove(&name) else {
+                continue;
+            };
             let name = ByteString::from(name);
             let access = self.settings.realms.get(&name).cloned().unwrap_or_else(|| {
-                Arc::new(if self.settings.auto_realms { Access::open() } else { Access::default() })
+                Arc::new(if self.settings.auto_realms {
+                    Access::open()
+                } else {
+                    Access::default()
+                })
             });
             let cell = self.make(&name, &mut self.realms.lock());
             let role_of = |role: &str| Some(access.role(role));
@@ -517,12 +543,16 @@ fn identity(verified: Verified, request: &EnterRequest) -> Result<Identity, Ente
 fn is_realm_name(name: &str) -> bool {
     let bad = |c: char| c.is_whitespace() || c.is_control() || c == '#';
     name.len() <= MAX_REALM_NAME
-        && name.split('.').all(|part| !part.is_empty() && !part.contains(bad))
+        && name
+            .split('.')
+            .all(|part| !part.is_empty() && !part.contains(bad))
 }
 
 fn stored_lease(storage: &dyn Storage) -> Result<u64, OpenError> {
     let stored = storage.get(records::META, LEASE_KEY)?;
-    Ok(stored.and_then(|bytes| records::number(&bytes)).unwrap_or(0))
+    Ok(stored
+        .and_then(|bytes| records::number(&bytes))
+        .unwrap_or(0))
 }
 
 fn renew_lease(now: Now, ids: &IdClock, storage: &dyn Storage) -> Result<(), StorageError> {
@@ -582,13 +612,14 @@ fn place_record(
         }
         records::QUEUES => {
             let (_, client, part) = records::split_client_key(key)?;
-            of.queues.push((client.to_owned(), records::number(part)?, value));
+            of.queues
+                .push((client.to_owned(), records::number(part)?, value));
         }
         _ => {
             let (_, client, part) = records::split_client_key(key)?;
-            of.receipts.push((client.to_owned(), records::number(part)?));
+            of.receipts
+                .push((client.to_owned(), records::number(part)?));
         }
     }
     Some(())
 }
-

@@ -8,7 +8,7 @@ mod cell;
 mod clock;
 mod hub;
 
-pub use cell::{RealmCell, Ran};
+pub use cell::{Ran, RealmCell};
 pub use hub::{Door, EnterError, EnterRequest, Hub, HubSettings, HubStats, OpenError};
 
 use crate::model::Now;
@@ -19,6 +19,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 pub fn now() -> Now {
     let unix_ms = SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-    Now { instant: Instant::now(), unix_ms }
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        });
+    Now {
+        instant: Instant::now(),
+        unix_ms,
+    }
 }

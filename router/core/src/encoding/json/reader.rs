@@ -78,7 +78,9 @@ impl<'a> Reader<'a> {
             Raw::Null | Raw::Bool(_) | Raw::Text { escaped: false } => true,
             Raw::Text { escaped: true } => {
                 let quoted = self.token();
-                let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
+                let inner = quoted
+                    .get(1..quoted.len().saturating_sub(1))
+                    .unwrap_or_default();
                 unescape(inner).1
             }
             Raw::Number { integral } => match number(self.token(), integral) {
