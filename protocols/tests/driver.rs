@@ -11,6 +11,7 @@ use router_core::limits::RealmLimits;
 use router_core::runtime::{Hub, HubSettings, now};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use storage::MemoryStorage;
 use tokio::io::DuplexStream;
@@ -27,6 +28,7 @@ const LONG: Duration = Duration::from_secs(3600);
 struct World {
     client: WebSocketStream<DuplexStream>,
     hub: Hub,
+    traffic: Arc<Traffic>,
     driver: tokio::task::JoinHandle<()>,
     drain: watch::Sender<bool>,
 }
@@ -41,14 +43,15 @@ async fn connect(ping_after: Duration, dead_after: Duration) -> World {
         naming: naming(),
     };
     let hub = Hub::open(settings, Arc::new(MemoryStorage::new())).unwrap();
-    let (near, far) = tokio::io::duplex(64 << 10);
+    let (near, far) = tokio::io::duplex(4 << 20);
     let drain = watch::Sender::new(false);
+    let traffic = Arc::new(Traffic::default());
     let options = DriverOptions {
         ping_after,
         dead_after,
         write_timeout: LONG,
         drain: drain.subscribe(),
-        traffic: Arc::new(Traffic::default()),
+        traffic: traffic.clone(),
         peer: "test".to_owned(),
     };
     let limits = WebSocketLimits {
@@ -65,6 +68,7 @@ async fn connect(ping_after: Duration, dead_after: Duration) -> World {
     World {
         client,
         hub,
+        traffic,
         driver,
         drain,
     }
@@ -141,4 +145,23 @@ async fn a_lost_connection_loses_its_session() {
     timeout(DEADLINE, world.driver).await.unwrap().unwrap();
     let sizes = world.hub.stats().sizes;
     assert!(sizes.iter().all(|(_, size)| *size == 0), "{sizes:?}");
+    let violations = &world.traffic.closed_by_violation;
+    assert_eq!(
+        violations.load(Ordering::Relaxed),
+        0,
+        "to go away breaks no rule"
+    );
+}
+
+#[tokio::test]
+async fn an_oversize_message_closes_with_1009_and_is_counted() {
+    let mut world = connect(LONG, LONG).await;
+    world.join().await;
+    world.say(&"x".repeat((1 << 20) + 1)).await;
+    let Message::Close(Some(frame)) = world.next().await else {
+        panic!("no close frame")
+    };
+    assert_eq!(u16::from(frame.code), 1009);
+    timeout(DEADLINE, world.driver).await.unwrap().unwrap();
+    assert_eq!(world.traffic.closed_by_violation.load(Ordering::Relaxed), 1);
 }

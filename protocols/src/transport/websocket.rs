@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
@@ -100,7 +101,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for WebSocketTransport<
                 self.close_sent = true;
                 Received::Closed
             }
-            Err(Error::ConnectionClosed | Error::AlreadyClosed) => Received::Closed,
+            // A peer that just goes away has broken no rule that anybody could still tell it.
+            Err(
+                Error::ConnectionClosed
+                | Error::AlreadyClosed
+                | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake),
+            ) => Received::Closed,
             Err(Error::Io(error)) => return Poll::Ready(Err(error)),
             Err(error) => {
                 self.fault = Some(Self::fault_of(&error));
