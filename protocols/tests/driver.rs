@@ -1,4 +1,5 @@
 //! The driver over a WebSocket whose other end is in the same process.
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};

@@ -76,6 +76,26 @@ async fn calls_are_answered_until_the_procedure_is_withdrawn() {
 }
 
 #[tokio::test]
+async fn a_handler_and_what_it_holds_go_with_the_registration() {
+    let (here, _) = pair().await;
+    let held = Arc::new(here.clone());
+    let weak = Arc::downgrade(&held);
+    let handler = move |_: Invocation| {
+        let session = held.clone();
+        async move { Ok(session.id()) }
+    };
+    let registration = here
+        .register("app.id", RegisterOptions::new(), handler)
+        .await
+        .unwrap();
+    let id = here.call("app.id", ()).await.unwrap();
+    assert_eq!(id.get::<u64>().unwrap(), here.id());
+    assert_eq!(weak.strong_count(), 1);
+    drop(registration);
+    assert_eq!(weak.strong_count(), 0);
+}
+
+#[tokio::test]
 async fn errors_reach_the_caller_with_their_values() {
     let (here, there) = pair().await;
     let _registration = here

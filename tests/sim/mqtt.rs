@@ -79,6 +79,7 @@ pub struct MqttActor {
     owed_pubrecs: VecDeque<PacketId>,
     owed_pubcomps: Vec<PacketId>,
     clean: bool,
+    anew: bool,
     last_goodbye: bool,
 }
 
@@ -111,6 +112,7 @@ impl MqttActor {
             owed_pubrecs: VecDeque::new(),
             owed_pubcomps: Vec::new(),
             clean: true,
+            anew: false,
             last_goodbye: false,
         }
     }
@@ -129,8 +131,9 @@ impl MqttActor {
         self.input = BytesMut::new();
         let leaving = cx.phase == Phase::Leave;
         // A new start in between, which the router must not mix with the former session.
-        let anew = self.plan.v5 && cx.phase == Phase::Chaos && cx.dice.permille(30);
-        self.clean = !self.plan.persistent || leaving || anew;
+        // Until it has succeeded, since the client has forgotten everything by then.
+        self.anew |= self.plan.v5 && cx.phase == Phase::Chaos && cx.dice.permille(30);
+        self.clean = !self.plan.persistent || leaving || self.anew;
         let durable = self.plan.persistent && !leaving;
         if self.clean {
             self.forget(cx);
@@ -359,6 +362,7 @@ impl MqttActor {
                 .fail(format!("client {}: its session is gone", self.client));
         }
         self.state = State::Up;
+        self.anew = false;
         self.next_act = cx.now;
         cx.ledger.will_acked(link);
         if cx.phase == Phase::Leave {

@@ -173,6 +173,8 @@ impl Role for Callee {
             Message::Registered(m) => {
                 self.registration = Some(m.registration);
                 self.asked = false;
+                // What it was given before it withdrew is between it and nobody any more.
+                self.jobs.values_mut().for_each(|job| job.registration = 0);
             }
             Message::Unregistered(_) => {
                 self.registration = None;

@@ -10,7 +10,7 @@
 //! Deliberately absent: protocols, packets, sockets, tasks and clocks. The only
 //! module that meets threads is [`runtime`], which runs realms by name.
 //!
-//! Direction inside the crate: `model` <- `matcher` <- `broker`, `dealer`,
+//! Direction inside the crate: `model`, `timers` <- `matcher` <- `broker`, `dealer`,
 //! `kv`, `history` <- `realm` <- `runtime`.
 
 pub mod auth;
@@ -28,3 +28,4 @@ pub mod realm;
 pub mod records;
 pub mod runtime;
 pub mod session;
+pub mod timers;

@@ -111,6 +111,8 @@ struct Lanes {
     best_bytes: usize,
     sure: VecDeque<Sure>,
     sure_bytes: usize,
+    /// Numbers in `sure` that must be on disk before they are handed out, and their commits.
+    gates: VecDeque<(u64, u64)>,
     unsettled: VecDeque<Unsettled>,
     /// Items of `unsettled` still to be handed out again to a new connection.
     resend_from: usize,
@@ -150,6 +152,7 @@ impl Outbox {
                 best_bytes: 0,
                 sure: VecDeque::new(),
                 sure_bytes: 0,
+                gates: VecDeque::new(),
                 unsettled: VecDeque::new(),
                 resend_from: 0,
                 window: WINDOW_MAX,
@@ -311,6 +314,12 @@ impl Outbox {
 
     /// Appends a delivery that the receiver settles, and answers the number of its stored copy.
     pub fn push_sure(&self, delivery: EventDelivery) -> (u64, Pushed) {
+        self.push_gated(delivery, None)
+    }
+
+    /// The same for a delivery that is handed out, with all behind it, only after
+    /// [`Outbox::open_gates`] with that `commit` or a later one.
+    pub fn push_gated(&self, delivery: EventDelivery, commit: Option<u64>) -> (u64, Pushed) {
         let mut lanes = self.lanes.lock();
         let limit = if lanes.attached {
             lanes.limits.sure
@@ -324,6 +333,7 @@ impl Outbox {
         let number = lanes.free_number();
         lanes.sure_bytes += delivery.event.cost();
         lanes.sure.push_back(Sure { number, delivery });
+        lanes.gates.extend(commit.map(|commit| (number, commit)));
         // A large delivery may have to push out several small ones.
         while limit.is_over(lanes.sure.len(), lanes.sure_bytes)
             && let Some(oldest) = lanes.evict()
@@ -331,12 +341,27 @@ impl Outbox {
             evicted = Some(oldest);
         }
         let pushed = Pushed {
-            wake: lanes.attached && lanes.unsettled.len() < lanes.window && lanes.wants_wake(),
+            wake: lanes.attached
+                && lanes.unsettled.len() < lanes.window
+                && lanes.has_open_sure()
+                && lanes.wants_wake(),
             pressed: lanes.attached && limit.is_pressed(lanes.sure.len(), lanes.sure_bytes),
             evicted,
             ..Pushed::default()
         };
         (number, pushed)
+    }
+
+    /// Everything up to `commit` is on disk. Answers whether the writer must be woken.
+    pub fn open_gates(&self, commit: u64) -> bool {
+        let mut lanes = self.lanes.lock();
+        let open = lanes
+            .gates
+            .iter()
+            .take_while(|(_, gate)| *gate <= commit)
+            .count();
+        lanes.gates.drain(..open);
+        open > 0 && lanes.attached && lanes.has_sendable() && lanes.wants_wake()
     }
 
     /// Puts back what was stored of an earlier life of the session, oldest first.
@@ -585,7 +610,7 @@ impl Lanes {
                 .unsettled
                 .get(self.resend_from)
                 .is_some_and(|item| !matches!(item.phase, Phase::Releasing))
-            || (!self.sure.is_empty()
+            || (self.has_open_sure()
                 && self.resend_from >= self.unsettled.len()
                 && self.unsettled.len() < self.window)
     }
@@ -620,8 +645,15 @@ impl Lanes {
         }
     }
 
+    /// Whether the oldest that waits may be handed out.
+    fn has_open_sure(&self) -> bool {
+        let gate = self.gates.front().map_or(u64::MAX, |(number, _)| *number);
+        self.sure.front().is_some_and(|oldest| oldest.number < gate)
+    }
+
     fn drain_sure(&mut self, end: usize, unix_ms: u64, out: &mut Vec<Delivery>) {
         while out.len() < end
+            && self.has_open_sure()
             && self.resend_from >= self.unsettled.len()
             && self.unsettled.len() < self.window
             && let Some(Sure { number, delivery }) = self.sure.pop_front()

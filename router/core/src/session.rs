@@ -7,7 +7,7 @@ use crate::model::{
     SubscriptionId, Topic,
 };
 use crate::outbox::Outbox;
-use crate::realm::TimerKey;
+use crate::timers::TimerKey;
 use bytestring::ByteString;
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet, VecDeque};

@@ -215,13 +215,15 @@ fn forget(inner: &Inner, id: RegistrationId) {
 impl Session {
     /// Offers a procedure. `handler` is called for each invocation and its future run as a task:
     ///
-    /// ```ignore
-    /// let registration = session
-    ///     .register("app.double", RegisterOptions::new(), |call: Invocation| async move {
-    ///         let number: f64 = call.values.get().map_err(|_| AppError::invalid_argument("a number"))?;
-    ///         Ok(number * 2.0)
-    ///     })
-    ///     .await?;
+    /// ```no_run
+    /// # async fn offer(session: &reynard::Session) -> Result<(), reynard::session::Error> {
+    /// use reynard::session::{AppError, Invocation, RegisterOptions};
+    /// let double = |call: Invocation| async move {
+    ///     let number: f64 = call.values.get().map_err(|_| AppError::invalid_argument("a number"))?;
+    ///     Ok(number * 2.0)
+    /// };
+    /// let registration = session.register("app.double", RegisterOptions::new(), double).await?;
+    /// # drop(registration); Ok(()) }
     /// ```
     ///
     /// A handler that panics answers `wamp.error.runtime_error`. A handler that owns a [`Session`]

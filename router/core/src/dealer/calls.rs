@@ -2,7 +2,7 @@
 //! or went away; only a callee with limited concurrency is waited for after the caller is served.
 
 use crate::model::{InvocationId, Payload, RegistrationId, RequestId, Topic};
-use crate::realm::TimerKey;
+use crate::timers::TimerKey;
 use slab::Slab;
 use std::sync::Arc;
 use std::time::Duration;

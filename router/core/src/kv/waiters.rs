@@ -15,7 +15,7 @@ pub struct Waiter {
     /// What to write once the condition holds.
     pub publish: Box<Publish>,
     /// The timer of its deadline, if it has one.
-    pub timer: Option<crate::realm::TimerKey>,
+    pub timer: Option<crate::timers::TimerKey>,
 }
 
 impl Waiter {

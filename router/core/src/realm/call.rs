@@ -1,6 +1,5 @@
 //! Remote procedure calls: every call ends in exactly one result or error, whoever vanishes when.
 
-use super::timers::Timer;
 use super::{Effects, Realm};
 use crate::auth::Action;
 use crate::dealer::{Call, CallState, Callee, Choice};
@@ -8,6 +7,7 @@ use crate::model::{
     Answer, CallFailure, CancelMode, Delivery, ErrorKind, Invocation, InvocationId, InvokePolicy,
     Now, Payload, Refusal, Register, RegistrationId, RequestId, Topic,
 };
+use crate::timers::Timer;
 use bytestring::ByteString;
 use rand::Rng as _;
 use std::sync::Arc;

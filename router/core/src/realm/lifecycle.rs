@@ -1,7 +1,6 @@
 //! Sessions come, lose their connection, come back, and end.
 
 use super::publish::Author;
-use super::timers::Timer;
 use super::{Effects, Realm};
 use crate::auth::Action;
 use crate::model::{
@@ -11,6 +10,7 @@ use crate::model::{
 use crate::outbox::Outbox;
 use crate::records::{self, StoredSession, StoredWill};
 use crate::session::{ClientJoin, Connection, Identity, Join, Joined, Leave, Session};
+use crate::timers::Timer;
 use rand::Rng as _;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -393,7 +393,7 @@ impl Realm {
         now: Now,
         after: Duration,
         timer: Timer,
-    ) -> Option<super::TimerKey> {
+    ) -> Option<crate::timers::TimerKey> {
         let at = now.instant.checked_add(after)?;
         Some(self.timers.set(at, timer))
     }

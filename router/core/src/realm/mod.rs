@@ -18,12 +18,10 @@ mod restore;
 mod resync;
 mod retained;
 mod subscribe;
-mod timers;
 
 pub use ids::IdClock;
 pub use meta::Naming;
 pub use restore::{RestoreError, Restored};
-pub use timers::TimerKey;
 
 use crate::broker::Subscriptions;
 use crate::dealer::{Calls, Registrations};
@@ -38,6 +36,7 @@ use crate::model::{
 use crate::outbox::{Outbox, Pushed};
 use crate::records::{self, StoredDelivery};
 use crate::session::{Connection, EventStyle, Session};
+use crate::timers::{Timer, TimerKey, Timers};
 use bytestring::ByteString;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -46,7 +45,6 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 use storage::{Batch, Space};
-use timers::{Timer, Timers};
 
 /// What a realm asks of its surroundings besides the outboxes.
 #[derive(Debug, Default)]
@@ -143,6 +141,8 @@ pub struct Realm {
     /// Keys of sessions' records whose latest write was lost: to be written as they are now.
     unsynced: BTreeSet<RecordKey>,
     held: VecDeque<Held>,
+    /// Outboxes with exactly-once deliveries that wait for a commit, as `held` does.
+    gated: VecDeque<(u64, Arc<Outbox>)>,
     /// Replays that wait for a position of the store: position, place of the session, subscription.
     replay_waits: BTreeSet<(u64, usize, SubscriptionId)>,
     /// Kept values that expire.
@@ -182,6 +182,7 @@ impl Realm {
             unsynced: BTreeSet::new(),
             value_expiry: HashMap::default(),
             held: VecDeque::new(),
+            gated: VecDeque::new(),
             replay_waits: BTreeSet::new(),
             doomed: Vec::new(),
             will_order: 0,
@@ -358,6 +359,7 @@ impl Realm {
         {
             self.in_flight.pop_front();
         }
+        self.open_gates(commit, effects);
         while self.held.front().is_some_and(|held| held.commit <= commit) {
             let Some(held) = self.held.pop_front() else {
                 break;
@@ -400,6 +402,14 @@ impl Realm {
             held.commit = self.commit;
             waits = true;
         }
+        for (commit, _) in self
+            .gated
+            .iter_mut()
+            .filter(|(commit, _)| *commit == NOT_SEALED)
+        {
+            *commit = self.commit;
+            waits = true;
+        }
         if waits && effects.batch.is_empty() {
             self.write_probe(effects);
         }
@@ -424,11 +434,24 @@ impl Realm {
                 self.note_lost(space, key);
             }
         }
+        self.gated
+            .iter_mut()
+            .for_each(|(commit, _)| *commit = NOT_SEALED);
         self.take_back(now, effects);
         for held in held {
             self.fail_held(held, effects);
         }
         self.end_doomed(now, effects);
+    }
+
+    fn open_gates(&mut self, commit: u64, effects: &mut Effects) {
+        while self.gated.front().is_some_and(|(gate, _)| *gate <= commit)
+            && let Some((_, outbox)) = self.gated.pop_front()
+        {
+            if outbox.open_gates(commit) {
+                effects.wake.push(outbox);
+            }
+        }
     }
 
     fn fail_held(&mut self, held: Held, effects: &mut Effects) {
@@ -631,7 +654,18 @@ impl Realm {
         let stored = self
             .is_stored(session)
             .then(|| records::encode(&stored_delivery(&delivery)));
-        let (number, pushed) = session.outbox.push_sure(delivery);
+        // After a crash the number of a delivery that was not on disk is given again, and a
+        // receiver that remembers it would take the new message for the old one.
+        let gate = (stored.is_some() && delivery.qos == Qos::ExactlyOnce).then_some(self.commit);
+        let (number, pushed) = session.outbox.push_gated(delivery, gate);
+        if let Some(commit) = gate {
+            let is_known = self.gated.back().is_some_and(|(known, outbox)| {
+                *known == commit && Arc::ptr_eq(outbox, &session.outbox)
+            });
+            if !is_known {
+                self.gated.push_back((commit, session.outbox.clone()));
+            }
+        }
         note(&session.outbox, pushed, effects);
         if let (Some(client), Some(Ok(record))) = (&session.client, stored) {
             let key = records::client_key(&self.settings.name, client, number);

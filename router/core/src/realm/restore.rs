@@ -2,7 +2,6 @@
 //! process is gone, so wills are applied and last wills published before anybody is let in.
 
 use super::publish::Author;
-use super::timers::Timer;
 use super::{Effects, Realm};
 use crate::auth::Role;
 use crate::broker::{Filter, Member, MemberOptions, SubscriptionKey};
@@ -15,6 +14,7 @@ use crate::records::{
     self, StoredDelivery, StoredEntry, StoredSession, StoredSubscription, StoredWill,
 };
 use crate::session::Identity;
+use crate::timers::Timer;
 use bytestring::ByteString;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -117,6 +117,10 @@ impl Realm {
     /// What the restoring wrote is on disk, under no commit number: nothing of it can be undone.
     pub fn restored(&mut self) {
         self.kv.committed(self.commit);
+        for (_, outbox) in self.gated.drain(..) {
+            // Nobody is connected yet, so nobody is to be woken.
+            outbox.open_gates(self.commit);
+        }
         self.commit += 1;
         self.committed = self.commit - 1;
     }

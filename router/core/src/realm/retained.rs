@@ -7,7 +7,6 @@
 //! before it wrote.
 
 use super::publish::Author;
-use super::timers::Timer;
 use super::{Effects, NOT_SEALED, Realm, Undo};
 use crate::kv::{ArmedWill, Entry, Waiter};
 use crate::model::{
@@ -16,6 +15,7 @@ use crate::model::{
 };
 use crate::records::{self, StoredEntry};
 use crate::session::Leave;
+use crate::timers::Timer;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,7 +77,7 @@ impl Realm {
         let mut undo = self.remember_receipt(place, &publish, effects);
         let author = self.author(place, &publish);
         let (request, options) = (publish.request, publish.options.take());
-        let kept = self.keep(now, *publish, &author, options.as_deref(), effects);
+        let kept = self.keep(now, *publish, &author, options.as_deref(), false, effects);
         let mut commit = self.commit_since(before, effects);
         if kept.release {
             undo = Undo::Stands;
@@ -100,13 +100,14 @@ impl Realm {
                 "the durable store refuses writes at the moment",
             ));
         }
-        if !deletes
-            && self.kv.len() >= self.settings.limits.retained_values
-            && self.kv.get(&publish.topic).is_none()
-        {
+        if !deletes && self.has_no_room_for(&publish.topic) {
             return Err((ErrorKind::QuotaExceeded, "the realm keeps no more values"));
         }
         Ok(())
+    }
+
+    fn has_no_room_for(&self, topic: &Topic) -> bool {
+        self.kv.len() >= self.settings.limits.retained_values && self.kv.get(topic).is_none()
     }
 
     /// No value and no keyword arguments delete; no value alone does when it is a plain release of
@@ -123,13 +124,14 @@ impl Realm {
         payload.has_no_kwargs() || (is_held && is_plain)
     }
 
-    /// Stores the value, moves the will, and announces the event.
+    /// Stores the value, moves the will, and announces the event. `stands`: even if the store fails.
     fn keep(
         &mut self,
         now: Now,
         publish: Publish,
         author: &Author,
         options: Option<&PublishOptions>,
+        stands: bool,
         effects: &mut Effects,
     ) -> Kept {
         let topic = publish.topic.detached();
@@ -163,7 +165,7 @@ impl Realm {
                 scope: options.will_scope,
             })
         });
-        let release = self.store_value(&event, will.filter(|_| !deletes), effects);
+        let release = self.store_value(&event, will.filter(|_| !deletes), stands, effects);
         self.arm_value_expiry(now, &topic);
         let matched = self.announce(&event, author, options, effects);
         self.wake_replays(now, effects);
@@ -179,6 +181,7 @@ impl Realm {
         &mut self,
         event: &Arc<Event>,
         will: Option<ArmedWill>,
+        stands: bool,
         effects: &mut Effects,
     ) -> bool {
         let topic = &event.topic;
@@ -197,7 +200,7 @@ impl Realm {
         let commit = self.write_commit();
         if event.clears {
             let token = event.publication.0;
-            if let Some(forgotten) = self.kv.delete(topic, token, commit, release) {
+            if let Some(forgotten) = self.kv.delete(topic, token, commit, release || stands) {
                 self.delete_record(&forgotten, effects);
             }
         } else {
@@ -208,7 +211,7 @@ impl Realm {
                     commit,
                     will,
                 },
-                release,
+                stands,
             );
         }
         self.save_value(topic, effects);
@@ -414,7 +417,8 @@ impl Realm {
         }
     }
 
-    /// Keeps a last will's message, and serves who waited for it.
+    /// Keeps a last will's message, and serves who waited for it. A will stands even if the store
+    /// fails: nobody is left who could be told that it did not.
     pub(super) fn keep_will(
         &mut self,
         now: Now,
@@ -423,11 +427,11 @@ impl Realm {
         effects: &mut Effects,
     ) {
         let topic = publish.topic.clone();
-        if self.may_keep(&publish).is_err() {
-            self.counters.storage_refused += 1;
+        if !self.deletes(&topic, &publish.payload, None) && self.has_no_room_for(&topic) {
+            self.counters.quota_refused += 1;
             return;
         }
-        self.keep(now, publish, author, None, effects);
+        self.keep(now, publish, author, None, true, effects);
         self.serve_waiters(now, &topic, effects);
     }
 

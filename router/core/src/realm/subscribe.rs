@@ -4,7 +4,6 @@
 //! does not fit the outbox goes on from where it stopped once there is room; keys written since the
 //! subscription are skipped then, because their new value went out live.
 
-use super::timers::Timer;
 use super::{Effects, Realm, Undo};
 use crate::auth::Action;
 use crate::broker::{Filter, Member, MemberOptions, SubscriptionKey};
@@ -14,6 +13,7 @@ use crate::model::{
 };
 use crate::records::{self, StoredSession, StoredSubscription};
 use crate::session::{Replay, Session};
+use crate::timers::Timer;
 use std::sync::Arc;
 
 /// Keys one replay step may visit while it holds the realm.
