@@ -5,8 +5,7 @@ use protocols::gate::Gate;
 use protocols::mqtt::machine::{MqttMachine, MqttOptions};
 use protocols::wamp::machine::{WampMachine, WampOptions};
 use router_core::encoding::Encoding;
-use router_core::model::{Now, Topic};
-use router_core::realm::Naming;
+use router_core::model::Now;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -94,14 +93,4 @@ impl Protocol {
 }
 
 /// The names of the realm's own topics and procedures, in WAMP's terms.
-pub fn naming() -> Naming {
-    Naming {
-        reserved: "wamp".into(),
-        value_get: "fox/kv/get".into(),
-        read_key: |uri| {
-            let text = protocols::wamp::uris::uri_to_core(uri).ok()?;
-            Topic::new(text).ok()
-        },
-        killed: "wamp.close.killed".into(),
-    }
-}
+pub use protocols::wamp::map::naming;

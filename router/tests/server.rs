@@ -81,6 +81,8 @@ async fn health_readiness_and_figures_are_served_and_nothing_else() {
             "{answer}"
         );
     }
+    let (_, figures) = get(address, "/metrics", "").await;
+    assert!(figures.contains("\nreynard_sessions 0\n"), "{figures}");
     let _session = server.router().session("realm1").await.unwrap();
     let (status, figures) = get(address, "/metrics", "").await;
     assert_eq!(status, 200);

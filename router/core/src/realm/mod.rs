@@ -96,6 +96,16 @@ struct Held {
 /// Names a record on disk.
 type RecordKey = (Space, Vec<u8>);
 
+/// What [`Realm::sizes`] counts.
+pub const SIZES: [&str; 6] = [
+    "sessions",
+    "subscriptions",
+    "registrations",
+    "retained_values",
+    "open_calls",
+    "timers",
+];
+
 /// Later than every commit.
 const NOT_SEALED: u64 = u64::MAX;
 
@@ -205,15 +215,16 @@ impl Realm {
 
     /// Sizes for exposition: sessions, subscriptions, registrations, retained values, open calls.
     #[must_use]
-    pub fn sizes(&self) -> [(&'static str, usize); 6] {
-        [
-            ("sessions", self.sessions.len()),
-            ("subscriptions", self.subscriptions.len()),
-            ("registrations", self.registrations.len()),
-            ("retained_values", self.kv.len()),
-            ("open_calls", self.calls.len()),
-            ("timers", self.timers.len()),
-        ]
+    pub fn sizes(&self) -> [(&'static str, usize); SIZES.len()] {
+        let values = [
+            self.sessions.len(),
+            self.subscriptions.len(),
+            self.registrations.len(),
+            self.kv.len(),
+            self.calls.len(),
+            self.timers.len(),
+        ];
+        std::array::from_fn(|at| (SIZES[at], values[at]))
     }
 
     /// Whether nothing would be lost if the realm were dropped.

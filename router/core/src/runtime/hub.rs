@@ -364,6 +364,7 @@ impl Hub {
     pub fn stats(&self) -> HubStats {
         let mut stats = HubStats {
             store: self.inner.commits.as_ref().map(|commits| commits.stats()),
+            sizes: crate::realm::SIZES.map(|name| (name, 0)).to_vec(),
             ..HubStats::default()
         };
         for cell in self.realms() {
@@ -371,11 +372,8 @@ impl Hub {
             cell.inspect(|realm| {
                 stats.counters.add(realm.counters());
                 stats.store_down |= realm.is_store_down();
-                for (at, (name, size)) in realm.sizes().into_iter().enumerate() {
-                    match stats.sizes.get_mut(at) {
-                        Some(sum) => sum.1 += size,
-                        None => stats.sizes.push((name, size)),
-                    }
+                for (sum, (_, size)) in stats.sizes.iter_mut().zip(realm.sizes()) {
+                    sum.1 += size;
                 }
             });
         }
