@@ -3,17 +3,22 @@
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
-use protocols::gate::{Driver, DriverOptions, Traffic};
+use protocols::gate::{
+    Action, Credentials, Driver, DriverOptions, Gate, Input, JoinError, JoinRequest, JoinedAs,
+    Output, Traffic,
+};
 use protocols::transport::{WebSocketLimits, WebSocketTransport};
 use protocols::wamp::machine::{WampMachine, WampOptions};
 use protocols::wamp::map::naming;
 use router_core::encoding::Encoding;
 use router_core::limits::RealmLimits;
+use router_core::model::{Delivery, EndReason, Now};
 use router_core::runtime::{Hub, HubSettings, now};
+use router_core::session::{EventStyle, Features};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 use storage::MemoryStorage;
 use tokio::io::DuplexStream;
 use tokio::sync::watch;
@@ -35,6 +40,11 @@ struct World {
 }
 
 async fn connect(ping_after: Duration, dead_after: Duration) -> World {
+    let machine = WampMachine::new(now(), Encoding::Json, WampOptions::default());
+    connect_to(Box::new(machine), ping_after, dead_after).await
+}
+
+async fn connect_to(gate: Box<dyn Gate>, ping_after: Duration, dead_after: Duration) -> World {
     let settings = HubSettings {
         default_realm: "realm1".into(),
         auto_realms: true,
@@ -59,11 +69,6 @@ async fn connect(ping_after: Duration, dead_after: Duration) -> World {
         max_message_bytes: 1 << 20,
     };
     let transport = WebSocketTransport::new(near, Bytes::new(), limits).await;
-    let gate = Box::new(WampMachine::new(
-        now(),
-        Encoding::Json,
-        WampOptions::default(),
-    ));
     let driver = tokio::spawn(Driver::new(transport, gate, hub.clone(), options).run());
     let client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
     World {
@@ -165,4 +170,71 @@ async fn an_oversize_message_closes_with_1009_and_is_counted() {
     assert_eq!(u16::from(frame.code), 1009);
     timeout(DEADLINE, world.driver).await.unwrap().unwrap();
     assert_eq!(world.traffic.closed_by_violation.load(Ordering::Relaxed), 1);
+}
+
+/// Joins at once, counts the ends it is told of, and closes when the peer says something.
+struct Patient {
+    actions: Vec<Action>,
+    ends: Arc<AtomicUsize>,
+    close: bool,
+}
+
+impl Gate for Patient {
+    fn handle_input(&mut self, _now: Now, input: Input<'_>) {
+        self.close |= matches!(input, Input::Text(_));
+    }
+    fn handle_joined(&mut self, _now: Now, result: Result<JoinedAs, JoinError>) {
+        result.unwrap();
+    }
+    fn handle_delivery(&mut self, _now: Now, delivery: Delivery) {
+        if matches!(delivery, Delivery::Ended(_)) {
+            self.ends.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    fn handle_timeout(&mut self, _now: Now) {}
+    fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop()
+    }
+    fn poll_output(&mut self) -> Option<Output> {
+        let close = Output::Close {
+            code: 1000,
+            reason: "",
+        };
+        std::mem::take(&mut self.close).then_some(close)
+    }
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+}
+
+#[tokio::test]
+async fn a_gate_that_takes_its_time_hears_the_end_once() {
+    let ends = Arc::new(AtomicUsize::new(0));
+    let join = JoinRequest {
+        realm: None,
+        credentials: Credentials::Anonymous { authid: None },
+        features: Features::default(),
+        style: EventStyle::Ordered,
+        client: None,
+        protocol: "test",
+        method: "none",
+        agent: None,
+    };
+    let actions = vec![Action::Join(Box::new(join))];
+    let gate = Patient {
+        actions,
+        ends: ends.clone(),
+        close: false,
+    };
+    let mut world = connect_to(Box::new(gate), LONG, LONG).await;
+    while world.sessions() == 0 {
+        tokio::task::yield_now().await;
+    }
+    world.hub.end_sessions(&EndReason::Shutdown);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    world.say("done").await;
+    timeout(DEADLINE, &mut world.driver).await.unwrap().unwrap();
+    assert_eq!(ends.load(Ordering::Relaxed), 1);
 }

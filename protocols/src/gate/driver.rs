@@ -112,6 +112,8 @@ struct Stall {
 struct Seat {
     hub: Hub,
     door: Door,
+    /// The realm has said its last word.
+    ended: bool,
 }
 
 impl Seat {
@@ -425,6 +427,7 @@ impl<T: Transport + Unpin> Driver<T> {
                 self.seat = Some(Seat {
                     hub: self.hub.clone(),
                     door,
+                    ended: false,
                 });
                 joined
             });
@@ -438,8 +441,10 @@ impl<T: Transport + Unpin> Driver<T> {
 
     /// Takes what the realm said, as long as the socket takes what is queued.
     fn deliver(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
-        let Some(seat) = &self.seat else { return false };
-        if self.transport.queued() > WRITE_HIGH_WATER {
+        let Some(seat) = &mut self.seat else {
+            return false;
+        };
+        if seat.ended || self.closing.is_some() || self.transport.queued() > WRITE_HIGH_WATER {
             return false;
         }
         let Door {
@@ -464,6 +469,7 @@ impl<T: Transport + Unpin> Driver<T> {
             cell.refill(now, *connection);
         }
         let progress = !deliveries.is_empty() || drained.refill;
+        seat.ended = matches!(deliveries.last(), Some(Delivery::Ended(_)));
         for delivery in deliveries.drain(..) {
             self.gate.handle_delivery(now, delivery);
         }
