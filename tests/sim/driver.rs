@@ -16,7 +16,7 @@ use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 /// Small, so that slow readers fill outboxes.
-const WRITE_HIGH_WATER: usize = 2_000;
+const WRITE_HIGH_WATER: usize = 600;
 const PING_AFTER: Duration = Duration::from_secs(10);
 const DEAD_AFTER: Duration = Duration::from_secs(20);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -38,6 +38,8 @@ impl Wake for Flag {
 struct Seat {
     connection: Connection,
     outbox: Arc<Outbox>,
+    /// The realm has said its last word.
+    ended: bool,
 }
 
 /// One connection.
@@ -305,7 +307,11 @@ impl SimDriver {
         let joined = core.with(dice, |realm, effects| realm.join(now, join, effects));
         match joined {
             Ok(Joined { connection, outbox }) => {
-                self.seat = Some(Seat { connection, outbox });
+                self.seat = Some(Seat {
+                    connection,
+                    outbox,
+                    ended: false,
+                });
                 let joined = JoinedAs {
                     session: connection.session,
                     realm: core.realm.name().clone(),
@@ -321,18 +327,26 @@ impl SimDriver {
     }
 
     fn deliver(&mut self, now: Now, core: &mut Core, dice: &mut Dice) -> bool {
-        let Some(seat) = &self.seat else { return false };
-        if self.queued > WRITE_HIGH_WATER {
+        let Some(seat) = &mut self.seat else {
+            return false;
+        };
+        if seat.ended || self.closing.is_some() {
             return false;
         }
         let generation = seat.connection.generation;
-        seat.outbox
-            .register(generation, &Waker::from(self.flag.clone()));
+        if self.queued > WRITE_HIGH_WATER && !seat.outbox.is_taken_over(generation) {
+            return false;
+        }
         let mut deliveries = Vec::new();
         let most = 1 + dice.below(32);
         let drained = seat
             .outbox
             .drain(generation, most, now.unix_ms, &mut deliveries);
+        if !drained.more {
+            seat.outbox
+                .register(generation, &Waker::from(self.flag.clone()));
+        }
+        seat.ended = matches!(deliveries.last(), Some(Delivery::Ended(_)));
         if drained.refill || drained.expired {
             let connection = seat.connection;
             core.with(dice, |realm, effects| {
@@ -387,7 +401,7 @@ impl SimDriver {
         let replaced = self
             .seat
             .as_ref()
-            .is_some_and(|seat| !seat.outbox.is_current(seat.connection.generation));
+            .is_some_and(|seat| seat.outbox.is_taken_over(seat.connection.generation));
         let linger = if replaced { LINGER_TAKEN_OVER } else { LINGER };
         self.closing = Some(now.instant + linger);
     }

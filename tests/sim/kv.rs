@@ -10,6 +10,15 @@ use protocols::wamp::message::{Call, Message, Publish};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+/// A PUBLISH to be sent, and what becomes of its answer.
+struct Write<'a> {
+    topic: &'a str,
+    uid: Uid,
+    options: Value,
+    body: Option<Value>,
+    open: Open,
+}
+
 enum Open {
     /// A plain write.
     Write(Uid),
@@ -53,16 +62,14 @@ impl KvClient {
         }
     }
 
-    fn publish(
-        &mut self,
-        topic: &str,
-        uid: Uid,
-        options: Value,
-        body: Option<Value>,
-        open: Open,
-        end: &mut WampEnd,
-        cx: &mut Cx<'_>,
-    ) {
+    fn publish(&mut self, write: Write<'_>, end: &mut WampEnd, cx: &mut Cx<'_>) {
+        let Write {
+            topic,
+            uid,
+            options,
+            body,
+            open,
+        } = write;
         let acknowledge = options["acknowledge"] == true;
         let request = end.request(PUBLISH, acknowledge);
         if acknowledge {
@@ -115,7 +122,18 @@ impl KvClient {
         let acknowledge = cx.dice.permille(700);
         let options = json!({"acknowledge": acknowledge, "retain": true, "x_qos": 1});
         let body = (!clears).then(|| json!({"u": uid}));
-        self.publish(key, uid, options, body, Open::Write(uid), end, cx);
+        let open = Open::Write(uid);
+        self.publish(
+            Write {
+                topic: key,
+                uid,
+                options,
+                body,
+                open,
+            },
+            end,
+            cx,
+        );
     }
 
     fn write_own(&mut self, end: &mut WampEnd, cx: &mut Cx<'_>) {
@@ -141,12 +159,15 @@ impl KvClient {
                 cx.ledger.arm(link, will, Some(uid), Some(key.clone()));
             }
         }
+        let (body, open) = (Some(json!({"u": uid})), Open::Write(uid));
         self.publish(
-            &key,
-            uid,
-            options,
-            Some(json!({"u": uid})),
-            Open::Write(uid),
+            Write {
+                topic: &key,
+                uid,
+                options,
+                body,
+                open,
+            },
             end,
             cx,
         );
@@ -178,14 +199,24 @@ impl KvClient {
             options["watch"] = true.into();
             options["watch_timeout"] = cx.dice.range(1, 500).into();
         }
-        let body = json!({"n": value, "u": uid});
+        let body = Some(json!({"n": value, "u": uid}));
         let open = Open::Step {
             key,
             uid,
             value,
             floor,
         };
-        self.publish(key, uid, options, Some(body), open, end, cx);
+        self.publish(
+            Write {
+                topic: key,
+                uid,
+                options,
+                body,
+                open,
+            },
+            end,
+            cx,
+        );
     }
 
     fn result(&mut self, request: u64, args: &[Value], end: &mut WampEnd, cx: &mut Cx<'_>) {

@@ -19,6 +19,8 @@ pub type InterestId = usize;
 #[derive(Clone, Debug, Default)]
 pub struct Publication {
     pub author: ActorId,
+    /// The connection it was first sent on, of authors whose connections are sessions of their own.
+    pub session: Option<LinkId>,
     pub topic: String,
     pub qos: u8,
     pub retained: bool,
@@ -26,7 +28,6 @@ pub struct Publication {
     pub clears: bool,
     /// A will: sent by the router, not by a client.
     pub will: bool,
-    pub sent: u64,
     /// When the realm carried it out; repeated ones each time.
     pub execs: Vec<u64>,
     pub acked: Option<u64>,
@@ -107,6 +108,8 @@ pub struct LinkFacts {
 pub struct Ledger {
     pub step: u64,
     pub life: u32,
+    /// Queues are so short that slow readers are given up.
+    pub tight: bool,
     pub store_failures: u64,
     /// The realm refuses durable writes at the moment.
     pub store_down: bool,
@@ -120,7 +123,7 @@ pub struct Ledger {
     pub links: BTreeMap<LinkId, LinkFacts>,
     got: HashMap<(ActorId, Uid), Got>,
     /// First deliveries to an actor, in order.
-    order: HashMap<ActorId, Vec<Uid>>,
+    order: BTreeMap<ActorId, Vec<Uid>>,
     /// Wills that were disarmed, with the number of the batch that says so.
     disarmed: Vec<(Uid, u64)>,
     pub locks: Locks,
@@ -158,13 +161,12 @@ impl Ledger {
 
     /// A publication that is about to be sent.
     pub fn publication(&mut self, author: ActorId, topic: &str, qos: u8) -> Uid {
-        let sent = self.tick();
+        self.tick();
         let topic = topic.to_owned();
         let new = Publication {
             author,
             topic,
             qos,
-            sent,
             ..Publication::default()
         };
         self.publications.push(new);
@@ -212,8 +214,12 @@ impl Ledger {
 
     /// A client put a PUBLISH on the wire.
     pub fn sent(&mut self, link: LinkId, uid: Uid) {
-        if let Some(facts) = self.links.get_mut(&link) {
-            facts.sent.push_back(uid);
+        let Some(facts) = self.links.get_mut(&link) else {
+            return;
+        };
+        facts.sent.push_back(uid);
+        if facts.client.is_none() {
+            self.of(uid).session.get_or_insert(link);
         }
     }
 
@@ -348,6 +354,7 @@ impl Ledger {
             .map(|(other, _)| *other)
             .collect();
         for other in former {
+            self.excuse(other, "taken over");
             self.ended(other);
         }
     }
@@ -479,18 +486,12 @@ impl Ledger {
         self.got.get(&(actor, uid)).copied().unwrap_or_default()
     }
 
-    pub fn order(&self) -> &HashMap<ActorId, Vec<Uid>> {
+    pub fn order(&self) -> &BTreeMap<ActorId, Vec<Uid>> {
         &self.order
     }
 
     pub fn crashed_after(&self, step: u64) -> bool {
         self.crash_steps.last().is_some_and(|crash| *crash > step)
-    }
-
-    pub fn crashed_between(&self, from: u64, to: u64) -> bool {
-        self.crash_steps
-            .iter()
-            .any(|crash| *crash > from && *crash < to)
     }
 
     /// Whether a key may be read as `found`: no write that was acknowledged before `asked` came

@@ -227,10 +227,8 @@ impl LockClient {
                 .fail(format!("{key}: a report without token: {args:?}"));
         };
         cx.note(self.me, || format!("reads {}", args[0]));
-        if token > 0 || floor > 0 {
-            if let Err(what) = cx.ledger.locks.token(key, token, floor, true) {
-                cx.ledger.fail(format!("read of {what}"));
-            }
+        if let Err(what) = cx.ledger.locks.token(key, token, floor, true) {
+            cx.ledger.fail(format!("read of {what}"));
         }
     }
 }

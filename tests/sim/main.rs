@@ -32,6 +32,8 @@ mod world;
 use router::Broken;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use world::{Report, Setting, run};
 
 /// Steps of work and faults in each run.
@@ -65,6 +67,33 @@ fn add(sum: &mut BTreeMap<&'static str, u64>, more: &BTreeMap<&'static str, u64>
     }
 }
 
+/// Runs many seeds, several at a time, each in a thread of its own.
+fn play_all(seeds: std::ops::Range<u64>) -> Vec<(u64, Result<Report, String>)> {
+    let next = AtomicU64::new(seeds.start);
+    let results = Mutex::new(Vec::new());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let result = play(setting(seed, Broken::No));
+                    results
+                        .lock()
+                        .expect("no run holds it")
+                        .push((seed, result));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().expect("no run holds it");
+    results.sort_unstable_by_key(|(seed, _)| *seed);
+    results
+}
+
 #[test]
 fn seeds_are_clean() {
     if let Some(seed) = number("SIM_SEED") {
@@ -78,10 +107,10 @@ fn seeds_are_clean() {
     }
     let (mut faults, mut tally) = (BTreeMap::new(), BTreeMap::new());
     let mut failed = Vec::new();
-    let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
     let first = number("SIM_FIRST").unwrap_or(0);
-    for seed in first..first + seeds {
-        match play(setting(seed, Broken::No)) {
+    let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
+    for (seed, result) in play_all(first..first + seeds) {
+        match result {
             Ok(report) => {
                 add(&mut faults, &report.faults);
                 add(&mut tally, &report.tally);
@@ -96,4 +125,76 @@ fn seeds_are_clean() {
         failed.len(),
         failed.join("\n")
     );
+}
+
+/// Without this no failure could be looked into.
+#[test]
+fn a_seed_repeats_itself() {
+    let digest = |seed| play(setting(seed, Broken::No)).map(|report| (report.digest, report.steps));
+    let first = digest(7);
+    assert!(first.is_ok(), "{first:?}");
+    assert_eq!(first, digest(7), "the same seed went another way");
+    assert_ne!(first, digest(8), "another seed went the same way");
+}
+
+/// The complaint of the first seed whose run complains about a router broken in this way.
+fn complaint(broken: Broken) -> String {
+    let complaints = (0..40).filter_map(|seed| play(setting(seed, broken)).err());
+    complaints
+        .into_iter()
+        .next()
+        .unwrap_or_else(|| panic!("{broken:?} went unnoticed"))
+}
+
+fn assert_caught(broken: Broken, words: &[&str]) {
+    let what = complaint(broken);
+    assert!(
+        words.iter().any(|word| what.contains(word)),
+        "{broken:?}: {what}"
+    );
+}
+
+#[test]
+fn the_judge_sees_answers_ahead_of_their_commit() {
+    assert_caught(
+        Broken::AcknowledgesEarly,
+        &["was acknowledged", "never reached", "is gone", "after"],
+    );
+}
+
+#[test]
+fn the_judge_sees_a_condition_that_is_ignored() {
+    assert_caught(
+        Broken::IgnoresConditions,
+        &["two writers", "while connection", "first come", "after"],
+    );
+}
+
+#[test]
+fn the_judge_sees_a_will_that_is_lost() {
+    assert_caught(Broken::ForgetsWills, &["was acknowledged", "waits for l/"]);
+}
+
+#[test]
+fn the_judge_sees_a_message_that_is_lost() {
+    assert_caught(Broken::LosesMessages, &["never reached"]);
+}
+
+#[test]
+fn the_judge_sees_an_answer_given_twice() {
+    assert_caught(
+        Broken::AnswersTwice,
+        &[
+            "an answer to nothing",
+            "for no open call",
+            "is owed",
+            "for nothing",
+            "closed without cause",
+        ],
+    );
+}
+
+#[test]
+fn the_judge_sees_a_limit_that_is_exceeded() {
+    assert_caught(Broken::IgnoresConcurrency, &["calls at a time"]);
 }

@@ -122,7 +122,7 @@ pub struct Link {
 }
 
 /// Bytes that may be under way to a client before the router must wait.
-const WINDOW: usize = 3_000;
+const WINDOW: usize = 1_000;
 
 /// All connections of a run.
 #[derive(Default)]
@@ -277,6 +277,11 @@ impl Net {
 
     pub fn router_next(&self, id: LinkId) -> Option<u64> {
         self.links[id].up.next()
+    }
+
+    /// Whether the client's end takes nothing at the moment, or never will again.
+    pub fn is_stuck(&self, id: LinkId, now: u64) -> bool {
+        self.links[id].silent || self.links[id].stalled_until > now
     }
 
     pub fn is_silent(&self, id: LinkId) -> bool {

@@ -17,7 +17,7 @@ use protocols::wamp::map::naming;
 use router_core::auth::{Access, Proof, Verified};
 use router_core::encoding::Encoding;
 use router_core::limits::RealmLimits;
-use router_core::model::{Command, Now, Qos};
+use router_core::model::{Audience, Command, Now, Qos};
 use router_core::realm::{Effects, IdClock, Realm, Restored, Settings};
 use router_core::records::{self, StoredEntry};
 use router_core::session::Connection;
@@ -203,14 +203,14 @@ impl Core {
             (Broken::IgnoresConcurrency, Command::Register(register)) => {
                 register.concurrency = register.concurrency.map(|most| most + 5);
             }
-            (Broken::LosesMessages, Command::Publish(publish)) => {
-                if publish.qos != Qos::AtMostOnce && !publish.retain && dice.permille(50) {
-                    publish.options.get_or_insert_default().eligible =
-                        Some(router_core::model::Audience {
-                            sessions: Some(Vec::new()),
-                            ..Default::default()
-                        });
-                }
+            (Broken::LosesMessages, Command::Publish(publish))
+                if publish.qos != Qos::AtMostOnce && !publish.retain && dice.permille(50) =>
+            {
+                let nobody = Audience {
+                    sessions: Some(Vec::new()),
+                    ..Audience::default()
+                };
+                publish.options.get_or_insert_default().eligible = Some(nobody);
             }
             _ => {}
         }
@@ -438,8 +438,6 @@ impl Router {
             .map_err(|e| e.to_string())?;
         let lease = lease.and_then(|bytes| records::number(&bytes)).unwrap_or(0);
         core.ids = Arc::new(IdClock::new(lease));
-        // A scripted failure may still be waiting; the start is tried again then.
-        core.renew_lease();
         core.renew_lease();
         core.lease_at = core.ms + LEASE_CHECK_MS;
         core.realm = realm(core.durable, self.limits, core.ids.clone(), dice);

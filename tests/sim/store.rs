@@ -136,5 +136,7 @@ impl Store {
         self.outage_until = 0;
         self.submitted = self.durable;
         self.engine.set_room(None);
+        // Failures that were still to come die with the process.
+        while self.engine.commit(&Batch::new()).is_err() {}
     }
 }

@@ -1,7 +1,7 @@
 //! What must hold when everything has come to rest.
 
 use crate::ledger::{Interest, Ledger, Publication, Uid};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Whether an MQTT filter of the simulation matches.
 fn matches(filter: &str, topic: &str) -> bool {
@@ -60,8 +60,10 @@ fn is_due(ledger: &Ledger, interest: &Interest, publication: &Publication) -> bo
     if !interest.own && publication.author == interest.actor && !publication.will {
         return false;
     }
-    // A retained write may have been turned down without a word, a will may never have been armed.
-    let is_certain = !publication.will && (!publication.retained || ledger.store_failures == 0);
+    // A retained write may have been turned down without a word, a will may never have been armed,
+    // and what comes from a session that was ended as too slow is ignored.
+    let is_certain =
+        !publication.will && !ledger.tight && (!publication.retained || ledger.store_failures == 0);
     let is_acked = publication.acked.is_some();
     if !is_certain && !is_acked {
         return false;
@@ -78,7 +80,7 @@ fn is_due(ledger: &Ledger, interest: &Interest, publication: &Publication) -> bo
 /// # Errors
 /// The first one.
 pub fn nothing_doubled(ledger: &Ledger) -> Result<(), String> {
-    let mut best: HashMap<usize, &Interest> = HashMap::new();
+    let mut best: BTreeMap<usize, &Interest> = BTreeMap::new();
     for interest in &ledger.interests {
         best.insert(interest.actor, interest);
     }
@@ -134,7 +136,7 @@ pub fn in_order(ledger: &Ledger) -> Result<(), String> {
         let Some(interest) = ledger.interests.iter().find(|i| i.actor == *actor) else {
             continue;
         };
-        let mut latest: HashMap<(usize, &str, u8), Uid> = HashMap::new();
+        let mut latest: HashMap<(usize, Option<usize>, &str, u8), Uid> = HashMap::new();
         for uid in order {
             let publication = &ledger.publications[*uid as usize];
             // What a client repeats comes again, behind what others were given in between.
@@ -146,7 +148,12 @@ pub fn in_order(ledger: &Ledger) -> Result<(), String> {
             } else {
                 assurance(interest, publication)
             };
-            let key = (publication.author, &*publication.topic, lane);
+            let key = (
+                publication.author,
+                publication.session,
+                &*publication.topic,
+                lane,
+            );
             let former = latest.insert(key, *uid);
             if let Some(former) = former.filter(|former| former > uid) {
                 return Err(format!(

@@ -214,6 +214,10 @@ impl WampEnd {
                 Some(Heard::Up)
             }
             (_, Message::Abort(abort)) => {
+                if cx.ledger.tight && abort.reason == protocols::wamp::map::TOO_SLOW {
+                    cx.ledger.excuse(link, "too slow");
+                    cx.ledger.count("slow readers given up");
+                }
                 cx.ledger
                     .closed_by_router(link, &format!("ABORT {} {:?}", abort.reason, abort.details));
                 self.drop_link(cx);

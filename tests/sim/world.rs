@@ -119,7 +119,11 @@ impl World {
             failure: if durable { often(&mut dice, 2_000) } else { 0 },
             outage: if durable { often(&mut dice, 600) } else { 0 },
         };
-        let limits = RealmLimits::default();
+        let mut limits = RealmLimits::default();
+        let tight = dice.permille(250);
+        if tight {
+            limits.outbox.ordered.frames = 16;
+        }
         let router = Router::new(durable, setting.broken, limits, Instant::now(), &mut dice);
         let mut world = World {
             net: Net::default(),
@@ -135,6 +139,7 @@ impl World {
             trace: setting.trace,
             steps: 0,
         };
+        world.ledger.tight = tight;
         world.invite();
         if world.trace {
             println!("durable {durable}, {rates:?}");
@@ -299,7 +304,7 @@ impl World {
         loop {
             self.step()?;
             let waiting = self.actors.iter().find_map(|actor| actor.waits(phase));
-            let unaware = |link| self.net.is_silent(link);
+            let unaware = |link| self.net.is_stuck(link, self.now);
             let busy = !self.router.core.store.is_idle()
                 || self.router.core.realm.is_store_down()
                 || self
@@ -456,7 +461,7 @@ impl World {
         } else if strikes(rates.stall) {
             self.hurt(
                 |world, link| {
-                    let until = world.now + world.dice.range(100, 5_000);
+                    let until = world.now + world.dice.range(100, 8_000);
                     world.ledger.fault("slow readers");
                     world.net.stall(link, until);
                 },
@@ -474,6 +479,8 @@ impl World {
             );
         } else if strikes(rates.crash) {
             self.crash();
+        } else if self.restart_at.is_some() {
+            // Nobody is there who could write.
         } else if strikes(rates.failure) {
             self.ledger.fault("failed commits");
             self.router.core.store.fail_next();
@@ -487,12 +494,11 @@ impl World {
 
     /// Lets something happen to a connection that is still whole.
     fn hurt(&mut self, what: impl FnOnce(&mut World, LinkId), is_stall: bool) {
-        let may = |actor: &&Box<dyn Actor>| !is_stall || actor.may_stall();
         let links: Vec<LinkId> = self
             .actors
             .iter()
-            .filter(may)
-            .filter_map(|a| a.link())
+            .filter(|actor| !is_stall || actor.may_stall())
+            .filter_map(|actor| actor.link())
             .collect();
         let whole: Vec<LinkId> = links
             .into_iter()

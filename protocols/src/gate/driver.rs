@@ -444,7 +444,7 @@ impl<T: Transport + Unpin> Driver<T> {
         let Some(seat) = &mut self.seat else {
             return false;
         };
-        if seat.ended || self.closing.is_some() || self.transport.queued() > WRITE_HIGH_WATER {
+        if seat.ended || self.closing.is_some() {
             return false;
         }
         let Door {
@@ -454,6 +454,10 @@ impl<T: Transport + Unpin> Driver<T> {
             ..
         } = &seat.door;
         let generation = connection.generation;
+        // A successor waits for this connection to go; it must hear of that however slow its peer is.
+        if self.transport.queued() > WRITE_HIGH_WATER && !outbox.is_taken_over(generation) {
+            return false;
+        }
         let mut deliveries = std::mem::take(&mut self.deliveries);
         let drained = outbox.drain(
             generation,

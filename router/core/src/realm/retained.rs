@@ -393,6 +393,8 @@ impl Realm {
 
     pub(super) fn serve_all_waiters(&mut self, now: Now, effects: &mut Effects) {
         for topic in self.kv.waiters.topics() {
+            // A value that expired while the store was down is still there.
+            self.purge_if_expired(now, &topic, effects);
             self.serve_waiters(now, &topic, effects);
         }
     }
