@@ -238,3 +238,39 @@ async fn a_gate_that_takes_its_time_hears_the_end_once() {
     timeout(DEADLINE, &mut world.driver).await.unwrap().unwrap();
     assert_eq!(ends.load(Ordering::Relaxed), 1);
 }
+
+#[tokio::test]
+async fn a_stranger_may_send_what_a_login_takes_and_no_more() {
+    let mut world = connect(LONG, LONG).await;
+    world.say(&"x".repeat(200 << 10)).await;
+    let Message::Close(Some(frame)) = world.next().await else {
+        panic!("no close frame")
+    };
+    assert_eq!(u16::from(frame.code), 1009);
+    timeout(DEADLINE, world.driver).await.unwrap().unwrap();
+    assert!(world.traffic.bytes_in.load(Ordering::Relaxed) == 0);
+}
+
+#[tokio::test]
+async fn whoever_asks_without_reading_the_answers_is_not_read_any_more() {
+    let mut world = connect(LONG, LONG).await;
+    world.join().await;
+    let traffic = world.traffic.clone();
+    let flood = tokio::spawn(async move {
+        // An answer is longer than its question, and the gate makes it without the realm.
+        for request in 1..2_000_000_u64 {
+            let text = format!(r#"[32,{request},{{}},"a..b"]"#);
+            world.client.send(Message::text(text)).await.unwrap();
+        }
+    });
+    let (mut read, mut quiet) = (0, 0);
+    while quiet < 1_000 {
+        tokio::task::yield_now().await;
+        let now = traffic.bytes_in.load(Ordering::Relaxed);
+        quiet = if now == read { quiet + 1 } else { 0 };
+        read = now;
+    }
+    assert!(!flood.is_finished());
+    assert!(read < 8 << 20, "{read} bytes were read");
+    flood.abort();
+}

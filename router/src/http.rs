@@ -23,6 +23,8 @@ pub type Body = Full<Bytes>;
 
 /// How long a request's head may take, and a connection may stay silent between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer under way may take when the router shuts down.
+const LAST_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// The largest head, in bytes.
 const HEAD_BYTES: usize = 16 << 10;
 /// The most header fields.
@@ -57,7 +59,9 @@ pub async fn serve<G: Send + Sync + 'static>(
         Some(result) => note(result),
         None => {
             connection.as_mut().graceful_shutdown();
-            note(connection.await);
+            if let Ok(result) = tokio::time::timeout(LAST_ANSWER_TIMEOUT, connection).await {
+                note(result);
+            }
         }
     }
 }

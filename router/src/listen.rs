@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
@@ -17,6 +17,8 @@ use tokio::time::timeout;
 const BACKLOG: i32 = 1024;
 /// Pause after a failed accept (no descriptors left, say), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Shortest time between two log lines about failed accepts.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// Silence after which TCP itself asks whether the peer is still there.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 /// ... and how often it asks before it gives up.
@@ -62,23 +64,30 @@ pub async fn accept(
 ) {
     let permits = Arc::new(Semaphore::new(max_connections));
     let mut drain = router.drain_signal();
+    let mut last_log: Option<Instant> = None;
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        // Beyond the limit connections wait with the operating system.
+        let accepted = async {
+            let permit = permits.clone().acquire_owned().await;
+            (listener.accept().await, permit)
+        };
+        let (accepted, permit) = tokio::select! {
+            accepted = accepted => accepted,
             _ = drain.wait_for(|drain| *drain) => return,
         };
         let (socket, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                if last_log.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+                    last_log = Some(Instant::now());
+                    tracing::warn!(%error, "cannot accept connections");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let Ok(permit) = permits.clone().try_acquire_owned() else {
-            tracing::debug!(%peer, "refused: the listener's limit of connections is reached");
-            continue;
-        };
+        // The semaphore is never closed.
+        let Ok(permit) = permit else { return };
         let guard = Guard {
             _permit: permit,
             _alive: alive.clone(),
@@ -119,10 +128,13 @@ async fn universal(
     guard: Guard,
 ) {
     let mut first = [0];
-    let first = match timeout(first_byte_timeout, socket.peek(&mut first)).await {
-        Ok(Ok(1)) => first[0],
-        _ => return,
+    let mut drain = router.drain_signal();
+    let peeked = tokio::select! {
+        peeked = timeout(first_byte_timeout, socket.peek(&mut first)) => peeked,
+        _ = drain.wait_for(|drain| *drain) => return,
     };
+    let Ok(Ok(1)) = peeked else { return };
+    let [first] = first;
     match first {
         // CONNECT, the only packet that may come first. [MQTT-3.1.0-1]
         0x10 => {
@@ -131,7 +143,7 @@ async fn universal(
         }
         byte if byte.is_ascii_alphabetic() => http::serve(router, socket, peer, guard).await,
         byte => {
-            if let Some(unlogged) = router.traffic().violation(std::time::Instant::now()) {
+            if let Some(unlogged) = router.traffic().violation(Instant::now()) {
                 tracing::warn!(
                     peer,
                     byte,

@@ -9,7 +9,7 @@ pub enum StorageError {
     /// No room; the engine stays usable and resumes by itself when there is room again.
     #[error(
         "the disk that holds the data directory is full or its quota is used up; nothing of this write was kept: \
-         free some space, writing resumes by itself"
+         free some space"
     )]
     Full,
     /// The operating system refused; unlike `Full`, this may last until a restart.

@@ -251,6 +251,11 @@ impl Ledger {
         Some(uid)
     }
 
+    /// What was just carried out had no effect.
+    pub fn turned_down(&mut self, uid: Uid) {
+        self.of(uid).execs.pop();
+    }
+
     pub fn acked(&mut self, uid: Uid) {
         let step = self.tick();
         let publication = self.of(uid);

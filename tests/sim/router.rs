@@ -6,7 +6,7 @@
 
 use crate::dice::Dice;
 use crate::driver::SimDriver;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Uid};
 use crate::net::{LinkId, Net, Wire};
 use crate::store::Store;
 use bytestring::ByteString;
@@ -157,11 +157,18 @@ impl Core {
         ledger: &mut Ledger,
         dice: &mut Dice,
     ) {
-        self.witness(link, &command, ledger);
+        let passing = self.witness(link, &command, ledger);
         self.sabotage(&mut command, dice);
         let now = self.now();
+        let refused = self.realm.counters().storage_refused;
         self.realm
             .handle(now, connection, command, &mut self.effects);
+        // A message that could not be queued durably is turned down before anybody receives it.
+        if let Some(uid) = passing
+            && self.realm.counters().storage_refused > refused
+        {
+            ledger.turned_down(uid);
+        }
     }
 
     /// After a batch of commands.
@@ -169,7 +176,8 @@ impl Core {
         self.let_out(dice);
     }
 
-    fn witness(&self, link: LinkId, command: &Command, ledger: &mut Ledger) {
+    /// Answers which message was published without being kept, if one was.
+    fn witness(&self, link: LinkId, command: &Command, ledger: &mut Ledger) -> Option<Uid> {
         match command {
             Command::Publish(publish) => {
                 let uid = ledger.executes(link, publish.topic.text());
@@ -180,10 +188,12 @@ impl Core {
                     let step = ledger.tick();
                     ledger.locks.released(publish.topic.text(), link, step);
                 }
+                return uid.filter(|_| !publish.retain);
             }
             Command::DisarmLastWill => ledger.will_disarmed(link, self.store.submitted),
             _ => {}
         }
+        None
     }
 
     fn sabotage(&self, command: &mut Command, dice: &mut Dice) {

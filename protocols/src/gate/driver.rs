@@ -235,7 +235,8 @@ impl<T: Transport + Unpin> Driver<T> {
         if self.closing.is_some() || self.joining.is_some() || self.read_closed {
             return false;
         }
-        if self.is_stalled(now, cx) {
+        // A peer that asks without reading the answers waits for itself.
+        if self.transport.queued() > WRITE_HIGH_WATER || self.is_stalled(now, cx) {
             return false;
         }
         let mut progress = false;
@@ -435,6 +436,9 @@ impl<T: Transport + Unpin> Driver<T> {
     }
 
     fn joined(&mut self, now: Now, result: Result<JoinedAs, JoinError>) {
+        if result.is_ok() {
+            self.transport.logged_in();
+        }
         self.gate.handle_joined(now, result);
         self.more_deliveries = true;
     }
@@ -454,9 +458,15 @@ impl<T: Transport + Unpin> Driver<T> {
             ..
         } = &seat.door;
         let generation = connection.generation;
-        // A successor waits for this connection to go; it must hear of that however slow its peer is.
-        if self.transport.queued() > WRITE_HIGH_WATER && !outbox.is_taken_over(generation) {
-            return false;
+        if self.transport.queued() > WRITE_HIGH_WATER {
+            // The end overtakes what a slow peer does not take: others may wait for its place.
+            let Some(reason) = outbox.end_reason(generation) else {
+                outbox.register(generation, cx.waker());
+                return false;
+            };
+            seat.ended = true;
+            self.gate.handle_delivery(now, Delivery::Ended(reason));
+            return true;
         }
         let mut deliveries = std::mem::take(&mut self.deliveries);
         let drained = outbox.drain(

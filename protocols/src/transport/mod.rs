@@ -37,6 +37,9 @@ pub trait Transport: Send {
         reason: &'static str,
     ) -> Poll<io::Result<()>>;
 
+    /// The peer is let in: bounds that hold for strangers only are lifted.
+    fn logged_in(&mut self) {}
+
     /// Asks a silent peer for a sign of life; answers whether this transport can.
     fn ping(&mut self) -> bool;
 }

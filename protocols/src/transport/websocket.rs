@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -20,6 +20,9 @@ const READ_BUFFER: usize = 8 << 10;
 /// Written at once when this much is gathered, in bytes.
 const WRITE_BUFFER: usize = 64 << 10;
 
+/// What a stranger may make us read, in bytes: enough for every login, too little to fill memory.
+const BEFORE_LOGIN_BYTES: usize = 64 << 10;
+
 /// Bounds of one connection.
 #[derive(Clone, Copy, Debug)]
 pub struct WebSocketLimits {
@@ -30,12 +33,61 @@ pub struct WebSocketLimits {
 /// A WebSocket with its write queue.
 #[derive(Debug)]
 pub struct WebSocketTransport<S> {
-    socket: WebSocketStream<S>,
+    socket: WebSocketStream<Metered<S>>,
     queue: VecDeque<Message>,
     queued: usize,
     close_sent: bool,
     /// A fault of the peer that has its own close code.
     fault: Option<(u16, &'static str)>,
+}
+
+/// A stream of which only so much is read until the peer is let in.
+#[derive(Debug)]
+struct Metered<S> {
+    io: S,
+    /// Bytes left; `None`: unlimited.
+    left: Option<usize>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some(left) = self.left else {
+            return Pin::new(&mut self.io).poll_read(cx, into);
+        };
+        if left == 0 {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        let mut part = into.take(left);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut part))?;
+        let read = part.filled().len();
+        // `part` borrows the unfilled bytes of `into`, which learns of them here.
+        let filled = part.filled().to_vec();
+        into.put_slice(&filled);
+        self.left = Some(left - read);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
 }
 
 /// The value of `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key`.
@@ -64,6 +116,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> WebSocketTransport<S> {
             .max_write_buffer_size(WRITE_BUFFER + 2 * limits.max_message_bytes.max(WRITE_BUFFER))
             .max_message_size(Some(limits.max_message_bytes))
             .max_frame_size(Some(limits.max_message_bytes));
+        let io = Metered {
+            io,
+            left: Some(BEFORE_LOGIN_BYTES),
+        };
         let socket = if read.is_empty() {
             WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await
         } else {
@@ -107,7 +163,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for WebSocketTransport<
                 | Error::AlreadyClosed
                 | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake),
             ) => Received::Closed,
-            Err(Error::Io(error)) => return Poll::Ready(Err(error)),
+            Err(Error::Io(error)) => {
+                if error.kind() == io::ErrorKind::InvalidData {
+                    self.fault = Some((1009, "too much before login"));
+                }
+                return Poll::Ready(Err(error));
+            }
             Err(error) => {
                 self.fault = Some(Self::fault_of(&error));
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
@@ -170,6 +231,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for WebSocketTransport<
                 .map_err(into_io)?;
         }
         Pin::new(&mut self.socket).poll_close(cx).map_err(into_io)
+    }
+
+    fn logged_in(&mut self) {
+        self.socket.get_mut().left = None;
     }
 
     fn ping(&mut self) -> bool {

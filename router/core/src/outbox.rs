@@ -210,6 +210,16 @@ impl Outbox {
         gone
     }
 
+    /// Why connection `generation` is over, if it is.
+    #[must_use]
+    pub fn end_reason(&self, generation: u64) -> Option<EndReason> {
+        let lanes = self.lanes.lock();
+        if lanes.generation != generation {
+            return Some(EndReason::TakenOver);
+        }
+        lanes.ended.clone()
+    }
+
     /// Whether another connection of the same client waits for this one to go.
     #[must_use]
     pub fn is_taken_over(&self, generation: u64) -> bool {
@@ -249,7 +259,6 @@ impl Outbox {
     pub fn detach(&self) {
         let mut lanes = self.lanes.lock();
         lanes.attached = false;
-        lanes.waker = None;
         lanes.clear_passing();
         lanes.release_waiting();
     }
@@ -454,6 +463,11 @@ impl Outbox {
             return Drained::default();
         }
         lanes.woken = false;
+        if !lanes.attached {
+            // The session has lost this connection; what it holds is for the next one.
+            out.extend(lanes.ended.clone().map(Delivery::Ended));
+            return Drained::default();
+        }
         if lanes.must_wait(None) {
             return Drained::default();
         }

@@ -261,10 +261,10 @@ impl Run {
         self.crash();
         self.w.auto_commit = true;
         self.w.commit();
-        if self.client.peer.is_none() {
-            self.client_joins();
-        }
         for _ in 0..500 {
+            if self.client.peer.is_none() {
+                self.client_joins();
+            }
             self.client_works();
         }
         let lost: Vec<_> = self.promised.difference(&self.client.received).collect();

@@ -328,7 +328,11 @@ fn what_a_session_did_while_the_store_was_down_is_stored_when_it_works_again() {
     w.send(&p, publish("a", json!([5])).qos(1).ack(9).into());
     w.fail();
     assert_eq!(w.disk, before);
-    assert_eq!(w.lines(&p), ["refused 9 StorageUnavailable"]);
+    assert_eq!(
+        w.lines(&p),
+        NONE,
+        "it went out and stands; the answer waits"
+    );
     assert_eq!(
         w.lines(&c),
         ["event 1 a [5] q1 @5"],
@@ -336,6 +340,7 @@ fn what_a_session_did_while_the_store_was_down_is_stored_when_it_works_again() {
     );
     w.probe();
     w.commit();
+    assert!(w.lines(&p)[0].starts_with("done 9 published"));
     let lines = w.lines(&c);
     assert_eq!(
         lines,
@@ -355,6 +360,41 @@ fn what_a_session_did_while_the_store_was_down_is_stored_when_it_works_again() {
             "event 1 a [4] q1 @4 again",
             "event 1 a [5] q1 @5 again"
         ]
+    );
+}
+
+#[test]
+fn what_cannot_be_queued_durably_is_refused_before_anybody_receives_it() {
+    let mut w = by_hand();
+    let (c, p) = (lasting(&mut w, "c"), w.plain());
+    w.send(&c, sub(1, "q").qos(2).into());
+    w.send(&p, sub(1, "q").into());
+    w.send(&p, put(2, "k", json!([1])).into());
+    w.fail();
+    w.send(&c, sub(3, "q").qos(2).into());
+    w.lines(&c);
+    w.lines(&p);
+    w.probe();
+    w.commit();
+    w.send(&c, sub(4, "q").qos(2).into());
+    w.commit();
+    w.send(&p, put(5, "k", json!([1])).into());
+    w.fail();
+    w.lines(&c);
+    w.lines(&p);
+    w.send(&p, publish("q", json!([1])).qos(2).echoed().ack(6).into());
+    assert_eq!(w.lines(&p), ["refused 6 StorageUnavailable"]);
+    assert_eq!(w.lines(&c), NONE);
+    // What needs no disk goes on.
+    w.send(&p, publish("q", json!([2])).echoed().ack(7).into());
+    let lines = w.lines(&p);
+    assert!(
+        lines.iter().any(|line| line.starts_with("event")),
+        "{lines:?}"
+    );
+    assert!(
+        lines.iter().any(|line| line.starts_with("done 7")),
+        "{lines:?}"
     );
 }
 

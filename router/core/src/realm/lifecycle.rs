@@ -288,16 +288,23 @@ impl Realm {
                 EndReason::Violation(_) => self.counters.ended_violation += 1,
                 _ => {}
             }
+            // Only an order ends what a client left to outlive its connections.
+            let keeps_session = matches!(reason, EndReason::TooSlow | EndReason::Violation(_));
             self.tell_end(place, reason, effects);
             let Some(session) = self.sessions.get(place) else {
                 continue;
             };
+            let keeps_session = keeps_session && session.is_durable();
             let connection = Connection {
                 place,
                 session: session.id,
                 generation: session.generation,
             };
-            self.leave_doomed(now, connection, effects);
+            if keeps_session {
+                self.leave(now, connection, Leave::Lost, effects);
+            } else {
+                self.leave_doomed(now, connection, effects);
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use super::{Effects, Realm, Undo};
 use crate::auth::Action;
 use crate::model::{
     Answer, Audience, Delivery, ErrorKind, Event, EventDelivery, Now, Payload, PublicationId,
-    Publish, PublishOptions, Publisher, RequestId, SubscriptionId, Topic,
+    Publish, PublishOptions, Publisher, Qos, RequestId, SubscriptionId, Topic,
 };
 use crate::records;
 use crate::session::{EventStyle, Session};
@@ -49,8 +49,14 @@ impl Realm {
             self.write(now, place, publish, effects);
             return;
         }
+        if self.store_down && publish.request.is_some() && self.needs_store(place, &publish) {
+            let message = "the durable store refuses writes at the moment";
+            let kind = ErrorKind::StorageUnavailable;
+            self.refuse_publish(place, publish.request, kind, message, effects);
+            return;
+        }
         let before = effects.batch.len();
-        let undo = self.remember_receipt(place, &publish, effects);
+        self.remember_receipt(place, &publish, effects);
         let author = self.author(place, &publish);
         let request = publish.request;
         let options = publish.options.take();
@@ -58,7 +64,25 @@ impl Realm {
         let matched = self.announce(&event, &author, options.as_deref(), effects);
         let commit = self.commit_since(before, effects);
         let answer = (event.publication, matched);
-        self.answer_published(place, request, answer, commit, undo, effects);
+        // It went out and cannot be taken back: if the commit fails the answer waits, and with it
+        // the exactly-once id, so that a repetition stays one.
+        self.answer_published(place, request, answer, commit, Undo::Stands, effects);
+    }
+
+    /// Whether the message would have to be queued on disk, or its exactly-once id be kept there.
+    fn needs_store(&self, place: usize, publish: &Publish) -> bool {
+        let stores = |place: usize| self.sessions.get(place).is_some_and(|s| self.is_stored(s));
+        if publish.receipt.is_some() && stores(place) {
+            return true;
+        }
+        publish.qos > Qos::AtMostOnce
+            && self
+                .subscriptions
+                .matching(&publish.topic)
+                .into_iter()
+                .filter_map(|slot| self.subscriptions.at(slot))
+                .flat_map(|subscription| &subscription.members)
+                .any(|member| member.options.qos > Qos::AtMostOnce && stores(member.session))
     }
 
     /// Until its release, a repeated exactly-once id is answered

@@ -212,7 +212,10 @@ impl RealmCell {
             Ok(()) => realm.committed(now, ticket.seq, effects),
             Err(error) => {
                 *epoch += 1;
-                tracing::error!(realm = %self.name, %error, "the store refused a commit; durable writes are refused until it recovers");
+                // Once for each time it goes down, not for every trial.
+                if !realm.is_store_down() {
+                    tracing::error!(realm = %self.name, %error, "the store refused a commit; durable writes are refused until it recovers");
+                }
                 realm.commit_failed(now, effects);
                 self.clock.probe_later(self.owner, now.instant);
             }
