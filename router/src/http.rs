@@ -39,12 +39,14 @@ pub async fn serve<G: Send + Sync + 'static>(
 ) {
     let guard = Arc::new(guard);
     let mut drain = router.drain_signal();
+    let draining = !router.is_ready();
     let service = service_fn(move |request| {
         let (router, peer, guard) = (router.clone(), peer.clone(), guard.clone());
         async move { Ok::<_, Infallible>(answer(&router, request, peer, guard)) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
+        .keep_alive(!draining)
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEAD_FIELDS)
@@ -53,7 +55,8 @@ pub async fn serve<G: Send + Sync + 'static>(
     tokio::pin!(connection);
     let ended = tokio::select! {
         result = connection.as_mut() => Some(result),
-        _ = drain.wait_for(|drain| *drain) => None,
+        // Whoever comes during the drain comes to ask for health, and is answered.
+        _ = drain.wait_for(|drain| *drain), if !draining => None,
     };
     match ended {
         Some(result) => note(result),

@@ -25,10 +25,10 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 const TCP_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Held by each connection: its place under the listener's limit, and the sign of life that a
-/// draining server waits for.
+/// draining server waits for. Connections made during the drain give none.
 pub struct Guard {
     _permit: OwnedSemaphorePermit,
-    _alive: mpsc::Sender<()>,
+    _alive: Option<mpsc::Sender<()>>,
 }
 
 /// Binds an address.
@@ -65,6 +65,7 @@ pub async fn accept(
     let permits = Arc::new(Semaphore::new(max_connections));
     let mut drain = router.drain_signal();
     let mut last_log: Option<Instant> = None;
+    let mut alive = Some(alive);
     loop {
         // Beyond the limit connections wait with the operating system.
         let accepted = async {
@@ -73,7 +74,14 @@ pub async fn accept(
         };
         let (accepted, permit) = tokio::select! {
             accepted = accepted => accepted,
-            _ = drain.wait_for(|drain| *drain) => return,
+            // Health is still told, until the process ends; nobody else is let in.
+            _ = drain.wait_for(|drain| *drain), if alive.is_some() => {
+                if kind == ListenerKind::Mqtt {
+                    return;
+                }
+                alive = None;
+                continue;
+            }
         };
         let (socket, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -129,9 +137,10 @@ async fn universal(
 ) {
     let mut first = [0];
     let mut drain = router.drain_signal();
+    let draining = !router.is_ready();
     let peeked = tokio::select! {
         peeked = timeout(first_byte_timeout, socket.peek(&mut first)) => peeked,
-        _ = drain.wait_for(|drain| *drain) => return,
+        _ = drain.wait_for(|drain| *drain), if !draining => return,
     };
     let Ok(Ok(1)) = peeked else { return };
     let [first] = first;

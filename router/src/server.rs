@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// A running server.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub struct Server {
     default_realm: String,
     data: DataStore,
     drain_timeout: Duration,
+    accepting: Vec<JoinHandle<()>>,
     /// Ends when every listener and connection is gone.
     alive: mpsc::Receiver<()>,
 }
@@ -40,7 +42,7 @@ impl Server {
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
         let (alive_sender, alive) = mpsc::channel(1);
-        let mut addresses = Vec::new();
+        let (mut addresses, mut accepting) = (Vec::new(), Vec::new());
         let max = usize::try_from(config.limits.max_connections_per_listener);
         let max = max
             .unwrap_or(usize::MAX)
@@ -49,15 +51,16 @@ impl Server {
         for ((kind, listener), configured) in bound.into_iter().zip(&config.listeners) {
             addresses.push((kind, listener.local_addr().unwrap_or(configured.bind)));
             let (router, alive) = (router.clone(), alive_sender.clone());
-            tokio::spawn(listen::accept(
+            accepting.push(tokio::spawn(listen::accept(
                 router, listener, kind, max, first_byte, alive,
-            ));
+            )));
         }
         Ok(Server {
             router,
             addresses,
             default_realm: config.default_realm.clone(),
             data: config.data.clone(),
+            accepting,
             drain_timeout: Duration::from_secs(config.limits.drain_timeout_secs.into()),
             alive,
         })
@@ -114,5 +117,11 @@ impl Server {
             tracing::warn!("some connections did not end in time");
         }
         self.router.close().await;
+        // Until here health was still told.
+        for task in self.accepting {
+            task.abort();
+            // Gone for sure, and with it what it held of the router.
+            let _ = task.await;
+        }
     }
 }

@@ -117,6 +117,16 @@ async fn a_draining_server_is_healthy_but_not_ready() {
 }
 
 #[tokio::test]
+async fn whoever_asks_during_the_drain_is_told() {
+    let (server, address) = start(&in_memory()).await;
+    server.router().start_drain();
+    assert_eq!(get(address, "/healthz", "").await.0, 200);
+    assert_eq!(get(address, "/readyz", "").await.0, 503);
+    soon(server.shutdown()).await;
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
 async fn upgrades_are_refused_with_the_reason() {
     let (server, address) = start(&in_memory()).await;
     for path in ["/wamp", "/ws", "/mqtt"] {

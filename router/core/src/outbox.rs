@@ -10,7 +10,7 @@
 //! holder of an older one gets nothing but [`EndReason::TakenOver`].
 
 use crate::limits::OutboxLimits;
-use crate::model::{Delivery, EndReason, EventDelivery, Slot};
+use crate::model::{Delivery, EndReason, EventDelivery, Slot, Topic};
 use parking_lot::Mutex;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -547,6 +547,37 @@ impl Outbox {
     /// Takes the numbers whose stored copies are obsolete.
     pub fn take_expired(&self) -> Vec<u64> {
         std::mem::take(&mut self.lanes.lock().expired)
+    }
+
+    /// Drops the waiting and unsettled deliveries whose topic is denied; answers their numbers.
+    pub fn drop_waiting(&self, denied: impl Fn(&Topic) -> bool) -> Vec<u64> {
+        let mut guard = self.lanes.lock();
+        let lanes = &mut *guard;
+        let mut dropped = Vec::new();
+        let (sure_bytes, occupied) = (&mut lanes.sure_bytes, &mut lanes.occupied);
+        lanes.sure.retain(|item| {
+            let keep = !denied(&item.delivery.event.topic);
+            if !keep {
+                *sure_bytes -= item.delivery.event.cost();
+                dropped.push(item.number);
+            }
+            keep
+        });
+        lanes.unsettled.retain(|item| {
+            let keep = match &item.phase {
+                Phase::Sent(delivery) => !denied(&delivery.event.topic),
+                Phase::Releasing | Phase::Released => true,
+            };
+            if !keep {
+                dropped.push(item.number);
+            }
+            keep
+        });
+        for number in &dropped {
+            occupied.remove(&slot_of(*number));
+        }
+        lanes.gates.retain(|(number, _)| !dropped.contains(number));
+        dropped
     }
 
     /// Takes the numbers of the deliveries dropped to make room.

@@ -146,6 +146,8 @@ pub struct StoredSession {
     pub authid: ByteString,
     /// Its role by name.
     pub role: ByteString,
+    /// How it proved its name.
+    pub method: ByteString,
     /// Life after the connection, in seconds; `u64::MAX`: for ever.
     pub expiry_secs: u64,
     /// When the connection was lost; `None` while connected.

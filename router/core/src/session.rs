@@ -29,6 +29,23 @@ pub struct Identity {
     pub transport: Map<String, Value>,
 }
 
+/// The method of sessions that proved nothing.
+pub const ANONYMOUS: &str = "anonymous";
+
+impl Identity {
+    /// Whether the name was proven.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.method != ANONYMOUS
+    }
+
+    /// Whether the other is proven to be the same.
+    #[must_use]
+    pub fn is_same(&self, other: &Identity) -> bool {
+        other.is_proven() && self.authid == other.authid
+    }
+}
+
 /// What the peer can do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features {

@@ -626,3 +626,51 @@ fn a_client_that_floods_durable_writes_and_does_not_read_ends() {
     assert_eq!(w.size("sessions"), 0);
     assert!(matches!(w.read(&a).last(), Some(Delivery::Ended(_))));
 }
+
+#[test]
+fn a_client_id_belongs_to_whoever_proved_a_name() {
+    let mut w = World::durable();
+    let join = || client("c").expiry(600);
+    let joe = w.join(join().proven("joe"));
+    w.ask(&joe, sub(1, "secret").qos(1).into());
+    for other in [join(), join().proven("ann"), join().proven("ann").clean()] {
+        assert!(w.try_join(other).is_err());
+    }
+    assert_eq!(w.lines(&joe), NONE, "it is not even disturbed");
+    let p = w.plain();
+    w.leave(&joe, Leave::Lost);
+    w.ask(&p, publish("secret", json!([1])).qos(1).ack(1).into());
+    w.restart();
+    assert!(w.try_join(join()).is_err(), "also after a restart");
+    let joe = w.join(join().proven("joe"));
+    assert_eq!(w.lines(&joe).len(), 2, "resumed, with its message");
+}
+
+#[test]
+fn what_nobody_proved_is_not_inherited_by_somebody_who_did() {
+    let mut w = World::durable();
+    let anyone = w.join(client("c").expiry(600));
+    w.ask(&anyone, sub(1, "t").qos(1).into());
+    w.leave(&anyone, Leave::Lost);
+    let joe = w.join(client("c").expiry(600).proven("joe"));
+    assert_eq!(w.lines(&joe), ["joined"]);
+    assert_eq!(w.size("subscriptions"), 0);
+}
+
+#[test]
+fn a_role_that_lost_a_right_loses_what_was_queued_under_it() {
+    let mut w = World::durable();
+    let join = || client("c").expiry(600).proven("joe");
+    let joe = w.join(join());
+    w.ask(&joe, sub(1, "#").qos(1).into());
+    w.leave(&joe, Leave::Lost);
+    let p = w.plain();
+    for (n, on) in [(1, "secret"), (2, "open")] {
+        w.ask(&p, publish(on, json!([n])).qos(1).ack(n).into());
+    }
+    let narrow = role("narrow", &["subscribe #"], &["subscribe secret"]);
+    let joe = w.join(join().role(narrow));
+    let lines = w.lines(&joe);
+    assert!(lines.len() == 2 && lines[1].contains("open"), "{lines:?}");
+    assert_eq!(w.records(records::QUEUES), 1);
+}

@@ -477,6 +477,41 @@ fn wills_apply_in_the_order_they_were_armed_after_waiters_are_dropped() {
 }
 
 #[test]
+fn merging_patches_arguments_each_for_itself() {
+    let mut w = World::durable();
+    let a = w.plain();
+    let put_both =
+        |n, list: Value, kwargs: Value| put(n, "k", json!([])).payload(both(&list, &kwargs));
+    let parts = |w: &mut World, a: &Peer| {
+        let report = w.key(a, "k");
+        (report["args"].clone(), report["kwargs"].clone())
+    };
+    w.ask(&a, put_both(1, json!([{"a": 1}]), json!({"k0": 0})).into());
+    w.ask(
+        &a,
+        put_both(2, json!([{"b": 1}]), json!({"k": 1}))
+            .merge()
+            .into(),
+    );
+    assert_eq!(
+        parts(&mut w, &a),
+        (json!([{"a": 1, "b": 1}]), json!({"k0": 0, "k": 1}))
+    );
+    w.ask(
+        &a,
+        put_both(3, json!([]), json!({"k": 2, "k0": null}))
+            .merge()
+            .into(),
+    );
+    assert_eq!(
+        parts(&mut w, &a),
+        (json!([{"a": 1, "b": 1}]), json!({"k": 2}))
+    );
+    w.ask(&a, put_both(4, json!([1, 2]), Value::Null).merge().into());
+    assert_eq!(parts(&mut w, &a), (json!([1, 2]), json!({"k": 2})));
+}
+
+#[test]
 fn merging_is_a_merge_patch() {
     let mut w = World::memory();
     let a = w.plain();

@@ -33,7 +33,7 @@ impl Realm {
             let place = self.new_session(identity, features, style, None);
             return Ok(self.welcome(now, place, u16::MAX, false, 0, effects));
         };
-        if let Some(refusal) = self.refuses_client(&client) {
+        if let Some(refusal) = self.refuses_client(&client, &identity) {
             return Err(refusal);
         }
         let before = effects.batch.len();
@@ -41,11 +41,13 @@ impl Realm {
         let former = known
             .and_then(|place| self.sessions.get(place))
             .map(|session| (session.outbox.clone(), session.generation));
-        let resumed = known.and_then(|place| self.take_over(now, place, &client, effects));
+        let resumed =
+            known.and_then(|place| self.take_over(now, place, &client, &identity, effects));
         self.end_doomed(now, effects);
         let present = resumed.is_some();
         let place = match resumed {
             Some(place) => {
+                self.withhold_denied(place, &identity, effects);
                 if let Some(session) = self.sessions.get_mut(place) {
                     (session.identity, session.features) = (identity, features);
                 }
@@ -64,7 +66,18 @@ impl Realm {
         Ok(self.welcome(now, place, window, present, commit, effects))
     }
 
-    fn refuses_client(&self, client: &ClientJoin) -> Option<Refusal> {
+    fn refuses_client(&self, client: &ClientJoin, identity: &Identity) -> Option<Refusal> {
+        let known = self
+            .clients
+            .get(&client.id)
+            .and_then(|place| self.sessions.get(*place));
+        // Whoever proved a name keeps its session, queue and connection to itself.
+        if known
+            .is_some_and(|known| known.identity.is_proven() && !known.identity.is_same(identity))
+        {
+            let message = "the client id belongs to another user";
+            return Some(Refusal::new(ErrorKind::NotAuthorized, message));
+        }
         if let Some(will) = &client.last_will
             && self.is_reserved(&will.publish.topic)
         {
@@ -76,6 +89,24 @@ impl Realm {
         is_full.then(|| Refusal::new(ErrorKind::QuotaExceeded, "the realm takes no more sessions"))
     }
 
+    /// The role may have changed since the messages were queued: what it may not receive any more
+    /// goes.
+    fn withhold_denied(&mut self, place: usize, identity: &Identity, effects: &mut Effects) {
+        let Some(session) = self.sessions.get(place) else {
+            return;
+        };
+        if identity.role.is_unrestricted() || identity.role == session.identity.role {
+            return;
+        }
+        let denied = session
+            .outbox
+            .drop_waiting(|topic| !identity.role.permits(Action::Subscribe, topic));
+        for number in denied {
+            self.counters.delivery_refused += 1;
+            self.forget_delivery(place, number, effects);
+        }
+    }
+
     /// The connection a client had is over. Answers the session's place if the client goes on with
     /// it, or ends it and answers `None`.
     fn take_over(
@@ -83,6 +114,7 @@ impl Realm {
         now: Now,
         place: usize,
         client: &ClientJoin,
+        identity: &Identity,
         effects: &mut Effects,
     ) -> Option<usize> {
         let session = self.sessions.get_mut(place)?;
@@ -90,7 +122,9 @@ impl Realm {
         if was_attached && session.outbox.end(EndReason::TakenOver) {
             effects.wake.push(session.outbox.clone());
         }
-        let goes_on = session.is_durable() && !client.clean_start;
+        // What nobody proved is not inherited by somebody who did.
+        let same = session.identity.is_proven() == identity.is_proven();
+        let goes_on = session.is_durable() && !client.clean_start && same;
         if goes_on {
             let delay = session.last_will.as_ref().map(|will| will.delay);
             // A delayed will is cancelled by the resumption; one without delay was due at once.

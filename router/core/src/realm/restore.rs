@@ -88,7 +88,7 @@ impl Realm {
             let identity = Identity {
                 authid: stored.authid.clone(),
                 role,
-                method: ByteString::from_static("restored"),
+                method: stored.method.clone(),
                 provider: ByteString::from_static("store"),
                 transport: serde_json::Map::new(),
             };

@@ -8,10 +8,11 @@
 
 use super::publish::Author;
 use super::{Effects, NOT_SEALED, Realm, Undo};
+use crate::encoding::Encoding;
 use crate::kv::{ArmedWill, Entry, Waiter};
 use crate::model::{
-    Body, ErrorKind, Event, Now, Payload, PublicationId, Publish, PublishOptions, Publisher, Qos,
-    SessionId, Topic, WillScope,
+    Args, Body, ErrorKind, Event, Now, Payload, PublicationId, Publish, PublishOptions, Publisher,
+    Qos, SessionId, Topic, WillScope,
 };
 use crate::records::{self, StoredEntry};
 use crate::session::Leave;
@@ -138,8 +139,7 @@ impl Realm {
         let deletes = self.deletes(&topic, &publish.payload, options);
         let payload = match options {
             Some(options) if options.merge && !deletes => {
-                let merged = merge_patch(self.kv.value(&topic).clone(), publish.payload.value());
-                Payload::from_value(&merged)
+                merged(self.kv.get(&topic), &publish.payload)
             }
             _ => publish.payload.detached(),
         };
@@ -625,6 +625,32 @@ impl Realm {
         });
         (report, commit)
     }
+}
+
+/// The patch applied to what is kept. Positional and keyword arguments are patched each for itself;
+/// what the patch does not speak of stays, what is no object replaces as it was published.
+fn merged(kept: Option<&Entry>, patch: &Payload) -> Payload {
+    let old = kept.map(|entry| &entry.event.payload);
+    let published = patch.as_args(Encoding::Json);
+    let former = old
+        .map(|old| old.as_args(Encoding::Json))
+        .unwrap_or_default();
+    let args = match patch.value() {
+        Value::Null => former.args,
+        Value::Object(_) => {
+            let target = old.map_or(Value::Null, |old| old.value().clone());
+            Some(format!("[{}]", merge_patch(target, patch.value())).into())
+        }
+        _ => published.args,
+    };
+    let kwargs = match patch.kwargs_value() {
+        Value::Object(_) => {
+            let target = old.map_or(Value::Null, |old| old.kwargs_value().clone());
+            Some(merge_patch(target, patch.kwargs_value()).to_string().into())
+        }
+        _ => former.kwargs,
+    };
+    Payload::args(Encoding::Json, Args { args, kwargs })
 }
 
 /// RFC 7396: objects merge, null removes, anything else replaces.

@@ -547,6 +547,7 @@ impl Realm {
             session: session.id,
             authid: session.identity.authid.clone(),
             role: session.identity.role.name.clone(),
+            method: session.identity.method.clone(),
             expiry_secs: session.expiry.as_secs(),
             detached_at_ms: session.detached_at_ms,
         };

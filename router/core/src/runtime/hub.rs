@@ -525,7 +525,7 @@ fn identity(verified: Verified, request: &EnterRequest) -> Result<Identity, Ente
     };
     let method = match verified.by_secret {
         true => request.method.clone(),
-        false => ByteString::from_static("anonymous"),
+        false => ByteString::from_static(crate::session::ANONYMOUS),
     };
     Ok(Identity {
         authid,

@@ -128,6 +128,7 @@ pub trait JoinExt {
     fn window(self, window: u16) -> Join;
     fn will(self, delay: u64, publish: Pub) -> Join;
     fn role(self, role: Role) -> Join;
+    fn proven(self, authid: &str) -> Join;
     fn features(self, features: Features) -> Join;
 }
 
@@ -159,6 +160,12 @@ impl JoinExt for Join {
 
     fn role(mut self, role: Role) -> Join {
         self.identity.role = Arc::new(role);
+        self
+    }
+
+    fn proven(mut self, authid: &str) -> Join {
+        self.identity.authid = authid.into();
+        self.identity.method = "password".into();
         self
     }
 
