@@ -6,7 +6,7 @@ use crate::net::{Item, LinkId, Net, Wire};
 use crate::router::{Broken, Core};
 use bytes::{Bytes, BytesMut};
 use protocols::gate::{Action, Gate, Input, JoinError, JoinRequest, JoinedAs, Output};
-use router_core::model::{Delivery, Now};
+use router_core::model::{Delivery, EndReason, Now};
 use router_core::outbox::Outbox;
 use router_core::session::{Connection, Identity, Join, Joined, Leave};
 use std::collections::VecDeque;
@@ -174,7 +174,7 @@ impl SimDriver {
         let now = core.now();
         let mut progress = self.receive(now, core.ms, net);
         self.act(now, core, ledger, dice);
-        progress |= self.deliver(now, core, dice);
+        progress |= self.deliver(now, core, ledger, dice);
         self.act(now, core, ledger, dice);
         self.collect_output(now);
         self.write(now, core.ms, net, dice);
@@ -326,7 +326,7 @@ impl SimDriver {
         }
     }
 
-    fn deliver(&mut self, now: Now, core: &mut Core, dice: &mut Dice) -> bool {
+    fn deliver(&mut self, now: Now, core: &mut Core, ledger: &mut Ledger, dice: &mut Dice) -> bool {
         let Some(seat) = &mut self.seat else {
             return false;
         };
@@ -334,8 +334,16 @@ impl SimDriver {
             return false;
         }
         let generation = seat.connection.generation;
-        if self.queued > WRITE_HIGH_WATER && !seat.outbox.is_taken_over(generation) {
-            return false;
+        if self.queued > WRITE_HIGH_WATER {
+            let Some(reason) = seat.outbox.end_reason(generation) else {
+                seat.outbox
+                    .register(generation, &Waker::from(self.flag.clone()));
+                return false;
+            };
+            seat.ended = true;
+            note_end(self.link, &reason, ledger);
+            self.gate.handle_delivery(now, Delivery::Ended(reason));
+            return true;
         }
         let mut deliveries = Vec::new();
         let most = 1 + dice.below(32);
@@ -355,6 +363,9 @@ impl SimDriver {
         }
         let progress = !deliveries.is_empty() || drained.refill;
         for delivery in deliveries {
+            if let Delivery::Ended(reason) = &delivery {
+                note_end(self.link, reason, ledger);
+            }
             if core.broken == Broken::AnswersTwice
                 && matches!(delivery, Delivery::Done { .. } | Delivery::Result { .. })
                 && dice.permille(20)
@@ -492,4 +503,11 @@ fn pieces(item: Item, dice: &mut Dice) -> Vec<Item> {
     }
     found.push(Item::Bytes(Bytes::clone(&bytes)));
     found
+}
+
+/// A reader that was given up as too slow may not hear why.
+fn note_end(link: LinkId, reason: &EndReason, ledger: &mut Ledger) {
+    if *reason == EndReason::TooSlow {
+        ledger.excuse(link, "too slow");
+    }
 }

@@ -33,6 +33,8 @@ pub struct Publication {
     pub acked: Option<u64>,
     /// It was answered with an error: whatever it did must have been taken back.
     pub refused: bool,
+    /// At least once it had no effect; its client may have sent it again, later than others.
+    pub turned_down: bool,
     /// It must never have had any effect: a condition that did not hold, a will that was disarmed.
     pub forbidden: bool,
     /// Routers' lives in which it was carried out.
@@ -253,7 +255,9 @@ impl Ledger {
 
     /// What was just carried out had no effect.
     pub fn turned_down(&mut self, uid: Uid) {
-        self.of(uid).execs.pop();
+        let publication = self.of(uid);
+        publication.execs.pop();
+        publication.turned_down = true;
     }
 
     pub fn acked(&mut self, uid: Uid) {

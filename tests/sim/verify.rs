@@ -140,7 +140,8 @@ pub fn in_order(ledger: &Ledger) -> Result<(), String> {
         for uid in order {
             let publication = &ledger.publications[*uid as usize];
             // What a client repeats comes again, behind what others were given in between.
-            if publication.retained || publication.will || publication.execs.len() > 1 {
+            let repeated = publication.execs.len() > 1 || publication.turned_down;
+            if publication.retained || publication.will || repeated {
                 continue;
             }
             let lane = if is_wamp(interest) {
