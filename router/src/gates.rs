@@ -3,7 +3,7 @@
 use crate::config::Config;
 use protocols::gate::Gate;
 use protocols::mqtt::machine::{MqttMachine, MqttOptions};
-use protocols::wamp::machine::{WampMachine, WampOptions};
+use protocols::wamp::machine::{WampMachine, WampOptions, encoding_of};
 use router_core::encoding::Encoding;
 use router_core::model::Now;
 use std::num::NonZeroU16;
@@ -75,11 +75,9 @@ impl Protocol {
     /// What a WebSocket subprotocol stands for.
     pub fn of_subprotocol(name: &str) -> Option<Protocol> {
         match name {
-            "wamp.2.json" => Some(Protocol::Wamp(Encoding::Json)),
-            "wamp.2.msgpack" => Some(Protocol::Wamp(Encoding::MsgPack)),
             // [MQTT-6.0.0-3]; the second is what 3.1 clients ask for.
             "mqtt" | "mqttv3.1" => Some(Protocol::Mqtt),
-            _ => None,
+            _ => encoding_of(name).map(Protocol::Wamp),
         }
     }
 

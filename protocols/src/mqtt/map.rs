@@ -13,6 +13,7 @@ use router_core::model::{
     Attributes, Body, ENVELOPE_CONTENT_TYPE, EndReason, ErrorKind, Event, Form, LastWill, Payload,
     Publish, Qos, Topic,
 };
+use router_core::runtime::is_realm_name;
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -22,9 +23,6 @@ const JSON_CONTENT_TYPE: &str = "application/json";
 const JSON_PROPERTIES: &[u8] = b"\x01\x01\x03\x00\x10application/json";
 /// [`ENVELOPE_CONTENT_TYPE`] and Payload Format Indicator 1 as they stand on the wire.
 const ENVELOPE_PROPERTIES: &[u8] = b"\x01\x01\x03\x00\x15application/wamp+json";
-
-/// Longest realm name taken from a user name, in bytes.
-const MAX_REALM_NAME: usize = 255;
 
 /// QoS of the packet model as the realm's assurance.
 #[must_use]
@@ -288,16 +286,6 @@ pub fn split_user_name(user: &str) -> (&str, Option<&str>) {
         Some((name, realm)) if is_realm_name(realm) => (name, Some(realm)),
         _ => (user, None),
     }
-}
-
-/// Realm names are loose URIs: parts joined by dots, none empty, without white space, `#` or
-/// control characters.
-fn is_realm_name(name: &str) -> bool {
-    let bad = |c: char| c.is_whitespace() || c.is_control() || c == '#';
-    name.len() <= MAX_REALM_NAME
-        && name
-            .split('.')
-            .all(|part| !part.is_empty() && !part.contains(bad))
 }
 
 #[cfg(test)]

@@ -536,9 +536,10 @@ fn identity(verified: Verified, request: &EnterRequest) -> Result<Identity, Ente
     })
 }
 
-/// A realm name is a loose URI: dotted, with no empty component, white space, `#` or control
-/// character.
-fn is_realm_name(name: &str) -> bool {
+/// Whether this can be the name of a realm, a loose URI: dotted, with no empty component, white
+/// space, `#` or control character, and not too long.
+#[must_use]
+pub fn is_realm_name(name: &str) -> bool {
     let bad = |c: char| c.is_whitespace() || c.is_control() || c == '#';
     name.len() <= MAX_REALM_NAME
         && name

@@ -9,7 +9,9 @@ mod clock;
 mod hub;
 
 pub use cell::{Ran, RealmCell};
-pub use hub::{Door, EnterError, EnterRequest, Hub, HubSettings, HubStats, OpenError};
+pub use hub::{
+    Door, EnterError, EnterRequest, Hub, HubSettings, HubStats, OpenError, is_realm_name,
+};
 
 use crate::model::Now;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
