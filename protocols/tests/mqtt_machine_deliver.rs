@@ -602,6 +602,7 @@ fn event_made(topic: &str, expires_at_ms: Option<u64>, repeated: bool) -> model:
         identifiers: Default::default(),
         slot: Some(id(77)),
         repeated,
+        lost: 0,
     }
 }
 

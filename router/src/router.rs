@@ -310,6 +310,7 @@ fn realm_limits(config: &Config) -> RealmLimits {
             best: outbox,
             sure: online,
             sure_offline: queued,
+            ..OutboxLimits::default()
         },
         ..RealmLimits::default()
     }

@@ -48,6 +48,23 @@ pub struct OutboxLimits {
     pub sure: LaneLimit,
     /// The same while the session has no connection.
     pub sure_offline: LaneLimit,
+    /// What happens when `sure` or `sure_offline` is full.
+    pub when_full: WhenFull,
+    /// Deliveries of a durable session without connection that stay in memory; the rest waits on
+    /// disk alone, if there is one.
+    pub resident: usize,
+}
+
+/// What becomes of a delivery to be settled whose queue is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The oldest that waits is dropped and counted, and the next delivery tells of the gap.
+    #[default]
+    DropOldest,
+    /// The publish is refused as a whole, before anybody receives it.
+    RefusePublisher,
+    /// The receiver's session ends, with all it holds.
+    Disconnect,
 }
 
 impl Default for OutboxLimits {
@@ -69,6 +86,8 @@ impl Default for OutboxLimits {
                 frames: 1_000,
                 bytes: 8 << 20,
             },
+            when_full: WhenFull::DropOldest,
+            resident: 100,
         }
     }
 }

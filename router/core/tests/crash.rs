@@ -53,6 +53,7 @@ impl Run {
                 best: lane,
                 sure: lane,
                 sure_offline: lane,
+                ..OutboxLimits::default()
             },
             ..RealmLimits::default()
         };

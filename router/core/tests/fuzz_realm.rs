@@ -90,6 +90,7 @@ fn limits(dice: &mut Dice) -> RealmLimits {
             best: lane(20),
             sure: lane(20),
             sure_offline: lane(10),
+            ..OutboxLimits::default()
         },
         ..RealmLimits::default()
     }

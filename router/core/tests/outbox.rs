@@ -42,6 +42,7 @@ fn sized(n: u64, qos: Qos, expires: Option<u64>, bytes: usize) -> EventDelivery 
         identifiers: [].into_iter().collect(),
         slot: None,
         repeated: false,
+        lost: 0,
     }
 }
 
@@ -63,6 +64,7 @@ fn limits(sure: usize, offline: usize) -> OutboxLimits {
         best: lane(8),
         sure: lane(sure),
         sure_offline: lane(offline),
+        ..OutboxLimits::default()
     }
 }
 
@@ -227,6 +229,7 @@ fn a_large_delivery_pushes_out_as_many_small_ones_as_it_takes() {
         best: lane,
         sure: lane,
         sure_offline: lane,
+        ..OutboxLimits::default()
     };
     let (outbox, gen1) = opened(limits, 1);
     for n in 1..=50 {
@@ -332,6 +335,7 @@ fn a_receiver_that_never_settles_cannot_hang_the_realm() {
         best: lane,
         sure: lane,
         sure_offline: lane,
+        ..OutboxLimits::default()
     };
     let (outbox, generation) = opened(limits, u16::MAX);
     let mut out = Vec::new();

@@ -507,6 +507,7 @@ fn small_outbox() -> RealmLimits {
             best: lane,
             sure: lane,
             sure_offline: lane,
+            ..OutboxLimits::default()
         },
         ..RealmLimits::default()
     }

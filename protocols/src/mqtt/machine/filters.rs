@@ -41,7 +41,10 @@ impl MqttMachine {
 
     pub(super) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe) {
         let ask = |_: &_, pattern, request| {
-            let target = UnsubscribeTarget::Pattern(pattern);
+            let target = UnsubscribeTarget::Pattern {
+                pattern,
+                share: None,
+            };
             Command::Unsubscribe { request, target }
         };
         let filters = &unsubscribe.filters;

@@ -118,6 +118,9 @@ pub struct Subscribe {
     pub retained_if_new: bool,
     /// A number of the subscriber's own, returned with each delivery.
     pub identifier: Option<u32>,
+    /// The group it joins: each event goes to one member of the group only, and nothing is
+    /// replayed.
+    pub share: Option<ByteString>,
     /// Only events whose body value fits.
     pub filter: Option<Value>,
     /// Replay traced history after this publication first.
@@ -140,6 +143,7 @@ impl Subscribe {
             retained: false,
             retained_if_new: false,
             identifier: None,
+            share: None,
             filter: None,
             after: None,
             snapshot: false,
@@ -166,8 +170,13 @@ pub enum MatchKind {
 pub enum UnsubscribeTarget {
     /// By the id answered.
     Id(SubscriptionId),
-    /// By the pattern asked for.
-    Pattern(Pattern),
+    /// By what was asked for.
+    Pattern {
+        /// The pattern.
+        pattern: Pattern,
+        /// The group, if it was joined as a member of one.
+        share: Option<ByteString>,
+    },
 }
 
 /// A publish request.

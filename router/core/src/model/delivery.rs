@@ -122,6 +122,8 @@ pub struct EventDelivery {
     pub slot: Option<Slot>,
     /// It was handed out before and not settled.
     pub repeated: bool,
+    /// Deliveries dropped just before this one because the receiver's lane was full.
+    pub lost: u32,
 }
 
 /// A call as its callee sees it.

@@ -25,6 +25,9 @@ pub enum Qos {
 pub struct Publisher {
     /// The session, which may have ended since.
     pub session: SessionId,
+    /// The client whose session it is, for those who do not want their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ByteString>,
     /// Its authenticated name.
     pub authid: ByteString,
     /// Its role.

@@ -14,6 +14,7 @@ mod ids;
 mod lifecycle;
 mod meta;
 mod publish;
+mod replay;
 mod restore;
 mod resync;
 mod retained;

@@ -363,6 +363,7 @@ impl Realm {
                 identifiers: member.options.identifier.into_iter().collect(),
                 slot: None,
                 repeated: false,
+                lost: 0,
             };
             receivers.push((member.session, delivery));
         }
@@ -433,6 +434,7 @@ impl Realm {
             identifiers: options.identifier.into_iter().collect(),
             slot: None,
             repeated: false,
+            lost: 0,
         }
     }
 }
@@ -440,6 +442,7 @@ impl Realm {
 impl Session {
     pub(super) fn publisher(&self, disclosed: bool) -> Publisher {
         Publisher {
+            client: self.client.clone(),
             session: self.id,
             authid: self.identity.authid.clone(),
             role: self.identity.role.name.clone(),

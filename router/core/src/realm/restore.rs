@@ -264,6 +264,7 @@ impl Realm {
                         slot: None,
                         // It may have been handed out before the restart.
                         repeated: true,
+                        lost: 0,
                     })
                 }
             };

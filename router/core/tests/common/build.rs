@@ -382,7 +382,10 @@ pub fn unsub(request: u64, id: u64) -> Command {
 pub fn unsub_pattern(request: u64, text: &str) -> Command {
     Command::Unsubscribe {
         request: RequestId(request),
-        target: UnsubscribeTarget::Pattern(pattern(text)),
+        target: UnsubscribeTarget::Pattern {
+            pattern: pattern(text),
+            share: None,
+        },
     }
 }
 
