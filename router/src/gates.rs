@@ -1,6 +1,6 @@
 //! The list of gates: what the first bytes or the subprotocol of a connection lead to.
 
-use crate::config::Config;
+use crate::config::{Config, ListenerLimits};
 use protocols::gate::Gate;
 use protocols::mqtt::machine::{MqttMachine, MqttOptions};
 use protocols::wamp::machine::{WampMachine, WampOptions, encoding_of};
@@ -36,6 +36,9 @@ impl GateOptions {
             topic_alias_maximum: config.mqtt.topic_alias_maximum,
             max_packet_bytes: usize::try_from(config.mqtt.max_packet_bytes).unwrap_or(usize::MAX),
             max_session_expiry_secs: config.mqtt.max_session_expiry_secs,
+            max_topic_levels: config.mqtt.max_topic_levels.into(),
+            max_filters: config.mqtt.max_filters_per_packet,
+            outgoing_window: NonZeroU16::new(config.mqtt.max_inflight).unwrap_or(NonZeroU16::MIN),
             login_timeout,
             ..MqttOptions::default()
         };
@@ -45,6 +48,34 @@ impl GateOptions {
             ..WampOptions::default()
         };
         GateOptions { mqtt, wamp }
+    }
+
+    /// The same but for what one listener limits otherwise.
+    pub fn limited(&self, limits: &ListenerLimits) -> GateOptions {
+        let GateOptions { mut mqtt, mut wamp } = self.clone();
+        if let Some(secs) = limits.login_timeout_secs {
+            let login_timeout = Duration::from_secs(secs.into());
+            (mqtt.login_timeout, wamp.login_timeout) = (login_timeout, login_timeout);
+        }
+        if let Some(secs) = limits.max_keepalive_secs {
+            mqtt.max_keepalive_secs = secs;
+        }
+        if let Some(maximum) = limits.receive_maximum.and_then(NonZeroU16::new) {
+            mqtt.receive_maximum = maximum;
+        }
+        if let Some(maximum) = limits.topic_alias_maximum {
+            mqtt.topic_alias_maximum = maximum;
+        }
+        if let Some(bytes) = limits.max_packet_bytes {
+            mqtt.max_packet_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        }
+        GateOptions { mqtt, wamp }
+    }
+
+    /// The largest message of MQTT over a message transport: a packet may come in one frame with
+    /// others behind it.
+    pub fn mqtt_message_bytes(&self) -> usize {
+        self.mqtt.max_packet_bytes.saturating_mul(2).max(64 << 10)
     }
 
     /// Name, help text and value of the gates' own counters.

@@ -1,7 +1,7 @@
 //! A router without listeners: realms, store and gates, to be embedded in any tokio program.
 
 use crate::access::{self, RuleError};
-use crate::config::{Config, DataStore};
+use crate::config::{Config, DataStore, ListenerLimits, QueueFull};
 use crate::gates::{self, GateOptions, Protocol};
 use crate::session::OpenSession;
 use bytes::{Bytes, BytesMut};
@@ -9,7 +9,7 @@ use bytestring::ByteString;
 use protocols::gate::{Driver, DriverOptions, Traffic};
 use protocols::transport::{StreamTransport, WebSocketLimits, WebSocketTransport};
 use router_core::auth::{Access, Role};
-use router_core::limits::{LaneLimit, OutboxLimits, RealmLimits};
+use router_core::limits::{LaneLimit, OutboxLimits, RealmLimits, WhenFull};
 use router_core::runtime::{Hub, HubSettings, OpenError, now};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -61,6 +61,8 @@ impl StartError {
 #[derive(Clone)]
 pub struct Router {
     inner: Arc<Inner>,
+    /// How the connections served through this handle are spoken to.
+    gates: Arc<GateOptions>,
 }
 
 struct Inner {
@@ -68,13 +70,11 @@ struct Inner {
     /// Roles of the configured realms.
     access: HashMap<ByteString, Arc<Access>>,
     session_queue: LaneLimit,
-    gates: GateOptions,
     traffic: Arc<Traffic>,
     drain: watch::Sender<bool>,
     /// Connections being served.
     open: watch::Sender<usize>,
     websocket_limits: WebSocketLimits,
-    mqtt_message_limits: WebSocketLimits,
 }
 
 impl std::fmt::Debug for Router {
@@ -105,26 +105,28 @@ impl Router {
         };
         let hub = Hub::open(settings, storage)?;
         let max_message_bytes = gates::wamp_message_bytes(config);
-        // A packet may come in one frame with others behind it.
-        let mqtt_bytes = count(config.mqtt.max_packet_bytes)
-            .saturating_mul(2)
-            .max(64 << 10);
         let inner = Inner {
             hub,
             access,
             session_queue: limits.outbox.ordered,
-            gates: GateOptions::new(config),
             traffic: Arc::new(Traffic::default()),
             drain: watch::Sender::new(false),
             open: watch::Sender::new(0),
             websocket_limits: WebSocketLimits { max_message_bytes },
-            mqtt_message_limits: WebSocketLimits {
-                max_message_bytes: mqtt_bytes,
-            },
         };
         Ok(Router {
             inner: Arc::new(inner),
+            gates: Arc::new(GateOptions::new(config)),
         })
+    }
+
+    /// The same router; connections served through this handle obey other limits.
+    #[must_use]
+    pub fn limited(&self, limits: &ListenerLimits) -> Router {
+        Router {
+            inner: self.inner.clone(),
+            gates: Arc::new(self.gates.limited(limits)),
+        }
     }
 
     /// Serves MQTT on a byte stream, to its end. `read` was read from it already; `peer` names it
@@ -134,7 +136,7 @@ impl Router {
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let _open = Open::new(self);
-        let gate = self.inner.gates.gate(now(), Protocol::Mqtt);
+        let gate = self.gates.gate(now(), Protocol::Mqtt);
         let transport = StreamTransport::new(io, read);
         Driver::new(
             transport,
@@ -158,10 +160,12 @@ impl Router {
     {
         let _open = Open::new(self);
         let limits = match protocol {
-            Protocol::Mqtt => self.inner.mqtt_message_limits,
+            Protocol::Mqtt => WebSocketLimits {
+                max_message_bytes: self.gates.mqtt_message_bytes(),
+            },
             Protocol::Wamp(_) => self.inner.websocket_limits,
         };
-        let gate = self.inner.gates.gate(now(), protocol);
+        let gate = self.gates.gate(now(), protocol);
         let transport = WebSocketTransport::new(io, read, limits).await;
         Driver::new(
             transport,
@@ -218,7 +222,7 @@ impl Router {
 
     /// Name, help text and value of the gates' own counters.
     pub(crate) fn gate_counters(&self) -> Vec<(String, &'static str, u64)> {
-        self.inner.gates.counters()
+        self.gates.counters()
     }
 
     /// Turns true when the router begins to shut down.
@@ -310,7 +314,12 @@ fn realm_limits(config: &Config) -> RealmLimits {
             best: outbox,
             sure: online,
             sure_offline: queued,
-            ..OutboxLimits::default()
+            when_full: match mqtt.queue_full {
+                QueueFull::DropOldest => WhenFull::DropOldest,
+                QueueFull::Refuse => WhenFull::RefusePublisher,
+                QueueFull::Disconnect => WhenFull::Disconnect,
+            },
+            resident: count(mqtt.queued_in_memory),
         },
         ..RealmLimits::default()
     }

@@ -43,14 +43,17 @@ impl Server {
         };
         let (alive_sender, alive) = mpsc::channel(1);
         let (mut addresses, mut accepting) = (Vec::new(), Vec::new());
-        let max = usize::try_from(config.limits.max_connections_per_listener);
-        let max = max
-            .unwrap_or(usize::MAX)
-            .min(tokio::sync::Semaphore::MAX_PERMITS);
-        let first_byte = Duration::from_secs(config.limits.login_timeout_secs.into());
         for ((kind, listener), configured) in bound.into_iter().zip(&config.listeners) {
             addresses.push((kind, listener.local_addr().unwrap_or(configured.bind)));
-            let (router, alive) = (router.clone(), alive_sender.clone());
+            let limits = &configured.limits;
+            let max = limits.max_connections;
+            let max = max.unwrap_or(config.limits.max_connections_per_listener);
+            let max = usize::try_from(max).unwrap_or(usize::MAX);
+            let max = max.min(tokio::sync::Semaphore::MAX_PERMITS);
+            let login = limits.login_timeout_secs;
+            let login = login.unwrap_or(config.limits.login_timeout_secs);
+            let first_byte = Duration::from_secs(login.into());
+            let (router, alive) = (router.limited(limits), alive_sender.clone());
             accepting.push(tokio::spawn(listen::accept(
                 router, listener, kind, max, first_byte, alive,
             )));

@@ -47,13 +47,18 @@ fn check_duplicate_addresses(draft: &Draft, problems: &mut Problems<'_>) {
 /// A queue that cannot hold one largest message would never deliver it.
 fn check_outbox(draft: &Draft, problems: &mut Problems<'_>) {
     let wamp = u64::from(draft.limits.max_wamp_message_bytes);
-    let mqtt = u64::from(draft.mqtt.max_packet_bytes);
+    let of_listeners = draft
+        .listeners
+        .iter()
+        .filter_map(|listener| listener.value.limits.max_packet_bytes);
+    let mqtt = of_listeners.fold(draft.mqtt.max_packet_bytes, u32::max);
+    let mqtt = u64::from(mqtt);
     let largest = wamp.max(mqtt);
     if draft.limits.max_outbox_bytes < largest {
         let name = if wamp >= mqtt {
             "limits.max_wamp_message_bytes"
         } else {
-            "mqtt.max_packet_bytes"
+            "max_packet_bytes"
         };
         let message = format!("`max_outbox_bytes` is less than one message of {largest} bytes");
         let hint = format!("raise it to at least {largest}, or lower `{name}`");

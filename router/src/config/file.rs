@@ -11,7 +11,7 @@ use super::problem::{Fault, Place, Placed, Problems};
 use super::realm::{Reader, parse_realm_name};
 use super::section::{Section, parse_choice};
 use super::sources::Sources;
-use super::tree::{Limits, Listener, ListenerKind, Mqtt};
+use super::tree::{Limits, Listener, ListenerKind, ListenerLimits, Mqtt, QueueFull, SharedGroup};
 
 /// Syntax errors that are reported at most; later ones are mostly echoes of the first.
 const SYNTAX_ERRORS_MAX: usize = 5;
@@ -88,20 +88,56 @@ fn read_listeners(top: &Section<'_>, problems: &mut Problems<'_>) -> Option<Vec<
     for section in sections {
         section.reject_unknown(problems);
         let kind = section.parsed("kind", parse_choice::<ListenerKind>, problems);
+        let limits = read_listener_limits(&section, problems);
         if section.name("bind", problems).is_none() {
             continue;
         }
         if let Some(Placed { value: bind, place }) = section.parsed("bind", parse_address, problems)
         {
             let kind = kind.map(|kind| kind.value).unwrap_or_default();
-            listeners.push(Placed::new(Listener { kind, bind }, place));
+            listeners.push(Placed::new(Listener { kind, bind, limits }, place));
         }
     }
     Some(listeners)
 }
 
+fn read_listener_limits(section: &Section<'_>, problems: &mut Problems<'_>) -> ListenerLimits {
+    ListenerLimits {
+        max_connections: section.optional_number("max_connections", problems),
+        login_timeout_secs: section.optional_number("login_timeout_secs", problems),
+        max_keepalive_secs: section.optional_number("max_keepalive_secs", problems),
+        receive_maximum: section.optional_number("receive_maximum", problems),
+        topic_alias_maximum: section.optional_number("topic_alias_maximum", problems),
+        max_packet_bytes: section.optional_number("max_packet_bytes", problems),
+    }
+}
+
 fn read_mqtt(section: &Section<'_>, mqtt: &mut Mqtt, problems: &mut Problems<'_>) {
     section.reject_unknown(problems);
+    for (key, slot) in [
+        ("max_topic_levels", &mut mqtt.max_topic_levels),
+        ("max_filters_per_packet", &mut mqtt.max_filters_per_packet),
+        ("max_inflight", &mut mqtt.max_inflight),
+        ("outgoing_topic_aliases", &mut mqtt.outgoing_topic_aliases),
+    ] {
+        section.number(key, slot, problems);
+    }
+    for (key, slot) in [
+        ("max_connect_bytes", &mut mqtt.max_connect_bytes),
+        ("queued_in_memory", &mut mqtt.queued_in_memory),
+        ("sys_interval_secs", &mut mqtt.sys_interval_secs),
+    ] {
+        section.number(key, slot, problems);
+    }
+    if let Some(full) = section.parsed("queue_full", parse_choice::<QueueFull>, problems) {
+        mqtt.queue_full = full.value;
+    }
+    if let Some(strategy) = section.parsed("shared_strategy", parse_choice, problems) {
+        mqtt.shared_strategy = strategy.value;
+    }
+    if let Some(groups) = section.tables("mqtt.shared", problems) {
+        mqtt.shared = read_shared(&groups, problems);
+    }
     section.number("max_keepalive_secs", &mut mqtt.max_keepalive_secs, problems);
     section.number("receive_maximum", &mut mqtt.receive_maximum, problems);
     section.number(
@@ -121,6 +157,36 @@ fn read_mqtt(section: &Section<'_>, mqtt: &mut Mqtt, problems: &mut Problems<'_>
         &mut mqtt.max_session_expiry_secs,
         problems,
     );
+}
+
+fn read_shared(sections: &[Section<'_>], problems: &mut Problems<'_>) -> Vec<SharedGroup> {
+    let mut groups: Vec<SharedGroup> = Vec::new();
+    for section in sections {
+        section.reject_unknown(problems);
+        let group = section.name("group", problems);
+        if section.name("strategy", problems).is_none() {
+            continue;
+        }
+        let strategy = section.parsed("strategy", parse_choice, problems);
+        let (Some(group), Some(strategy)) = (group, strategy) else {
+            continue;
+        };
+        // 5.0 section 4.8.2: other names cannot stand in a filter.
+        if group.value.contains(['/', '+', '#']) {
+            let message = format!("`{}` cannot be the name of a group", group.value);
+            let hint = "a group's name contains none of `/`, `+` and `#`";
+            problems.error(&group.place, Fault::new(message, hint));
+        } else if groups.iter().any(|known| known.group == group.value) {
+            let message = format!("group `{}` has two strategies", group.value);
+            problems.error(&group.place, Fault::new(message, "keep one of the tables"));
+        } else {
+            groups.push(SharedGroup {
+                group: group.value.to_owned(),
+                strategy: strategy.value,
+            });
+        }
+    }
+    groups
 }
 
 fn read_limits(section: &Section<'_>, limits: &mut Limits, problems: &mut Problems<'_>) {

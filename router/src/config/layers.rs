@@ -143,13 +143,7 @@ fn listener(
     problems: &mut Problems<'_>,
 ) -> Option<Placed<Listener>> {
     let bind = parsed(Some(text), parse_address, problems)?;
-    Some(Placed::new(
-        Listener {
-            kind,
-            bind: bind.value,
-        },
-        bind.place,
-    ))
+    Some(Placed::new(Listener::new(kind, bind.value), bind.place))
 }
 
 fn parsed<T>(

@@ -43,8 +43,8 @@ pub use secret::Secret;
 pub(crate) use sources::FakeSources;
 pub use sources::{ProcessSources, Sources, VARIABLE_PREFIX};
 pub use tree::{
-    Anonymous, Choice, Config, DataStore, Limits, Listener, ListenerKind, Log, LogFormat, LogLevel,
-    Mqtt, Realm, Role, User,
+    Anonymous, Choice, Config, DataStore, Limits, Listener, ListenerKind, ListenerLimits, Log,
+    LogFormat, LogLevel, Mqtt, QueueFull, Realm, Role, SharedGroup, SharedStrategy, User,
 };
 
 /// The file that documents every key with its default; read, it yields [`Config::default`].

@@ -99,27 +99,34 @@ impl<'a> Section<'a> {
         slot: &mut T,
         problems: &mut Problems<'_>,
     ) {
-        let Some((value, place)) = self.value(key) else {
-            return;
-        };
+        if let Some(number) = self.optional_number(key, problems) {
+            *slot = number;
+        }
+    }
+
+    /// The same where nothing is a value too.
+    pub(super) fn optional_number<T: TryFrom<u64>>(
+        &self,
+        key: &str,
+        problems: &mut Problems<'_>,
+    ) -> Option<T> {
+        let (value, place) = self.value(key)?;
         let (min, max) = keys::bounds(self.path, key);
         let Some(integer) = value.as_integer() else {
             let example = format!("{key} = {min}");
-            self.mistyped::<()>(key, "a whole number", &example, problems);
-            return;
+            return self.mistyped(key, "a whole number", &example, problems);
         };
         let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok();
         let number = number.filter(|number| (min..=max).contains(number));
-        match number.and_then(|number| T::try_from(number).ok()) {
-            Some(number) => *slot = number,
-            None => {
-                let message = format!("`{key}` is out of range");
-                problems.error(
-                    &place,
-                    Fault::new(message, format!("{min} to {max} is possible")),
-                );
-            }
+        let number = number.and_then(|number| T::try_from(number).ok());
+        if number.is_none() {
+            let message = format!("`{key}` is out of range");
+            problems.error(
+                &place,
+                Fault::new(message, format!("{min} to {max} is possible")),
+            );
         }
+        number
     }
 
     /// A list of texts.
@@ -239,10 +246,17 @@ impl<'a> Section<'a> {
     }
 
     fn unknown_hint(&self, name: &str) -> String {
+        // What holds for all stands before what one of several may say otherwise.
+        let is_list = |path| {
+            SECTIONS
+                .iter()
+                .any(|known| known.path == path && known.is_list)
+        };
         let elsewhere = KEYS
             .iter()
-            .find(|key| key.name == name)
-            .map(|key| key.section);
+            .filter(|key| key.name == name)
+            .map(|key| key.section)
+            .min_by_key(|section| is_list(*section));
         match elsewhere {
             Some("") => return format!("`{name}` stands at the top, before the first [table]"),
             Some(section) => return format!("`{name}` belongs {}", keys::within(section)),

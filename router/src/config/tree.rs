@@ -110,12 +110,37 @@ pub struct Listener {
     pub kind: ListenerKind,
     /// The address; port 0 picks a free port.
     pub bind: SocketAddr,
+    /// What differs from `[limits]` and `[mqtt]` there.
+    pub limits: ListenerLimits,
+}
+
+/// Limits of one listener; `None`: as for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ListenerLimits {
+    /// Open connections.
+    pub max_connections: Option<u32>,
+    /// Time from accept until a session is established.
+    pub login_timeout_secs: Option<u32>,
+    /// As [`Mqtt::max_keepalive_secs`].
+    pub max_keepalive_secs: Option<u16>,
+    /// As [`Mqtt::receive_maximum`].
+    pub receive_maximum: Option<u16>,
+    /// As [`Mqtt::topic_alias_maximum`].
+    pub topic_alias_maximum: Option<u16>,
+    /// As [`Mqtt::max_packet_bytes`].
+    pub max_packet_bytes: Option<u32>,
 }
 
 impl Listener {
+    /// A listener whose limits are those of all.
+    #[must_use]
+    pub fn new(kind: ListenerKind, bind: SocketAddr) -> Self {
+        let limits = ListenerLimits::default();
+        Self { kind, bind, limits }
+    }
+
     fn loopback(kind: ListenerKind, port: u16) -> Self {
-        let bind = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-        Self { kind, bind }
+        Self::new(kind, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
     }
 
     /// Whether other machines can reach the address.
@@ -225,12 +250,67 @@ pub struct Mqtt {
     pub topic_alias_maximum: u16,
     /// Largest packet accepted (Maximum Packet Size).
     pub max_packet_bytes: u32,
+    /// Largest packet accepted before the client is let in.
+    pub max_connect_bytes: u32,
+    /// Levels of a Topic Name or Topic Filter.
+    pub max_topic_levels: u16,
+    /// Topic Filters of one SUBSCRIBE or UNSUBSCRIBE.
+    pub max_filters_per_packet: u16,
+    /// QoS 1 and 2 messages sent to a client and not acknowledged.
+    pub max_inflight: u16,
+    /// Topic Aliases used towards a client; 0 uses none.
+    pub outgoing_topic_aliases: u16,
     /// Messages kept for one offline or slow persistent session.
     pub max_queued_messages: u32,
     /// Bytes kept for one offline or slow persistent session.
     pub max_queued_bytes: u64,
+    /// Messages of an offline session that stay in memory too.
+    pub queued_in_memory: u32,
+    /// What a full queue does.
+    pub queue_full: QueueFull,
     /// Longest life of an offline session, 3.x persistent ones included; 4294967295 is forever.
     pub max_session_expiry_secs: u32,
+    /// How groups of shared subscriptions pick a member.
+    pub shared_strategy: SharedStrategy,
+    /// Groups that pick otherwise; each group once.
+    pub shared: Vec<SharedGroup>,
+    /// How often `$SYS` is brought up to date; 0: never.
+    pub sys_interval_secs: u32,
+}
+
+/// What a full queue of QoS 1 and 2 messages does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum QueueFull {
+    /// The oldest message is dropped and counted.
+    #[default]
+    DropOldest,
+    /// The publisher is refused.
+    Refuse,
+    /// The receiver's session ends.
+    Disconnect,
+}
+
+/// Which member of a group of shared subscriptions gets a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SharedStrategy {
+    /// In turn.
+    #[default]
+    RoundRobin,
+    /// By chance.
+    Random,
+    /// The same one, as long as it can.
+    Sticky,
+    /// Who has the least to do.
+    LeastLoaded,
+}
+
+/// `[[mqtt.shared]]`: the strategy of one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedGroup {
+    /// The group's name.
+    pub group: String,
+    /// Its strategy.
+    pub strategy: SharedStrategy,
 }
 
 impl Default for Mqtt {
@@ -240,9 +320,19 @@ impl Default for Mqtt {
             receive_maximum: 64,
             topic_alias_maximum: 32,
             max_packet_bytes: 1 << 20,
+            max_connect_bytes: 64 << 10,
+            max_topic_levels: 200,
+            max_filters_per_packet: 8192,
+            max_inflight: 100,
+            outgoing_topic_aliases: 64,
             max_queued_messages: 1000,
             max_queued_bytes: 8 << 20,
+            queued_in_memory: 100,
+            queue_full: QueueFull::default(),
             max_session_expiry_secs: 7 * 24 * 3600,
+            shared_strategy: SharedStrategy::default(),
+            shared: Vec::new(),
+            sys_interval_secs: 10,
         }
     }
 }
@@ -341,6 +431,23 @@ pub trait Choice: Copy + PartialEq + 'static {
 impl Choice for ListenerKind {
     const WORDS: &'static [(&'static str, Self)] =
         &[("universal", Self::Universal), ("mqtt", Self::Mqtt)];
+}
+
+impl Choice for QueueFull {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("drop-oldest", Self::DropOldest),
+        ("refuse", Self::Refuse),
+        ("disconnect", Self::Disconnect),
+    ];
+}
+
+impl Choice for SharedStrategy {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("round-robin", Self::RoundRobin),
+        ("random", Self::Random),
+        ("sticky", Self::Sticky),
+        ("least-loaded", Self::LeastLoaded),
+    ];
 }
 
 impl Choice for LogFormat {

@@ -37,10 +37,7 @@ pub async fn begin<F: Future>(work: &mut Pin<Box<F>>) {
 
 /// A listener on a free port of the loopback interface.
 pub fn free(kind: ListenerKind) -> Listener {
-    Listener {
-        kind,
-        bind: (Ipv4Addr::LOCALHOST, 0).into(),
-    }
+    Listener::new(kind, (Ipv4Addr::LOCALHOST, 0).into())
 }
 
 /// A server in memory with one listener of each kind.

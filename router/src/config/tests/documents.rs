@@ -136,6 +136,10 @@ fn every_table_refuses_what_is_not_on_the_list() {
 /// What must stand beside a size, so that the outbox holds a largest message.
 fn beside(key: &Key) -> &'static str {
     match key.name {
+        "max_packet_bytes" if key.section == "listener" => {
+            "bind = \"127.0.0.1:9000\"\n[limits]\nmax_outbox_bytes = 1099511627776\n"
+        }
+        _ if key.section == "listener" => "bind = \"127.0.0.1:9000\"\n",
         "max_outbox_bytes" => "max_wamp_message_bytes = 512\n[mqtt]\nmax_packet_bytes = 64\n",
         "max_wamp_message_bytes" => "max_outbox_bytes = 1099511627776\n",
         "max_packet_bytes" => "[limits]\nmax_outbox_bytes = 1099511627776\n",

@@ -2,8 +2,8 @@
 
 use super::{FakeSources, good, read};
 use crate::config::{
-    Anonymous, Config, DataStore, Limits, Listener, ListenerKind, Log, LogFormat, LogLevel, Mqtt,
-    Realm, Role, Rule, Secret, User,
+    Anonymous, Config, DataStore, Limits, Listener, ListenerKind, ListenerLimits, Log, LogFormat,
+    LogLevel, Mqtt, QueueFull, Realm, Role, Rule, Secret, SharedGroup, SharedStrategy, User,
 };
 
 const HASH: &str =
@@ -15,7 +15,18 @@ memory = true
 default_realm = "shop"
 auto_realms = false
 insecure = true
-listener = [{ bind = "[::1]:7000" }, { kind = "mqtt", bind = "localhost:7001" }]
+
+[[listener]]
+bind = "[::1]:7000"
+[[listener]]
+kind = "mqtt"
+bind = "localhost:7001"
+max_connections = 21
+login_timeout_secs = 22
+max_keepalive_secs = 23
+receive_maximum = 24
+topic_alias_maximum = 25
+max_packet_bytes = 2600
 
 [[realm]]
 name = "shop"
@@ -43,9 +54,21 @@ max_keepalive_secs = 1
 receive_maximum = 2
 topic_alias_maximum = 3
 max_packet_bytes = 100
+max_connect_bytes = 101
+max_topic_levels = 31
+max_filters_per_packet = 32
+max_inflight = 33
+outgoing_topic_aliases = 34
 max_queued_messages = 5
 max_queued_bytes = 6_000
+queued_in_memory = 35
+queue_full = "refuse"
 max_session_expiry_secs = 0xffff_ffff
+shared_strategy = "sticky"
+sys_interval_secs = 36
+[[mqtt.shared]]
+group = "jobs"
+strategy = "least-loaded"
 
 [limits]
 max_connections_per_listener = 11
@@ -76,9 +99,18 @@ fn full() -> Config {
             .filter_map(|text| Rule::parse(text).ok())
             .collect()
     };
-    let listener = |kind, bind: &str| Listener {
+    let listener = |kind, bind: &str, limits| Listener {
         kind,
         bind: bind.parse().expect("an address"),
+        limits,
+    };
+    let limits = ListenerLimits {
+        max_connections: Some(21),
+        login_timeout_secs: Some(22),
+        max_keepalive_secs: Some(23),
+        receive_maximum: Some(24),
+        topic_alias_maximum: Some(25),
+        max_packet_bytes: Some(2600),
     };
     Config {
         data: DataStore::Memory,
@@ -86,8 +118,12 @@ fn full() -> Config {
         auto_realms: false,
         insecure: true,
         listeners: vec![
-            listener(ListenerKind::Universal, "[::1]:7000"),
-            listener(ListenerKind::Mqtt, "127.0.0.1:7001"),
+            listener(
+                ListenerKind::Universal,
+                "[::1]:7000",
+                ListenerLimits::default(),
+            ),
+            listener(ListenerKind::Mqtt, "127.0.0.1:7001", limits),
         ],
         realms: vec![Realm {
             name: "shop".to_owned(),
@@ -110,9 +146,22 @@ fn full() -> Config {
             receive_maximum: 2,
             topic_alias_maximum: 3,
             max_packet_bytes: 100,
+            max_connect_bytes: 101,
+            max_topic_levels: 31,
+            max_filters_per_packet: 32,
+            max_inflight: 33,
+            outgoing_topic_aliases: 34,
             max_queued_messages: 5,
             max_queued_bytes: 6000,
+            queued_in_memory: 35,
+            queue_full: QueueFull::Refuse,
             max_session_expiry_secs: u32::MAX,
+            shared_strategy: SharedStrategy::Sticky,
+            shared: vec![SharedGroup {
+                group: "jobs".to_owned(),
+                strategy: SharedStrategy::LeastLoaded,
+            }],
+            sys_interval_secs: 36,
         },
         limits: Limits {
             max_connections_per_listener: 11,
