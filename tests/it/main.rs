@@ -9,6 +9,7 @@ mod cross_protocol;
 mod democli;
 mod docs_clients;
 mod durability;
+mod endurance;
 mod killers;
 mod mqtt_clients;
 mod mutex;

@@ -8,7 +8,8 @@
 //! * [`mqtt`], [`wamp`], [`websocket`] and [`http`] are small clients of our own,
 //!   written from the standards and sharing no code with the router, so that they
 //!   can also say what no decent client says;
-//! * [`probe`] asks whether a router still serves strangers.
+//! * [`probe`] asks whether a router still serves strangers;
+//! * [`measure`] holds the long runs, which `bin/measure.rs` starts.
 //!
 //! Nothing here sleeps to wait for something: every wait ends with the event it
 //! waits for, or fails after [`PATIENCE`].
@@ -21,6 +22,7 @@ use anyhow::{Context, Result, ensure};
 pub mod agent;
 pub mod command;
 pub mod http;
+pub mod measure;
 pub mod mqtt;
 pub mod probe;
 pub mod server;

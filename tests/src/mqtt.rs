@@ -15,7 +15,7 @@ use crate::websocket::fill;
 mod packet;
 
 pub use packet::{Connect, Message, Will, binary, packet, string};
-use packet::{header, parse_publish};
+pub(crate) use packet::{parse_publish, split};
 
 /// The answer to CONNECT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,9 +235,7 @@ impl Client {
     /// Fails if nothing comes within [`PATIENCE`].
     pub fn read(&mut self) -> Result<Option<(u8, Vec<u8>)>> {
         loop {
-            if let Some((head, len)) = header(&self.incoming)?
-                && self.incoming.len() >= head + len
-            {
+            if let Some((head, len)) = split(&self.incoming)? {
                 let body = self.incoming[head..head + len].to_vec();
                 let first = self.incoming[0];
                 self.incoming.drain(..head + len);

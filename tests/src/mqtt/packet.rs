@@ -153,8 +153,14 @@ pub fn binary(bytes: &[u8]) -> Vec<u8> {
     field
 }
 
+/// Length of the fixed header and Remaining Length of a packet that is there as a whole.
+pub(crate) fn split(bytes: &[u8]) -> Result<Option<(usize, usize)>> {
+    let found = header(bytes)?;
+    Ok(found.filter(|(head, len)| bytes.len() >= head + len))
+}
+
 /// Length of the fixed header and Remaining Length, once both are there.
-pub(super) fn header(bytes: &[u8]) -> Result<Option<(usize, usize)>> {
+fn header(bytes: &[u8]) -> Result<Option<(usize, usize)>> {
     let mut len = 0;
     for (at, digit) in bytes.iter().skip(1).take(4).enumerate() {
         len |= usize::from(digit & 0x7F) << (7 * at);
@@ -169,7 +175,7 @@ pub(super) fn header(bytes: &[u8]) -> Result<Option<(usize, usize)>> {
     Ok(None)
 }
 
-pub(super) fn parse_publish(first: u8, body: &[u8], level: u8) -> Result<(Message, u16)> {
+pub(crate) fn parse_publish(first: u8, body: &[u8], level: u8) -> Result<(Message, u16)> {
     let short = "a short PUBLISH";
     let len = body.get(..2).context(short)?;
     let mut at = 2 + usize::from(u16::from_be_bytes([len[0], len[1]]));

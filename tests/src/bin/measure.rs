@@ -1,0 +1,150 @@
+#![forbid(unsafe_code)]
+//! The long measurements, by name: `measure restarts`, `measure retained 100000`,
+//! `measure idle 5000`, `measure malformed 1000000`. Numbers that are left out are the defaults
+//! printed by `measure` alone.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use integration_tests::measure::{idle, malformed, restarts, retained};
+use integration_tests::server::free_port;
+use integration_tests::{Options, PATIENCE, Server};
+
+const USAGE: &str = "measure restarts [MESSAGES=1000000] [KILLS=20] [RECONNECTS=200]
+measure retained [VALUES=100000] [RECEIVE_MAXIMUM=10]
+measure idle [CONNECTIONS=5000] [SECONDS=60]
+measure malformed [CONNECTIONS=1000000] [SEED=1]";
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize, default: u64| -> Result<u64> {
+        match args.get(at) {
+            Some(text) => text.parse().with_context(|| format!("{text} is no number")),
+            None => Ok(default),
+        }
+    };
+    match args.first().map(String::as_str) {
+        Some("restarts") => {
+            measure_restarts(number(1, 1_000_000)?, number(2, 20)?, number(3, 200)?)
+        }
+        Some("retained") => measure_retained(number(1, 100_000)?, number(2, 10)?),
+        Some("idle") => measure_idle(number(1, 5_000)?, number(2, 60)?),
+        Some("malformed") => measure_malformed(number(1, 1_000_000)?, number(2, 1)?),
+        _ => {
+            println!("{USAGE}");
+            Ok(())
+        }
+    }
+}
+
+fn measure_restarts(messages: u64, kills: u64, reconnects: u64) -> Result<()> {
+    let plan = restarts::Plan {
+        messages,
+        pairs: 4,
+        kills,
+        reconnects,
+        window: 48,
+    };
+    let report = restarts::run(&plan)?;
+    println!("{report:?}");
+    println!(
+        "{} messages in {:.1?}, {} kills, {} reconnects: QoS 1 none lost ({} repeated), QoS 2 none lost, none doubled, order kept",
+        report.delivered, report.took, report.kills, report.reconnects, report.repeated
+    );
+    Ok(())
+}
+
+fn measure_retained(values: u64, receive_maximum: u64) -> Result<()> {
+    let plan = retained::Plan {
+        values: usize::try_from(values)?,
+        receive_maximum: u16::try_from(receive_maximum)?,
+        unloaded: Duration::from_secs(10),
+    };
+    let report = retained::run(&plan)?;
+    println!(
+        "{values} values stored in {:.1?}, replayed in {:.1?}, at most {} open",
+        report.stored_in, report.replayed_in, report.most_open
+    );
+    for (name, latencies) in [("unloaded", &report.unloaded), ("loaded", &report.loaded)] {
+        let at = |share| retained::percentile(latencies, share);
+        println!(
+            "live pair {name}: p50 {:.2?} p99 {:.2?} max {:.2?} of {}",
+            at(0.5),
+            at(0.99),
+            at(1.0),
+            latencies.len()
+        );
+    }
+    Ok(())
+}
+
+fn measure_idle(connections: u64, secs: u64) -> Result<()> {
+    let plan = idle::Plan {
+        connections: usize::try_from(connections)?,
+        watch: Duration::from_secs(secs),
+        ping_every: Duration::from_secs(20),
+    };
+    let server = Server::start(Options::default().memory())?;
+    let report = idle::run(&plan, server.mqtt_addr()?, server.pid())?;
+    println!(
+        "reynard: {} bytes each, {report:?}",
+        report.bytes_each(&plan)
+    );
+    let mosquitto = Path::new("/usr/sbin/mosquitto");
+    if !mosquitto.exists() {
+        println!("mosquitto is not installed: no peer");
+        return Ok(());
+    }
+    let port = free_port()?;
+    let home = tempfile::TempDir::new()?;
+    let conf = home.path().join("mosquitto.conf");
+    std::fs::write(
+        &conf,
+        format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_connections -1\n"),
+    )?;
+    let mut child = Command::new(mosquitto)
+        .arg("-c")
+        .arg(&conf)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let addr: SocketAddr = ([127, 0, 0, 1], port).into();
+    let result = accepting(addr).and_then(|()| idle::run(&plan, addr, child.id()));
+    child.kill()?;
+    child.wait()?;
+    let report = result?;
+    println!(
+        "mosquitto: {} bytes each, {report:?}",
+        report.bytes_each(&plan)
+    );
+    Ok(())
+}
+
+/// Waits until somebody listens.
+fn accepting(addr: SocketAddr) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while std::net::TcpStream::connect(addr).is_err() {
+        ensure!(Instant::now() < deadline, "nobody listens on {addr}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn measure_malformed(connections: u64, seed: u64) -> Result<()> {
+    let began = Instant::now();
+    let report = malformed::run(connections, seed)?;
+    println!(
+        "{connections} malformed connects in {:.1?}; resident MiB: {:?}; growth of the second half {} KiB",
+        began.elapsed(),
+        report
+            .resident
+            .iter()
+            .map(|bytes| bytes >> 20)
+            .collect::<Vec<_>>(),
+        report.growth() >> 10
+    );
+    Ok(())
+}

@@ -1,0 +1,38 @@
+//! What a process uses, as Linux tells it.
+
+use std::fs::read_to_string;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// Clock ticks per second in `/proc`; fixed on Linux.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// Resident memory in bytes.
+///
+/// # Errors
+/// Fails if there is no such process.
+pub fn resident_bytes(pid: u32) -> Result<u64> {
+    let status = read_to_string(format!("/proc/{pid}/status")).context("no such process")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("no VmRSS")?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kib << 10)
+}
+
+/// User and system time so far.
+///
+/// # Errors
+/// Fails if there is no such process.
+pub fn cpu_time(pid: u32) -> Result<Duration> {
+    let stat = read_to_string(format!("/proc/{pid}/stat")).context("no such process")?;
+    // The name in parentheses may contain anything.
+    let (_, rest) = stat.rsplit_once(')').context("no name")?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let ticks =
+        |at: usize| -> Result<u64> { Ok(fields.get(at).context("too few fields")?.parse()?) };
+    let ticks = ticks(11)? + ticks(12)?;
+    Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+}
