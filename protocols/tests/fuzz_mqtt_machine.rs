@@ -12,12 +12,13 @@
 mod common;
 
 use bytes::{Bytes, BytesMut};
+use common::scram;
 use common::*;
 use protocols::gate::{Gate, Input};
 use protocols::mqtt::codec::encode;
 use protocols::mqtt::packet::{
     Ack, Auth, Connect, Disconnect, Packet, Properties, ProtocolVersion, Publish, QoS,
-    RetainHandling, SubscriptionOptions, Unsubscribe, Will,
+    RetainHandling, Secret, SubscriptionOptions, Unsubscribe, Will,
 };
 use protocols::mqtt::reason::ReasonCode;
 use std::env;
@@ -101,6 +102,8 @@ fn run(seed: u64) -> (u64, u64) {
     world.options.max_packet_bytes = 4_096;
     world.options.topic_alias_maximum = 3;
     world.options.max_filters = 6;
+    world.options.outgoing_topic_aliases = 2;
+    world.options.max_connect_bytes = 1_024;
     let witness = world.client(V5, "witness");
     world.subscribe(witness, "witness", ExactlyOnce);
     for _ in 0..STEPS {
@@ -113,6 +116,7 @@ fn run(seed: u64) -> (u64, u64) {
         }
     }
     world.hold_commits = false;
+    world.hold_joins = false;
     world.commit();
     world.send(witness, Packet::PingReq);
     assert_eq!(world.next(witness), Packet::PingResp);
@@ -128,12 +132,19 @@ fn step(random: &mut Random, world: &mut World, witness: usize) {
     let Some(client) = client.filter(|_| !random.one_in(8)) else {
         let version = random.pick(&[V3_1, V3_1_1, V5, V5]);
         let client = world.accept(version);
+        world.hold_joins = random.one_in(30);
         if !random.one_in(20) {
             let packet = connect_packet(random, version);
             send(random, world, client, &[packet]);
         }
         return;
     };
+    if random.one_in(2)
+        && let Some(challenge) = challenge(world, client)
+    {
+        let packet = auth_answer(random, &challenge);
+        return send(random, world, client, &[packet]);
+    }
     match random.below(24) {
         0 => world.cut(client),
         1 => world.input(client, Input::Drain),
@@ -153,11 +164,52 @@ fn step(random: &mut Random, world: &mut World, witness: usize) {
     }
 }
 
+/// Authentication Data of the challenge that came last.
+fn challenge(world: &World, client: usize) -> Option<Bytes> {
+    let Some(Packet::Auth(auth)) = world.clients[client].got.back() else {
+        return None;
+    };
+    let data = auth.properties.as_ref()?.authentication_data.as_ref()?;
+    data.0.starts_with(b"r=").then(|| data.0.clone())
+}
+
+fn auth_answer(random: &mut Random, challenge: &[u8]) -> Packet {
+    let secret = random.pick(&["joe-secret", "joe-secret", "joe-secret", "wrong"]);
+    let (message, _) = scram::last("joe", secret, challenge);
+    let mut message = message.into_bytes();
+    if random.one_in(4) {
+        mutate(random, &mut message);
+    }
+    auth(ReasonCode::ContinueAuthentication, message)
+}
+
+fn auth(reason: ReasonCode, data: Vec<u8>) -> Packet {
+    Packet::Auth(Auth {
+        reason,
+        properties: Properties {
+            authentication_method: Some(scram::METHOD.into()),
+            authentication_data: Some(Secret(data.into())),
+            ..Properties::default()
+        }
+        .into_optional(),
+    })
+}
+
+/// A first message of an exchange, now and then damaged.
+fn opening(random: &mut Random) -> Vec<u8> {
+    let mut message = scram::first("joe").into_bytes();
+    if random.one_in(4) {
+        mutate(random, &mut message);
+    }
+    message
+}
+
 /// Sends packets as bytes, now and then damaged, in one read, in pieces or in frames.
 fn send(random: &mut Random, world: &mut World, client: usize, packets: &[Packet]) {
     let mut bytes = BytesMut::new();
     for packet in packets {
         encode(packet, world.clients[client].version, &mut bytes).expect("a legal packet");
+        world.note_aliases(client, packet);
     }
     let mut bytes = bytes.to_vec();
     if random.one_in(8) {
@@ -195,7 +247,19 @@ fn mutate(random: &mut Random, bytes: &mut Vec<u8>) {
     }
 }
 
-const TOPICS: [&str; 8] = ["a", "a/b", "/", "b//c", "$x/a", "$SYS/x", "wamp/x", "k/1"];
+const TOPICS: [&str; 11] = [
+    "a",
+    "a/b",
+    "/",
+    "b//c",
+    "$x/a",
+    "$SYS/x",
+    "wamp/x",
+    "k/1",
+    "a/topic/1",
+    "a/topic/2",
+    "a/topic/3",
+];
 const FILTERS: [&str; 10] = [
     "a",
     "#",
@@ -216,7 +280,17 @@ fn connect_packet(random: &mut Random, version: ProtocolVersion) -> Packet {
         receive_maximum: random.maybe(&[1, 2, 65_535]).and_then(NonZeroU16::new),
         maximum_packet_size: random.maybe(&[5, 40, 200]).and_then(NonZeroU32::new),
         request_problem_information: random.maybe(&[true, false]),
+        request_response_information: random.maybe(&[true, false]),
+        topic_alias_maximum: random.maybe(&[0, 1, 65_535]),
         ..Properties::default()
+    };
+    let set = match random.below(12) {
+        0 => Properties {
+            authentication_method: Some(random.pick(&[scram::METHOD, scram::METHOD, "x"]).into()),
+            authentication_data: Some(Secret(opening(random).into())),
+            ..set
+        },
+        _ => set,
     };
     let will = random.one_in(2).then(|| Will {
         qos: random.pick(&QOS),
@@ -274,14 +348,14 @@ fn any_packet(random: &mut Random, version: ProtocolVersion) -> Packet {
                 .map(|_| random.pick(&FILTERS).into())
                 .collect(),
         }),
-        29 if version.is_v5() && random.one_in(4) => Packet::Auth(Auth {
-            reason: ReasonCode::ReAuthenticate,
-            properties: Properties {
-                authentication_method: Some("x".into()),
-                ..Properties::default()
-            }
-            .into_optional(),
-        }),
+        29 if version.is_v5() && random.one_in(3) => {
+            let reason = match random.below(4) {
+                0 => ReasonCode::ContinueAuthentication,
+                _ => ReasonCode::ReAuthenticate,
+            };
+            let data = opening(random);
+            auth(reason, data)
+        }
         30 if random.one_in(2) => Packet::Disconnect(Disconnect {
             reason: if version.is_v5() && random.one_in(2) {
                 ReasonCode::DisconnectWithWillMessage

@@ -124,8 +124,7 @@ fn illegal_packets_are_not_written() {
         (V5, with_properties(wildcard)),
         (
             V5,
-            Packet::ConnAck(ConnAck {
-                session_present: false,
+            Packet::Auth(Auth {
                 reason: ReasonCode::Success,
                 properties: data_only.into_optional(),
             }),
@@ -207,6 +206,18 @@ fn an_illegal_connect_is_not_written() {
             ..connect.clone()
         }),
         "legal in 5.0"
+    );
+    let data_only = Properties {
+        authentication_data: Some(Default::default()),
+        ..Properties::default()
+    };
+    assert!(
+        refused(Connect {
+            version: V5,
+            properties: data_only.into_optional(),
+            ..connect.clone()
+        }),
+        "data without a method"
     );
     let will = Will {
         qos: QoS::AtMostOnce,

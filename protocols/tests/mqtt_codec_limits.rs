@@ -2,10 +2,21 @@
 
 #![cfg(feature = "mqtt")]
 
+#[path = "mqtt_codec_common/strategies.rs"]
+mod strategies;
+
+use std::hint::black_box;
+
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
 use protocols::mqtt::codec::{Decoder, Fault, Limits, PRE_LOGIN_MAX_BYTES, encode};
-use protocols::mqtt::packet::{Direction, Packet, Properties, ProtocolVersion, Publish, QoS};
+use protocols::mqtt::packet::{
+    Direction, Packet, PacketId, Properties, ProtocolVersion, Publish, QoS, Subscribe,
+    SubscribeFilter, Unsubscribe,
+};
 use protocols::mqtt::reason::ReasonCode;
 
 use ProtocolVersion::{V3_1, V3_1_1, V5};
@@ -108,6 +119,102 @@ fn a_declared_length_allocates_nothing() {
     let before = buf.capacity();
     assert_eq!(from_client(V3_1_1, limits).decode(&mut buf), Ok(None));
     assert_eq!((buf.capacity(), buf.len()), (before, 8));
+}
+
+/// The most memory a packet may take at once while it is read, in bytes: what it turns into, twice
+/// while a list of its parts moves, and a fixed amount.
+fn allowance(bytes: &[u8]) -> u64 {
+    64 * bytes.len() as u64 + 2_048
+}
+
+/// The most memory that reading `bytes` took at once beyond them, in bytes.
+fn peak(mut decoder: Decoder, bytes: &[u8]) -> u64 {
+    let mut buf = BytesMut::from(bytes);
+    let read = || drop(black_box(decoder.decode(&mut buf)));
+    allocation_counter::measure(read).bytes_max
+}
+
+/// Every kind of length inside a packet, far beyond the bytes that follow.
+#[test]
+fn a_length_that_lies_costs_nothing() {
+    let connects: [&[u8]; 4] = [
+        b"\x10\x06\xFF\xFFMQTT",
+        b"\x10\x0E\x00\x04MQTT\x04\x02\x00\x3C\xFF\xFFcc",
+        b"\x10\x10\x00\x04MQTT\x05\x02\x00\x3C\xFF\xFF\xFF\x7F\x11\x00",
+        b"\x10\x17\x00\x04MQTT\x05\x06\x00\x3C\x00\x00\x01c\x00\x00\x01w\xFF\xFFmm",
+    ];
+    let others: [&[u8]; 8] = [
+        b"\x30\x04\xFF\xFFaa",
+        b"\x30\x08\x00\x01a\xFF\xFF\xFF\x7F\x01",
+        b"\x30\x08\x00\x01a\x04\x09\xFF\xFFd",
+        b"\x30\x0B\x00\x01a\x07\x26\x00\x01k\xFF\xFFv",
+        b"\x40\x08\x00\x01\x00\x04\x1F\xFF\xFFr",
+        b"\x82\x07\x00\x01\x00\xFF\xFFa\x00",
+        b"\xA2\x09\x00\x01\x00\x00\x01a\xFF\xFFb",
+        b"\xE0\x06\x00\xFF\xFF\xFF\x7F\x1F",
+    ];
+    let limits = Limits {
+        max_packet_bytes: 300_000_000,
+        ..Limits::default()
+    };
+    let connects = connects.map(|bytes| (Decoder::server(limits), bytes));
+    let others = others.map(|bytes| (from_client(V5, limits), bytes));
+    for (decoder, bytes) in connects.into_iter().chain(others) {
+        let peak = peak(decoder, bytes);
+        assert!(peak <= allowance(bytes), "{peak} bytes for {bytes:02X?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn memory_grows_with_the_bytes_that_arrived(
+        packet in strategies::packet(V5, Direction::ClientToServer),
+        changes in vec((any::<Index>(), any::<u8>()), 0..4),
+    ) {
+        let mut bytes = encoded(&packet, V5);
+        for (at, value) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        let decoder = match packet {
+            Packet::Connect(_) => Decoder::server(Limits::default()),
+            _ => from_client(V5, Limits::default()),
+        };
+        let peak = peak(decoder, &bytes);
+        prop_assert!(peak <= allowance(&bytes), "{} bytes for {}", peak, bytes.len());
+    }
+
+    /// The smallest parts a packet can be made of: empty filters, empty User Properties.
+    #[test]
+    fn many_small_parts_stay_in_proportion(count in 1..1_024usize) {
+        let filter = SubscribeFilter { filter: text(""), options: Default::default() };
+        let properties = Properties {
+            user_properties: vec![(text(""), text("")); count],
+            ..Properties::default()
+        };
+        let mut message = publish("t", b"");
+        message.properties = properties.into_optional();
+        let packets = [
+            Packet::Publish(message),
+            Packet::Subscribe(Subscribe {
+                packet_id: PacketId::MIN,
+                properties: None,
+                filters: vec![filter; count],
+            }),
+            Packet::Unsubscribe(Unsubscribe {
+                packet_id: PacketId::MIN,
+                properties: None,
+                filters: vec![text(""); count],
+            }),
+        ];
+        for packet in packets {
+            let bytes = encoded(&packet, V5);
+            let peak = peak(from_client(V5, Limits::default()), &bytes);
+            prop_assert!(peak <= allowance(&bytes), "{} bytes for {}", peak, bytes.len());
+        }
+    }
 }
 
 #[test]

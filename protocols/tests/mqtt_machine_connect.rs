@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use common::*;
 use protocols::gate::{Credentials, Gate, Input, JoinError};
 use protocols::mqtt::codec::encode;
+use protocols::mqtt::machine::ResponseInformation;
 use protocols::mqtt::packet::{
     Auth, ConnAck, Connect, Disconnect, OptProperties, Packet, PacketType, Properties, Will,
 };
@@ -69,11 +70,89 @@ fn connack_announces_what_this_server_does() {
     assert_eq!(set.retain_available, Some(true));
     assert_eq!(set.wildcard_subscription_available, Some(true));
     assert_eq!(set.subscription_identifiers_available, Some(true));
-    assert_eq!(set.shared_subscription_available, Some(false));
+    assert_eq!(set.shared_subscription_available, Some(true));
     assert_eq!(set.maximum_qos, None, "QoS 2 is said by absence");
     assert_eq!(set.assigned_client_identifier, None);
     assert_eq!(set.server_keep_alive, None);
     assert_eq!(set.session_expiry_interval, None);
+}
+
+#[test]
+fn response_information_is_told_to_who_asks() {
+    // [MQTT-3.1.2-28]
+    let asking = |id: &str, asked: Option<bool>| {
+        let set = Properties {
+            request_response_information: asked,
+            ..Properties::default()
+        };
+        with(connect(V5, id), set)
+    };
+    let mut world = World::new();
+    for asked in [None, Some(false)] {
+        let set = told(world.join_told(asking("c", asked)).1);
+        assert_eq!(set.response_information, None);
+    }
+    for (id, expected) in [
+        ("c", "reply/c/"),
+        ("a/+/#", "reply/a%2F%2B%2F%23/"),
+        ("%2F", "reply/%252F/"),
+    ] {
+        let (client, ack) = world.join_told(asking(id, Some(true)));
+        let prefix = told(ack).response_information.expect("asked for");
+        assert_eq!(prefix, expected);
+        // It is of use: a Topic Name and the start of a Topic Filter.
+        world.subscribe(client, &format!("{prefix}#"), AtMostOnce);
+        world.publish(client, &format!("{prefix}1"), "answer");
+        assert_eq!(world.next_publish(client).topic, format!("{prefix}1"));
+    }
+    let set = told(world.join_told(asking("", Some(true))).1);
+    let id = set.assigned_client_identifier.expect("assigned");
+    let expected = format!("reply/{id}/");
+    assert_eq!(set.response_information.as_deref(), Some(&*expected));
+    world.options.response_information = ResponseInformation::new("{client}");
+    let set = told(world.join_told(asking("c", Some(true))).1);
+    assert_eq!(set.response_information.as_deref(), Some("c"));
+    world.options.response_information = None;
+    let set = told(world.join_told(asking("c", Some(true))).1);
+    assert_eq!(set.response_information, None);
+}
+
+#[test]
+fn a_connack_that_does_not_fit_goes_without_response_information() {
+    let asking = |size| Properties {
+        request_response_information: Some(true),
+        maximum_packet_size: NonZeroU32::new(size),
+        ..Properties::default()
+    };
+    let mut world = World::new();
+    let id = "x".repeat(60);
+    let set = told(world.join_told(with(connect(V5, &id), asking(100))).1);
+    assert!(set.response_information.is_some());
+    let set = told(world.join_told(with(connect(V5, &id), asking(60))).1);
+    assert_eq!(set.response_information, None);
+    assert!(set.receive_maximum.is_some());
+}
+
+#[test]
+fn a_connect_is_small_and_judged_by_its_header() {
+    // Length 65,533 with a header of four bytes, and one byte more.
+    for (most, header, fits) in [
+        (65_536, &[0x10, 0xFC, 0xFF, 0x03][..], true),
+        (65_536, &[0x10, 0xFD, 0xFF, 0x03], false),
+        (100, &[0x10, 98], true),
+        (100, &[0x10, 99], false),
+        (200_000, &[0x10, 0xFF, 0xFF, 0x05], true),
+    ] {
+        let mut world = World::new();
+        assert_eq!(world.options.max_connect_bytes, 65_536);
+        world.options.max_connect_bytes = most;
+        let client = world.accept(V5);
+        world.raw(client, header);
+        // Nobody knows the version yet: closed without a word.
+        world.nothing(client);
+        assert_eq!(world.clients[client].closed.is_none(), fits, "{header:?}");
+        assert_eq!(world.counter("over_limit"), u64::from(!fits));
+    }
 }
 
 #[test]
@@ -281,23 +360,8 @@ fn nothing_after_a_refused_connect_is_processed() {
 }
 
 #[test]
-fn an_authentication_method_is_not_supported() {
-    // [MQTT-4.12.0-1]
-    let mut world = World::new();
-    let client = world.open(with(
-        connect(V5, "c"),
-        Properties {
-            authentication_method: Some("SCRAM-SHA-256".into()),
-            ..Properties::default()
-        },
-    ));
-    refused(&mut world, client, ReasonCode::BadAuthenticationMethod);
-    assert!(world.joins.is_empty());
-}
-
-#[test]
 fn auth_without_enhanced_authentication_is_a_protocol_error() {
-    // [MQTT-4.12.0-6]
+    // [MQTT-4.12.0-7]
     let mut world = World::new();
     let client = world.client(V5, "c");
     world.send(

@@ -603,7 +603,80 @@ fn event_made(topic: &str, expires_at_ms: Option<u64>, repeated: bool) -> model:
         slot: Some(id(77)),
         repeated,
         lost: 0,
+        handover: router_core::model::Handover::Nobody,
     }
+}
+
+/// What the client was told of lost deliveries.
+fn told_lost(publish: &Publish) -> Option<&str> {
+    let set = publish.properties.as_deref()?;
+    let mut lost = set.user_properties.iter();
+    lost.find(|(name, _)| name == "reynard-lost")
+        .map(|(_, value)| &**value)
+}
+
+fn lossy(topic: &str, slot: u16, lost: u32) -> model::Delivery {
+    model::Delivery::Event(model::EventDelivery {
+        slot: Some(id(slot)),
+        lost,
+        ..event_made(topic, None, false)
+    })
+}
+
+#[test]
+fn dropped_deliveries_are_told_with_the_next_one() {
+    for version in BOTH {
+        let mut world = World::new();
+        let client = world.client(version, "c");
+        for (slot, lost) in [(1, 0), (2, 7), (3, 0), (4, u32::MAX)] {
+            world.deliver_made(client, lossy("a", slot, lost));
+            let came = world.next_publish(client);
+            let expected = Some(lost.to_string()).filter(|_| lost > 0 && version.is_v5());
+            assert_eq!(told_lost(&came).map(str::to_owned), expected);
+        }
+    }
+}
+
+#[test]
+fn the_mark_of_a_gap_stands_behind_the_properties_of_the_message() {
+    let mut world = World::new();
+    let client = world.client(V5, "c");
+    let mut delivery = event_made("a", None, false);
+    let event = std::sync::Arc::get_mut(&mut delivery.event).expect("not shared");
+    event.attributes = Some(Box::new(model::Attributes {
+        content_type: Some("text/plain".into()),
+        user_properties: vec![("k".into(), "v".into())],
+        ..model::Attributes::default()
+    }));
+    delivery.lost = 3;
+    world.deliver_made(client, model::Delivery::Event(delivery));
+    let set = world.next_publish(client).properties.expect("some");
+    assert_eq!(set.content_type.as_deref(), Some("text/plain"));
+    let expected = [("k", "v"), ("reynard-lost", "3")];
+    let came: Vec<_> = (set.user_properties.iter())
+        .map(|(name, value)| (&**name, &**value))
+        .collect();
+    assert_eq!(came, expected);
+}
+
+#[test]
+fn a_mark_that_does_not_fit_waits_for_a_message_with_room() {
+    let mut world = World::new();
+    let small = Properties {
+        maximum_packet_size: NonZeroU32::new(40),
+        ..Properties::default()
+    };
+    let client = world.join(with(connect(V5, "c"), small));
+    let long = "a/long/topic/with/levels";
+    world.deliver_made(client, lossy(long, 1, 2));
+    assert_eq!(told_lost(&world.next_publish(client)), None);
+    // Not sent at all.
+    world.deliver_made(client, lossy(&"x".repeat(50), 2, 1));
+    world.nothing(client);
+    world.deliver_made(client, lossy("a", 3, 1));
+    assert_eq!(told_lost(&world.next_publish(client)), Some("4"));
+    world.deliver_made(client, lossy("a", 4, 0));
+    assert_eq!(told_lost(&world.next_publish(client)), None);
 }
 
 #[test]

@@ -403,6 +403,64 @@ fn a_refusal_says_why_where_the_client_wants_to_know() {
 }
 
 #[test]
+fn what_the_gate_declines_says_why() {
+    let mut world = World::new();
+    let client = world.client(V5, "c");
+    let text = Properties {
+        payload_format_indicator: Some(true),
+        ..Properties::default()
+    };
+    let no_text = match with_properties(publish("a", "", Some(1), AtLeastOnce), text) {
+        Packet::Publish(publish) => Packet::Publish(Publish {
+            payload: (&b"\xFF"[..]).into(),
+            ..publish
+        }),
+        other => other,
+    };
+    let deep = publish(&"/".repeat(200), "x", Some(2), ExactlyOnce);
+    for packet in [no_text, deep] {
+        world.send(client, packet);
+        let (Packet::PubAck(ack) | Packet::PubRec(ack)) = world.next(client) else {
+            panic!("no acknowledgement")
+        };
+        assert!(ack.reason.is_error());
+        assert!(
+            ack.properties
+                .is_some_and(|set| set.reason_string.is_some())
+        );
+    }
+}
+
+#[test]
+fn user_properties_are_bounded() {
+    for (count, length, is_taken) in [
+        (1_024, 1, true),
+        (1_025, 1, false),
+        (4, 16_380, true),
+        (4, 16_381, false),
+    ] {
+        let (mut world, watcher, client) = pair(V5);
+        let value = "v".repeat(length);
+        let set = Properties {
+            user_properties: vec![("".into(), value.into()); count],
+            ..Properties::default()
+        };
+        world.send(
+            client,
+            with_properties(publish("a", "x", None, AtMostOnce), set),
+        );
+        if is_taken {
+            let came = world.next_publish(watcher).properties.expect("some");
+            assert_eq!(came.user_properties.len(), count);
+        } else {
+            world.nothing(watcher);
+            world.ended(client, ReasonCode::QuotaExceeded);
+            assert_eq!(world.counter("over_limit"), 1);
+        }
+    }
+}
+
+#[test]
 fn quotas_of_the_realm_are_told() {
     let limits = RealmLimits {
         receipts_per_session: 1,

@@ -12,6 +12,7 @@ use protocols::mqtt::reason::ReasonCode;
 use router_core::auth::{Action, Role, Rule};
 use router_core::limits::RealmLimits;
 use router_core::model::Pattern;
+use std::num::NonZero;
 use std::sync::Arc;
 
 #[track_caller]
@@ -64,9 +65,9 @@ fn one_suback_has_a_code_for_each_filter_in_order() {
         let (number, codes) = suback(&mut world, client);
         let bytes: Vec<_> = codes.iter().map(|code| code.value()).collect();
         let wanted = if version.is_v5() {
-            [0, 0x8F, 1, 0x9E, 2]
+            [0, 0x8F, 1, 0, 2]
         } else {
-            [0, 0x80, 1, 0x80, 2]
+            [0, 0x80, 1, 0, 2]
         };
         assert_eq!((number, bytes), (5, wanted.to_vec()));
     }
@@ -140,6 +141,159 @@ fn no_local_on_a_shared_subscription_is_a_protocol_error() {
 }
 
 #[test]
+fn one_member_of_a_group_gets_a_message() {
+    // 5.0 section 4.8.2; 3.x clients take part in the same groups
+    let mut world = World::new();
+    let publisher = world.client(V5, "p");
+    let members = [V5, V3_1_1, V3_1].map(|version| {
+        let client = world.client(version, &format!("{version:?}").replace('_', ""));
+        world.subscribe(client, "$share/g/a/+", AtMostOnce);
+        client
+    });
+    let (other, plain) = (world.client(V5, "o"), world.client(V5, "q"));
+    world.subscribe(other, "$share/h/a/+", AtMostOnce);
+    world.subscribe(plain, "a/+", AtMostOnce);
+    for _ in 0..6 {
+        world.publish(publisher, "a/b", "x");
+    }
+    for client in members {
+        assert_eq!(world.clients[client].got.len(), 2);
+    }
+    assert_eq!(world.clients[other].got.len(), 6);
+    assert_eq!(world.clients[plain].got.len(), 6);
+}
+
+#[test]
+fn a_shared_subscription_has_its_own_copy_qos_and_identifier() {
+    // 5.0 section 4.8.2, [MQTT-4.8.2-3]
+    let mut world = World::new();
+    let publisher = world.client(V5, "p");
+    let client = world.client(V5, "c");
+    for (number, filter, qos) in [
+        (1, "a", ExactlyOnce),
+        (2, "$share/g/a", AtMostOnce),
+        (3, "$share/h/a", AtLeastOnce),
+        (4, "#", AtMostOnce),
+    ] {
+        let filters = [(filter, options(qos))];
+        world.send(client, subscribe(5, &filters, Some(number)));
+        suback(&mut world, client);
+    }
+    world.send(publisher, publish("a", "x", Some(1), ExactlyOnce));
+    let mut copies: Vec<_> = (0..3)
+        .map(|_| {
+            let publish = world.next_publish(client);
+            let set = publish.properties.expect("identifiers");
+            let mut identifiers = set.subscription_identifiers.to_vec();
+            identifiers.sort_unstable();
+            (identifiers, publish.qos)
+        })
+        .collect();
+    copies.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(
+        copies,
+        [
+            (vec![1, 4], ExactlyOnce),
+            (vec![2], AtMostOnce),
+            (vec![3], AtLeastOnce)
+        ]
+    );
+    world.nothing(client);
+}
+
+#[test]
+fn nothing_is_replayed_to_a_shared_subscription_but_live_flags_stay() {
+    // 5.0 sections 3.3.1.3 and 4.8.2; [MQTT-3.3.1-13]
+    for handling in [
+        RetainHandling::SendAtSubscribe,
+        RetainHandling::SendIfNew,
+        RetainHandling::DoNotSend,
+    ] {
+        let mut world = World::new();
+        let client = world.client(V5, "c");
+        world.send(client, retained("a", "kept"));
+        let wanted = SubscriptionOptions {
+            retain_handling: handling,
+            retain_as_published: true,
+            ..options(AtMostOnce)
+        };
+        for _ in 0..2 {
+            world.subscribe_with(client, "$share/g/a", wanted);
+            world.nothing(client);
+        }
+        world.send(client, retained("a", "live"));
+        assert!(world.next_publish(client).retain);
+    }
+}
+
+#[test]
+fn what_a_member_did_not_acknowledge_goes_to_another_when_its_session_ends() {
+    // 5.0 section 4.8.2
+    for version in BOTH {
+        let mut world = World::new();
+        let publisher = world.client(V5, "p");
+        let first = world.client(version, "a");
+        world.subscribe(first, "$share/g/t", AtLeastOnce);
+        world.send(publisher, publish("t", "x", Some(1), AtLeastOnce));
+        assert_eq!(world.next_publish(first).payload, "x");
+        let second = world.client(version, "b");
+        world.subscribe(second, "$share/g/t", AtLeastOnce);
+        world.cut(first);
+        let publish = world.next_publish(second);
+        assert_eq!((&publish.payload[..], publish.dup), (&b"x"[..], false));
+        // Nobody is left: it ends with the last of them.
+        world.cut(second);
+        let third = world.client(version, "c");
+        world.subscribe(third, "$share/g/t", AtLeastOnce);
+        world.nothing(third);
+    }
+}
+
+#[test]
+fn a_refused_message_goes_to_nobody_else() {
+    // [MQTT-4.8.2-6]
+    let mut world = World::new();
+    let publisher = world.client(V5, "p");
+    let members = ["a", "b"].map(|name| {
+        let client = world.client(V5, name);
+        world.subscribe(client, "$share/g/t", ExactlyOnce);
+        client
+    });
+    world.send(publisher, publish("t", "x", Some(1), ExactlyOnce));
+    let number = world.next_publish(members[0]).packet_id.expect("QoS 2");
+    let mut refusal = pubrec(number.get());
+    if let Packet::PubRec(ack) = &mut refusal {
+        ack.reason = ReasonCode::UnspecifiedError;
+    }
+    world.send(members[0], refusal);
+    world.cut(members[0]);
+    world.nothing(members[1]);
+}
+
+#[test]
+fn a_full_window_is_passed_over_in_a_group() {
+    // 5.0 section 4.9
+    let mut world = World::new();
+    let publisher = world.client(V5, "p");
+    let mut narrow = connect(V5, "a");
+    narrow.properties = Properties {
+        receive_maximum: NonZero::new(1),
+        ..Properties::default()
+    }
+    .into_optional();
+    let narrow = world.join(narrow);
+    let wide = world.client(V5, "b");
+    for client in [narrow, wide] {
+        world.subscribe(client, "$share/g/t", AtLeastOnce);
+    }
+    for number in 1..=6 {
+        world.send(publisher, publish("t", "x", Some(number), AtLeastOnce));
+    }
+    assert_eq!(world.clients[narrow].got.len(), 1);
+    assert_eq!(world.clients[wide].got.len(), 5);
+}
+
+#[test]
 fn wildcards_match_as_the_standard_says() {
     // 5.0 section 4.7.1 and 4.7.2
     let cases = [
@@ -172,6 +326,12 @@ fn wildcards_match_as_the_standard_says() {
             world.publish(publisher, topic, "x");
             let came = world.clients[client].got.pop_front();
             assert_eq!(came.is_some(), matches, "{filter} {topic}");
+            // The same in a shared subscription.
+            unsubscribe(&mut world, client, &[filter]);
+            world.subscribe(client, &format!("$share/g/{filter}"), AtMostOnce);
+            world.publish(publisher, topic, "x");
+            let came = world.clients[client].got.pop_front();
+            assert_eq!(came.is_some(), matches, "$share/g/{filter} {topic}");
             // The same for a replayed value.
             world.send(publisher, retained(topic, "kept"));
             world.clients[client].got.clear();
@@ -332,17 +492,25 @@ fn unsubscribe_compares_filters_and_always_answers() {
         let mut world = World::new();
         let publisher = world.client(V5, "p");
         let client = world.client(version, "c");
-        for filter in ["a/#", "a/+", "a/b"] {
+        for filter in ["a/#", "a/+", "a/b", "$share/g/a/b", "$share/h/a/+"] {
             world.subscribe(client, filter, AtMostOnce);
         }
-        let codes = unsubscribe(
-            &mut world,
-            client,
-            &["a/+", "x", "a/#", "$share/g/a", "a/#/b", "a"],
-        );
+        let filters = [
+            "a/+",
+            "x",
+            "a/#",
+            "$share/g/a/#",
+            "$share/h/a/b",
+            "$share/g/a/b",
+            "$share/h/a/+",
+            "$share/h",
+            "a/#/b",
+            "a",
+        ];
+        let codes = unsubscribe(&mut world, client, &filters);
         if version.is_v5() {
             let bytes: Vec<_> = codes.iter().map(|code| code.value()).collect();
-            assert_eq!(bytes, [0, 0x11, 0, 0x11, 0x8F, 0x11]);
+            assert_eq!(bytes, [0, 0x11, 0, 0x11, 0x11, 0, 0, 0x8F, 0x8F, 0x11]);
         } else {
             assert!(codes.is_empty());
         }

@@ -1,12 +1,14 @@
 //! The list of gates: what the first bytes or the subprotocol of a connection lead to.
 
 use crate::config::{Config, ListenerLimits};
+use bytestring::ByteString;
 use protocols::gate::Gate;
-use protocols::mqtt::machine::{MqttMachine, MqttOptions};
+use protocols::mqtt::machine::{MqttMachine, MqttOptions, ResponseInformation};
 use protocols::wamp::machine::{WampMachine, WampOptions, encoding_of};
 use router_core::encoding::Encoding;
 use router_core::model::Now;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A protocol that a connection can speak.
@@ -21,7 +23,8 @@ pub enum Protocol {
 /// What gates are made with.
 #[derive(Clone, Debug)]
 pub struct GateOptions {
-    mqtt: MqttOptions,
+    /// Shared by all connections.
+    mqtt: Arc<MqttOptions>,
     wamp: WampOptions,
 }
 
@@ -38,6 +41,9 @@ impl GateOptions {
             max_session_expiry_secs: config.mqtt.max_session_expiry_secs,
             max_topic_levels: config.mqtt.max_topic_levels.into(),
             max_filters: config.mqtt.max_filters_per_packet,
+            outgoing_topic_aliases: config.mqtt.outgoing_topic_aliases,
+            max_connect_bytes: usize::try_from(config.mqtt.max_connect_bytes).unwrap_or(usize::MAX),
+            response_information: ResponseInformation::new(&config.mqtt.response_information),
             outgoing_window: NonZeroU16::new(config.mqtt.max_inflight).unwrap_or(NonZeroU16::MIN),
             login_timeout,
             ..MqttOptions::default()
@@ -47,12 +53,15 @@ impl GateOptions {
             message_bytes_max: wamp_message_bytes(config),
             ..WampOptions::default()
         };
-        GateOptions { mqtt, wamp }
+        GateOptions {
+            mqtt: Arc::new(mqtt),
+            wamp,
+        }
     }
 
     /// The same but for what one listener limits otherwise.
     pub fn limited(&self, limits: &ListenerLimits) -> GateOptions {
-        let GateOptions { mut mqtt, mut wamp } = self.clone();
+        let (mut mqtt, mut wamp) = ((*self.mqtt).clone(), self.wamp.clone());
         if let Some(secs) = limits.login_timeout_secs {
             let login_timeout = Duration::from_secs(secs.into());
             (mqtt.login_timeout, wamp.login_timeout) = (login_timeout, login_timeout);
@@ -69,13 +78,21 @@ impl GateOptions {
         if let Some(bytes) = limits.max_packet_bytes {
             mqtt.max_packet_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         }
-        GateOptions { mqtt, wamp }
+        GateOptions {
+            mqtt: Arc::new(mqtt),
+            wamp,
+        }
     }
 
     /// The largest message of MQTT over a message transport: a packet may come in one frame with
     /// others behind it.
     pub fn mqtt_message_bytes(&self) -> usize {
         self.mqtt.max_packet_bytes.saturating_mul(2).max(64 << 10)
+    }
+
+    /// This router's id for bridges that come from other routers; only the first time counts.
+    pub fn set_router_id(&self, id: &str) {
+        self.mqtt.router_id.get_or_init(|| ByteString::from(id));
     }
 
     /// Name, help text and value of the gates' own counters.

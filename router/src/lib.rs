@@ -9,6 +9,7 @@
 //! This is the only crate that knows all gates (`gates.rs`) and all storage engines.
 
 mod access;
+mod bridge;
 pub mod cli;
 pub mod config;
 mod gates;
@@ -18,6 +19,7 @@ mod metrics;
 mod router;
 mod server;
 pub mod session;
+mod sys;
 
 pub use router::{Router, StartError};
 pub use server::Server;

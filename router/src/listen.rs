@@ -150,7 +150,10 @@ async fn universal(
             router.serve_mqtt(socket, BytesMut::new(), peer).await;
             drop(guard);
         }
-        byte if byte.is_ascii_alphabetic() => http::serve(router, socket, peer, guard).await,
+        // In a box of its own: every connection's task has room for the largest branch.
+        byte if byte.is_ascii_alphabetic() => {
+            Box::pin(http::serve(router, socket, peer, guard)).await;
+        }
         byte => {
             if let Some(unlogged) = router.traffic().violation(Instant::now()) {
                 tracing::warn!(

@@ -1,5 +1,6 @@
 //! The figures of the router in the text form that Prometheus reads.
 
+use crate::bridge::Status;
 use crate::router::Router;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text::encode};
@@ -78,7 +79,8 @@ impl Collector for Figures {
                 queued,
             )?;
         }
-        self.traffic(&mut encoder)
+        self.traffic(&mut encoder)?;
+        Status::encode(self.0.bridges(), &mut encoder)
     }
 }
 

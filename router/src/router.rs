@@ -1,18 +1,20 @@
 //! A router without listeners: realms, store and gates, to be embedded in any tokio program.
 
 use crate::access::{self, RuleError};
-use crate::config::{Config, DataStore, ListenerLimits, QueueFull};
+use crate::bridge::Status;
+use crate::config::{Config, DataStore, ListenerLimits, Mqtt};
 use crate::gates::{self, GateOptions, Protocol};
 use crate::session::OpenSession;
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use protocols::gate::{Driver, DriverOptions, Traffic};
-use protocols::transport::{StreamTransport, WebSocketLimits, WebSocketTransport};
+use protocols::transport::{StreamTransport, Transport, WebSocketLimits, WebSocketTransport};
 use router_core::auth::{Access, Role};
-use router_core::limits::{LaneLimit, OutboxLimits, RealmLimits, WhenFull};
+use router_core::broker::Sharing;
+use router_core::limits::{LaneLimit, OutboxLimits, RealmLimits};
 use router_core::runtime::{Hub, HubSettings, OpenError, now};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use storage::{MemoryStorage, Storage, StorageError};
 use thiserror::Error;
@@ -72,6 +74,7 @@ struct Inner {
     session_queue: LaneLimit,
     traffic: Arc<Traffic>,
     drain: watch::Sender<bool>,
+    bridges: OnceLock<Vec<Arc<Status>>>,
     /// Connections being served.
     open: watch::Sender<usize>,
     websocket_limits: WebSocketLimits,
@@ -102,6 +105,7 @@ impl Router {
             realms: access.clone(),
             limits,
             naming: gates::naming(),
+            sharing: sharing(&config.mqtt),
         };
         let hub = Hub::open(settings, storage)?;
         let max_message_bytes = gates::wamp_message_bytes(config);
@@ -111,6 +115,7 @@ impl Router {
             session_queue: limits.outbox.ordered,
             traffic: Arc::new(Traffic::default()),
             drain: watch::Sender::new(false),
+            bridges: OnceLock::new(),
             open: watch::Sender::new(0),
             websocket_limits: WebSocketLimits { max_message_bytes },
         };
@@ -131,21 +136,33 @@ impl Router {
 
     /// Serves MQTT on a byte stream, to its end. `read` was read from it already; `peer` names it
     /// in logs and listings.
-    pub async fn serve_mqtt<S>(&self, io: S, read: BytesMut, peer: String)
+    pub fn serve_mqtt<S>(
+        &self,
+        io: S,
+        read: BytesMut,
+        peer: String,
+    ) -> impl Future<Output = ()> + Send + use<S>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let _open = Open::new(self);
-        let gate = self.gates.gate(now(), Protocol::Mqtt);
         let transport = StreamTransport::new(io, read);
-        Driver::new(
-            transport,
-            gate,
-            self.inner.hub.clone(),
-            self.driver_options(peer),
-        )
-        .run()
-        .await;
+        self.serve(transport, Protocol::Mqtt, peer)
+    }
+
+    fn serve<T: Transport + Unpin>(
+        &self,
+        transport: T,
+        protocol: Protocol,
+        peer: String,
+    ) -> impl Future<Output = ()> + Send + use<T> {
+        let open = Open::new(self);
+        let gate = self.gates.gate(now(), protocol);
+        let hub = self.inner.hub.clone();
+        let run = Driver::new(transport, gate, hub, self.driver_options(peer)).run();
+        async move {
+            run.await;
+            drop(open);
+        }
     }
 
     /// Serves a WebSocket after its upgrade, to its end.
@@ -158,26 +175,17 @@ impl Router {
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let _open = Open::new(self);
         let limits = match protocol {
             Protocol::Mqtt => WebSocketLimits {
                 max_message_bytes: self.gates.mqtt_message_bytes(),
             },
             Protocol::Wamp(_) => self.inner.websocket_limits,
         };
-        let gate = self.gates.gate(now(), protocol);
         let transport = WebSocketTransport::new(io, read, limits).await;
-        Driver::new(
-            transport,
-            gate,
-            self.inner.hub.clone(),
-            self.driver_options(peer),
-        )
-        .run()
-        .await;
+        self.serve(transport, protocol, peer).await;
     }
 
-    fn driver_options(&self, peer: String) -> DriverOptions {
+    pub(crate) fn driver_options(&self, peer: String) -> DriverOptions {
         DriverOptions {
             ping_after: PING_AFTER,
             dead_after: DEAD_AFTER,
@@ -218,6 +226,21 @@ impl Router {
     #[must_use]
     pub fn traffic(&self) -> &Traffic {
         &self.inner.traffic
+    }
+
+    /// The bridges that were started.
+    pub(crate) fn bridges(&self) -> &[Arc<Status>] {
+        self.inner.bridges.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// This router's id for bridges that come from other routers.
+    pub(crate) fn set_router_id(&self, id: &str) {
+        self.gates.set_router_id(id);
+    }
+
+    /// Notes the bridges that were started; only the first time counts.
+    pub(crate) fn set_bridges(&self, bridges: Vec<Arc<Status>>) {
+        self.inner.bridges.get_or_init(|| bridges);
     }
 
     /// Name, help text and value of the gates' own counters.
@@ -265,18 +288,18 @@ impl Router {
 }
 
 /// Counts a connection while it is served.
-struct Open<'a>(&'a Router);
+struct Open(Arc<Inner>);
 
-impl Open<'_> {
-    fn new(router: &Router) -> Open<'_> {
+impl Open {
+    fn new(router: &Router) -> Open {
         router.inner.open.send_modify(|open| *open += 1);
-        Open(router)
+        Open(router.inner.clone())
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for Open {
     fn drop(&mut self) {
-        self.0.inner.open.send_modify(|open| *open -= 1);
+        self.0.open.send_modify(|open| *open -= 1);
     }
 }
 
@@ -314,14 +337,20 @@ fn realm_limits(config: &Config) -> RealmLimits {
             best: outbox,
             sure: online,
             sure_offline: queued,
-            when_full: match mqtt.queue_full {
-                QueueFull::DropOldest => WhenFull::DropOldest,
-                QueueFull::Refuse => WhenFull::RefusePublisher,
-                QueueFull::Disconnect => WhenFull::Disconnect,
-            },
+            when_full: mqtt.queue_full,
             resident: count(mqtt.queued_in_memory),
         },
         ..RealmLimits::default()
+    }
+}
+
+fn sharing(mqtt: &Mqtt) -> Sharing {
+    let groups = mqtt.shared.iter();
+    Sharing {
+        default: mqtt.shared_strategy,
+        by_group: groups
+            .map(|group| (group.group.as_str().into(), group.strategy))
+            .collect(),
     }
 }
 

@@ -1,8 +1,10 @@
 //! A router with its listeners, as the program runs it.
 
+use crate::bridge;
 use crate::config::{Config, DataStore, ListenerKind};
 use crate::listen;
 use crate::router::{Router, StartError};
+use crate::sys;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,6 +19,7 @@ pub struct Server {
     default_realm: String,
     data: DataStore,
     drain_timeout: Duration,
+    /// The tasks that accept, and the one that keeps the status values.
     accepting: Vec<JoinHandle<()>>,
     /// Ends when every listener and connection is gone.
     alive: mpsc::Receiver<()>,
@@ -42,7 +45,12 @@ impl Server {
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
         let (alive_sender, alive) = mpsc::channel(1);
+        bridge::start(&router, config, &alive_sender);
         let (mut addresses, mut accepting) = (Vec::new(), Vec::new());
+        let every = Duration::from_secs(config.mqtt.sys_interval_secs.into());
+        if !every.is_zero() {
+            accepting.push(tokio::spawn(sys::run(router.clone(), every)));
+        }
         for ((kind, listener), configured) in bound.into_iter().zip(&config.listeners) {
             addresses.push((kind, listener.local_addr().unwrap_or(configured.bind)));
             let limits = &configured.limits;

@@ -8,6 +8,7 @@
 //!   `Superseded` and never attempted: they build on state that was not stored. The owner rolls its memory back and
 //!   submits under a higher epoch. Epochs of an owner never decrease.
 //! - One owner's failure is not another's: a merged commit that fails is repeated owner by owner.
+//! - A read sees every batch submitted before it whose outcome was `Ok`, and is answered after those outcomes.
 //! - The queue is bounded by its users: above the high-water mark [`GroupCommit::is_congested`] is true and gates stop
 //!   reading their sockets; `submit` itself never blocks and never refuses for size.
 
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::{Batch, Storage, StorageError};
+use crate::{Batch, Space, Storage, StorageError};
 
 /// Names one submitted batch towards its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,11 +38,33 @@ pub struct Ticket {
 /// What became of one submitted batch.
 pub type Outcome = (Ticket, Result<(), StorageError>);
 
-/// Is told what became of submitted batches, on the writer's thread.
+/// Asks for records as they are after everything submitted before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Who asks.
+    pub owner: u64,
+    /// The owner's own number for the request; not interpreted here.
+    pub id: u64,
+    /// Where the records are.
+    pub space: Space,
+    /// Their keys.
+    pub keys: Vec<Vec<u8>>,
+    /// Reading stops before the keys are used up once this many bytes of values were read.
+    pub max_bytes: usize,
+}
+
+/// What was found under one key, as [`Storage::get`] answers it.
+pub type Found = Result<Option<Vec<u8>>, StorageError>;
+
+/// Is told what became of submitted batches and reads, on the writer's thread. Both methods may call `submit` and
+/// `submit_read`, must not call `shutdown`, and should return soon: the next commit waits for them.
 pub trait CommitListener: Send + Sync {
-    /// Outcomes in submit order. May call `submit`, must not call `shutdown`, and should return soon: the next commit
-    /// waits for it.
+    /// Outcomes in submit order.
     fn committed(&self, outcomes: &[Outcome]);
+
+    /// The answer to the read `id` of `owner`: what was found under its keys, in their order, one at least unless none
+    /// was asked for.
+    fn read(&self, owner: u64, id: u64, found: Vec<Found>);
 }
 
 /// Bounds of the queue and of one commit, in bytes as [`Batch::bytes`] counts them.
@@ -79,6 +102,10 @@ pub struct GroupStats {
     pub bytes: u64,
     /// Time spent in storage commits, fsync included.
     pub commit_time: Duration,
+    /// Records asked for and read, absent ones included.
+    pub reads: u64,
+    /// Records that could not be read.
+    pub failed_reads: u64,
     /// The latest storage error, kept until the process ends.
     pub last_error: Option<StorageError>,
     /// Batches waiting or being written.
@@ -112,6 +139,7 @@ struct Queue {
 
 enum Entry {
     Commit(Ticket, Batch),
+    Read(Read),
     Forget(u64),
 }
 
@@ -161,6 +189,21 @@ impl GroupCommit {
             queue.congested = true;
         }
         queue.entries.push_back(Entry::Commit(ticket, batch));
+        drop(queue);
+        self.shared.wake.notify_one();
+        Ok(())
+    }
+
+    /// Queues a read; the listener is told later. Never blocks.
+    ///
+    /// # Errors
+    /// `Stopped` after `shutdown`; the listener is then not told of this read.
+    pub fn submit_read(&self, read: Read) -> Result<(), StorageError> {
+        let mut queue = self.shared.queue.lock();
+        if queue.stopped {
+            return Err(StorageError::Stopped);
+        }
+        queue.entries.push_back(Entry::Read(read));
         drop(queue);
         self.shared.wake.notify_one();
         Ok(())
@@ -230,6 +273,8 @@ struct Writer {
 struct Group {
     members: Vec<(Ticket, Batch)>,
     bytes: usize,
+    /// Carried out after the commit: so they see what was submitted before them, and do not break up the group.
+    reads: Vec<Read>,
 }
 
 /// A member that was attempted: its place among the outcomes and its operations in the merged batch.
@@ -237,14 +282,21 @@ type Attempt = (usize, Range<usize>);
 
 impl Writer {
     fn run(&mut self) {
-        while let Some(group) = self.next_group() {
-            let (bytes, batches) = (group.bytes, group.members.len());
-            let outcomes = self.write(group);
-            self.count(&outcomes);
-            // The weight leaves the queue before the listener hears of it: what it does next (resume reading) must
-            // see the room that has become free.
-            self.release(bytes, batches);
-            self.report(&outcomes);
+        while let Some(mut group) = self.next_group() {
+            let reads = std::mem::take(&mut group.reads);
+            if !group.members.is_empty() {
+                let (bytes, batches) = (group.bytes, group.members.len());
+                let outcomes = self.write(group);
+                self.count(&outcomes);
+                // The weight leaves the queue before the listener hears of it: what it does next (resume reading) must
+                // see the room that has become free.
+                self.release(bytes, batches);
+                self.report(outcomes.len(), |listener| listener.committed(&outcomes));
+            }
+            for read in reads {
+                let found = self.read(&read);
+                self.report(1, |listener| listener.read(read.owner, read.id, found));
+            }
         }
     }
 
@@ -267,13 +319,14 @@ impl Writer {
                         break;
                     }
                     Entry::Commit(ticket, batch) => group.push(ticket, batch),
+                    Entry::Read(read) => group.reads.push(read),
                     Entry::Forget(_) => {
                         queue.entries.push_front(entry);
                         break;
                     }
                 }
             }
-            if !group.members.is_empty() {
+            if !group.members.is_empty() || !group.reads.is_empty() {
                 return Some(group);
             }
             if queue.stopped {
@@ -385,6 +438,39 @@ impl Writer {
         result
     }
 
+    fn read(&self, read: &Read) -> Vec<Found> {
+        let mut found = Vec::with_capacity(read.keys.len());
+        let mut bytes = 0_usize;
+        for key in &read.keys {
+            let record = self.get(read.space, key);
+            bytes = bytes.saturating_add(
+                record
+                    .as_ref()
+                    .map_or(0, |record| record.as_ref().map_or(0, Vec::len)),
+            );
+            found.push(record);
+            if bytes >= read.max_bytes {
+                break;
+            }
+        }
+        let failed = found.iter().filter(|record| record.is_err()).count() as u64;
+        let mut stats = self.shared.stats.lock();
+        stats.reads += found.len() as u64 - failed;
+        stats.failed_reads += failed;
+        if let Some(Err(error)) = found.iter().rev().find(|record| record.is_err()) {
+            stats.last_error = Some(error.clone());
+        }
+        found
+    }
+
+    fn get(&self, space: Space, key: &[u8]) -> Found {
+        catch_unwind(AssertUnwindSafe(|| self.storage.get(space, key))).unwrap_or_else(|_| {
+            Err(StorageError::Io {
+                what: format!("the engine {} panicked in a read", self.storage.engine()),
+            })
+        })
+    }
+
     fn count(&self, outcomes: &[Outcome]) {
         let mut stats = self.shared.stats.lock();
         for (_, outcome) in outcomes {
@@ -408,10 +494,10 @@ impl Writer {
         }
     }
 
-    fn report(&self, outcomes: &[Outcome]) {
-        if catch_unwind(AssertUnwindSafe(|| self.listener.committed(outcomes))).is_err() {
+    fn report(&self, outcomes: usize, tell: impl FnOnce(&dyn CommitListener)) {
+        if catch_unwind(AssertUnwindSafe(|| tell(&*self.listener))).is_err() {
             tracing::error!(
-                outcomes = outcomes.len(),
+                outcomes,
                 "the commit listener panicked; its outcomes may be lost"
             );
         }

@@ -17,6 +17,10 @@ impl CommitListener for Report {
             self.0.send(outcome.clone()).unwrap();
         }
     }
+
+    fn read(&self, _: u64, _: u64, _: Vec<Found>) {
+        panic!("nothing was to be read");
+    }
 }
 
 struct Bench {
@@ -354,6 +358,10 @@ impl CommitListener for Panics {
     fn committed(&self, _: &[Outcome]) {
         panic!("committed")
     }
+
+    fn read(&self, _: u64, _: u64, _: Vec<Found>) {
+        panic!("in a listener");
+    }
 }
 
 #[test]
@@ -379,4 +387,116 @@ fn a_panicking_engine_is_an_error_and_a_panicking_listener_does_not_end_the_writ
     group.submit(ticket(1, 0, 2), put("b", 1)).unwrap();
     group.shutdown();
     assert!(storage.get(Space(1), b"b").unwrap().is_some());
+}
+
+/// Everything the listener was told, in order, as text.
+struct Diary(Sender<String>);
+
+impl CommitListener for Diary {
+    fn committed(&self, outcomes: &[Outcome]) {
+        for (ticket, outcome) in outcomes {
+            let text = format!("commit {} {}", ticket.seq, outcome.is_ok());
+            self.0.send(text).unwrap();
+        }
+    }
+
+    fn read(&self, owner: u64, id: u64, found: Vec<Found>) {
+        let found = found.iter().map(|found| match found {
+            Ok(Some(value)) => value.len().to_string(),
+            Ok(None) => "absent".to_owned(),
+            Err(error) => error.kind().to_owned(),
+        });
+        let found: Vec<String> = found.collect();
+        let text = format!("read {owner}.{id} {}", found.join(" "));
+        self.0.send(text).unwrap();
+    }
+}
+
+fn read(id: u64, keys: &[&str], max_bytes: usize) -> Read {
+    Read {
+        owner: 1,
+        id,
+        space: Space(1),
+        keys: keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
+        max_bytes,
+    }
+}
+
+fn diary(
+    work: impl FnOnce(&FaultyStorage<MemoryStorage>, &GroupCommit),
+) -> (Vec<String>, GroupStats) {
+    let storage = Arc::new(FaultyStorage::new(MemoryStorage::new()));
+    let (sender, diary) = channel();
+    let limits = GroupLimits::default();
+    let group = GroupCommit::spawn(storage.clone(), Arc::new(Diary(sender)), limits).unwrap();
+    storage.close_gate();
+    group.submit(ticket(0, 0, 0), put("first", 1)).unwrap();
+    storage.wait_for_commit_at_gate();
+    work(&storage, &group);
+    storage.open_gate();
+    group.shutdown();
+    (diary.try_iter().collect(), group.stats())
+}
+
+#[test]
+fn a_read_sees_what_was_submitted_before_it_and_is_answered_after_that() {
+    let (told, stats) = diary(|_, group| {
+        group.submit(ticket(1, 0, 1), put("a", 10)).unwrap();
+        group.submit_read(read(1, &["a", "none"], 1_000)).unwrap();
+        group.submit(ticket(1, 0, 2), put("b", 20)).unwrap();
+        group.submit_read(read(2, &["b", "first"], 1_000)).unwrap();
+    });
+    let expected = [
+        "commit 0 true",
+        "commit 1 true",
+        "commit 2 true",
+        "read 1.1 10 absent",
+        "read 1.2 20 1",
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(stats.commits, 2, "reads do not break up a group");
+    assert_eq!((stats.reads, stats.failed_reads), (4, 0));
+}
+
+#[test]
+fn a_read_alone_needs_no_commit_and_none_is_lost_by_a_shutdown() {
+    let (told, stats) = diary(|_, group| {
+        group.submit_read(read(1, &["first"], 1)).unwrap();
+        group.submit_read(read(2, &[], 1)).unwrap();
+    });
+    assert_eq!(told, ["commit 0 true", "read 1.1 1", "read 1.2 "]);
+    assert_eq!(stats.commits, 1);
+    let storage = Arc::new(MemoryStorage::new());
+    let (sender, _diary) = channel();
+    let limits = GroupLimits::default();
+    let group = GroupCommit::spawn(storage, Arc::new(Diary(sender)), limits).unwrap();
+    group.shutdown();
+    let refused = group.submit_read(read(3, &["first"], 1));
+    assert_eq!(refused, Err(StorageError::Stopped));
+}
+
+#[test]
+fn a_read_stops_at_its_bytes_but_answers_one_record_at_least() {
+    let (told, _) = diary(|_, group| {
+        let mut batch = put("a", 10);
+        batch.append(put("b", 10));
+        batch.append(put("c", 10));
+        group.submit(ticket(1, 0, 1), batch).unwrap();
+        group.submit_read(read(1, &["a", "b", "c"], 1)).unwrap();
+        group.submit_read(read(2, &["a", "b", "c"], 11)).unwrap();
+    });
+    assert_eq!(told[2..], ["read 1.1 10", "read 1.2 10 10"]);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_keeps_no_other_back() {
+    let (told, stats) = diary(|storage, group| {
+        let what = "a test".to_owned();
+        storage.fail(Fault::Get, 1, StorageError::Io { what });
+        let keys = ["first", "first", "first"];
+        group.submit_read(read(1, &keys, 100)).unwrap();
+    });
+    assert_eq!(told[1], "read 1.1 1 io 1");
+    assert_eq!((stats.reads, stats.failed_reads), (2, 1));
+    assert!(stats.last_error.is_some());
 }

@@ -19,6 +19,8 @@ pub mod testing;
 pub use batch::{Batch, Op, Space};
 pub use engine::Storage;
 pub use error::StorageError;
-pub use group::{CommitListener, GroupCommit, GroupLimits, GroupStats, Outcome, Ticket};
+pub use group::{
+    CommitListener, Found, GroupCommit, GroupLimits, GroupStats, Outcome, Read, Ticket,
+};
 pub use memory::MemoryStorage;
 pub use sled_engine::{SledStorage, open_sled};

@@ -16,8 +16,10 @@ use serde_json::json;
 
 use crate::Outcome;
 
+mod cuts;
 mod load;
 mod mqtt;
+mod state;
 mod wamp;
 
 fn server() -> Result<Server> {

@@ -3,6 +3,7 @@
 //! the real binary. One module per story, one server per test, no shared state.
 
 mod auth;
+mod bridge;
 mod conditional;
 mod config_and_cli;
 mod cross_protocol;

@@ -258,7 +258,8 @@ impl SimDriver {
         dice: &mut Dice,
     ) {
         match action {
-            Action::Command(_) => {}
+            // Nobody in the simulation has a secret to prove in an exchange.
+            Action::Command(_) | Action::Authenticate(_) => {}
             Action::Leave(how) => {
                 if let Some(seat) = self.seat.take() {
                     self.leave(&seat, how, core, ledger, dice);
@@ -288,14 +289,12 @@ impl SimDriver {
             protocol,
             ..
         } = request;
-        let mut transport = serde_json::Map::new();
-        transport.insert("protocol".to_owned(), protocol.into());
         let identity = Identity {
             authid: core.anonymous_name(),
             role: verified.role,
             method: "anonymous".into(),
             provider: "static".into(),
-            transport,
+            transport: [("protocol", protocol.into())].into(),
         };
         ledger.joins(self.link, client.as_ref().map(|client| &*client.id));
         let join = Join {

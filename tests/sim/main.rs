@@ -198,3 +198,8 @@ fn the_judge_sees_an_answer_given_twice() {
 fn the_judge_sees_a_limit_that_is_exceeded() {
     assert_caught(Broken::IgnoresConcurrency, &["calls at a time"]);
 }
+
+#[test]
+fn the_judge_sees_a_read_that_is_lost() {
+    assert_caught(Broken::LosesLoads, &["never reached", "is owed"]);
+}

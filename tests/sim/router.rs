@@ -8,7 +8,7 @@ use crate::dice::Dice;
 use crate::driver::SimDriver;
 use crate::ledger::{Ledger, Uid};
 use crate::net::{LinkId, Net, Wire};
-use crate::store::Store;
+use crate::store::{Outcome, Store};
 use bytestring::ByteString;
 use protocols::gate::Gate;
 use protocols::mqtt::machine::{AssignedIds, MqttMachine, MqttOptions};
@@ -24,7 +24,7 @@ use router_core::session::Connection;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use storage::{Batch, Space, Storage as _};
+use storage::{Batch, Space, Storage as _, StorageError};
 
 const REALM: &str = "realm1";
 const LEASE_KEY: &[u8] = b"publication-ids";
@@ -56,6 +56,10 @@ pub enum Broken {
     AnswersTwice,
     /// A callee's limit is ignored.
     IgnoresConcurrency,
+    /// Now and then records of a queue are asked for and never read.
+    LosesLoads,
+    /// Now and then a member of a share group gets what others get too.
+    IgnoresGroups,
 }
 
 /// Both clocks of a run at `ms`.
@@ -140,11 +144,27 @@ impl Core {
                 self.realm.committed(now, seq, &mut self.effects);
             }
         }
+        self.ask(now, dice);
         self.effects.pressed.clear();
         self.effects.wake_all();
         // What the answers just released wrote follows under a number of its own.
         if !self.effects.batch.is_empty() {
             self.let_out(dice);
+        }
+    }
+
+    /// Asks for records in their turn, after the batch just submitted.
+    fn ask(&mut self, now: Now, dice: &mut Dice) {
+        for load in std::mem::take(&mut self.effects.loads) {
+            if self.broken == Broken::LosesLoads && dice.permille(300) {
+                continue;
+            }
+            if self.durable {
+                self.store.submit_read(load, self.ms, dice);
+            } else {
+                let found = vec![Err(StorageError::Stopped)];
+                self.realm.loaded(now, load.id, found, &mut self.effects);
+            }
         }
     }
 
@@ -230,8 +250,15 @@ impl Core {
     pub fn turn(&mut self, ledger: &mut Ledger, dice: &mut Dice) -> bool {
         let now = self.now();
         let mut progress = self.store.write(self.ms, dice);
-        while let Some((epoch, seq, ok)) = self.store.report(self.ms, dice) {
+        while let Some(outcome) = self.store.report(self.ms, dice) {
             progress = true;
+            let (epoch, seq, ok) = match outcome {
+                Outcome::Commit(epoch, seq, ok) => (epoch, seq, ok),
+                Outcome::Read(id, found) => {
+                    self.with(dice, |realm, effects| realm.loaded(now, id, found, effects));
+                    continue;
+                }
+            };
             if epoch != self.epoch || self.broken == Broken::AcknowledgesEarly {
                 continue;
             }
@@ -451,7 +478,7 @@ impl Router {
         core.renew_lease();
         core.lease_at = core.ms + LEASE_CHECK_MS;
         core.realm = realm(core.durable, self.limits, core.ids.clone(), dice);
-        let found = core.read_records()?;
+        let found = core.read_records(self.limits.outbox.resident)?;
         let role_of = |_: &str| Some(Arc::new(router_core::auth::Role::unrestricted("anonymous")));
         let now = core.now();
         core.realm
@@ -465,7 +492,7 @@ impl Router {
                 .map_err(|e| e.to_string())?;
         }
         core.realm.restored();
-        core.effects = Effects::default();
+        core.let_out(dice);
         Ok(())
     }
 
@@ -476,7 +503,7 @@ impl Router {
 }
 
 impl Core {
-    fn read_records(&self) -> Result<Restored, String> {
+    fn read_records(&self, resident: usize) -> Result<Restored, String> {
         let mut found = Restored::default();
         for space in SPACES {
             let mut bad = None;
@@ -485,7 +512,7 @@ impl Core {
                 .engine()
                 .inner()
                 .scan(space, &[], &mut |key, value| {
-                    let placed = place_record(&mut found, space, key, value.to_vec());
+                    let placed = place_record(&mut found, space, key, value, resident);
                     if placed.is_none() {
                         bad = Some(format!("{space:?} {key:?}"));
                     }
@@ -506,24 +533,35 @@ fn realm(durable: bool, limits: RealmLimits, ids: Arc<IdClock>, dice: &mut Dice)
         limits,
         naming: naming(),
         durable,
+        sharing: router_core::broker::Sharing::default(),
     };
     Realm::new(settings, ids, dice.seed())
 }
 
-fn place_record(found: &mut Restored, space: Space, key: &[u8], value: Vec<u8>) -> Option<()> {
+fn place_record(
+    found: &mut Restored,
+    space: Space,
+    key: &[u8],
+    record: &[u8],
+    resident: usize,
+) -> Option<()> {
     let (_, rest) = records::split_key(key)?;
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
+    let value = || record.to_vec();
     match space {
-        records::VALUES => found.values.push((rest.to_vec(), value)),
-        records::SESSIONS => found.sessions.push((text(rest)?, value)),
-        records::LAST_WILLS => found.last_wills.push((text(rest)?, value)),
+        records::VALUES => found.values.push((rest.to_vec(), value())),
+        records::SESSIONS => found.sessions.push((text(rest)?, value())),
+        records::LAST_WILLS => found.last_wills.push((text(rest)?, value())),
         _ => {
             let (_, client, part) = records::split_client_key(key)?;
-            let client = client.to_owned();
             match space {
-                records::SUBSCRIPTIONS => found.subscriptions.push((client, value)),
-                records::QUEUES => found.queues.push((client, records::number(part)?, value)),
-                _ => found.receipts.push((client, records::number(part)?)),
+                records::SUBSCRIPTIONS => found.subscriptions.push((client.to_owned(), value())),
+                records::QUEUES => {
+                    found.add_queued(client, records::number(part)?, record, resident);
+                }
+                _ => found
+                    .receipts
+                    .push((client.to_owned(), records::number(part)?)),
             }
         }
     }

@@ -2,12 +2,14 @@
 //! their owner hears of it later still, and a crash may come between any two of these.
 //!
 //! Semantics are those of `storage::GroupCommit`: outcomes in submit order, and after a failure
-//! nothing of the same epoch is attempted any more.
+//! nothing of the same epoch is attempted any more. A read sees every batch submitted before it and
+//! perhaps later ones, and is answered after their outcomes.
 
 use crate::dice::Dice;
 use std::collections::VecDeque;
 use storage::testing::{Fault, FaultyStorage};
-use storage::{Batch, MemoryStorage, Storage as _, StorageError};
+use router_core::realm::Load;
+use storage::{Batch, Found, MemoryStorage, Storage as _, StorageError};
 
 /// A batch on its way.
 struct Waiting {
@@ -16,12 +18,23 @@ struct Waiting {
     batch: Batch,
 }
 
-/// What became of one batch.
-pub type Outcome = (u32, u64, bool);
+/// What the writer is asked for.
+enum Entry {
+    Commit(Waiting),
+    Read(Load),
+}
+
+/// What the realm is to be told.
+pub enum Outcome {
+    /// What became of one batch: its epoch, its number, and whether it is durable.
+    Commit(u32, u64, bool),
+    /// What was found under the keys of the load with this id.
+    Read(u64, Vec<Found>),
+}
 
 pub struct Store {
     engine: FaultyStorage<MemoryStorage>,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Entry>,
     commit_at: Option<u64>,
     outcomes: VecDeque<Outcome>,
     report_at: u64,
@@ -32,6 +45,11 @@ pub struct Store {
     pub submitted: u64,
     pub durable: u64,
     pub failures: u64,
+    /// Reads of a record that fail, in a thousand.
+    pub bad_reads: u64,
+    /// Records read and reads that failed.
+    pub reads: u64,
+    pub failed_reads: u64,
 }
 
 impl Store {
@@ -47,6 +65,9 @@ impl Store {
             submitted: 0,
             durable: 0,
             failures: 0,
+            bad_reads: 0,
+            reads: 0,
+            failed_reads: 0,
         }
     }
 
@@ -56,7 +77,14 @@ impl Store {
 
     pub fn submit(&mut self, epoch: u32, seq: u64, batch: Batch, now: u64, dice: &mut Dice) {
         self.submitted += 1;
-        self.waiting.push_back(Waiting { epoch, seq, batch });
+        let batch = Waiting { epoch, seq, batch };
+        self.waiting.push_back(Entry::Commit(batch));
+        self.plan(now, dice);
+    }
+
+    /// Asks for records as they are after all batches submitted so far.
+    pub fn submit_read(&mut self, load: Load, now: u64, dice: &mut Dice) {
+        self.waiting.push_back(Entry::Read(load));
         self.plan(now, dice);
     }
 
@@ -95,7 +123,13 @@ impl Store {
         let room = (now < self.outage_until).then_some(0);
         self.engine.set_room(room);
         let count = 1 + dice.below(self.waiting.len());
-        let group: Vec<Waiting> = self.waiting.drain(..count).collect();
+        let (mut group, mut loads) = (Vec::new(), Vec::new());
+        for entry in self.waiting.drain(..count) {
+            match entry {
+                Entry::Commit(waiting) => group.push(waiting),
+                Entry::Read(load) => loads.push(load),
+            }
+        }
         let (dead, live): (Vec<&Waiting>, Vec<&Waiting>) = group
             .iter()
             .partition(|w| self.failed_epoch.is_some_and(|failed| w.epoch <= failed));
@@ -104,17 +138,43 @@ impl Store {
             merged.append(waiting.batch.clone());
         }
         let ok = live.is_empty() || self.engine.commit(&merged).is_ok();
-        let mut outcomes: Vec<Outcome> = dead.iter().map(|w| (w.epoch, w.seq, false)).collect();
-        outcomes.extend(live.iter().map(|w| (w.epoch, w.seq, ok)));
+        let dead = dead.iter().map(|w| (w, false));
+        let outcomes = dead.chain(live.iter().map(|w| (w, ok)));
+        self.outcomes
+            .extend(outcomes.map(|(w, ok)| Outcome::Commit(w.epoch, w.seq, ok)));
         if ok {
             self.durable += live.len() as u64;
         } else {
             self.failures += 1;
             self.failed_epoch = live.iter().map(|w| w.epoch).max();
         }
-        self.outcomes.extend(outcomes);
+        for load in loads {
+            let found = self.read(&load, dice);
+            self.outcomes.push_back(Outcome::Read(load.id, found));
+        }
         self.report_at = now + dice.range(0, 20);
         true
+    }
+
+    fn read(&mut self, load: &Load, dice: &mut Dice) -> Vec<Found> {
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for key in &load.keys {
+            let record = if dice.permille(self.bad_reads) {
+                self.failed_reads += 1;
+                Err(StorageError::Io {
+                    what: "a simulated read".to_owned(),
+                })
+            } else {
+                self.reads += 1;
+                self.engine.get(load.space, key)
+            };
+            bytes += record.iter().flatten().map(Vec::len).sum::<usize>();
+            found.push(record);
+            if bytes >= load.max_bytes {
+                break;
+            }
+        }
+        found
     }
 
     /// The next outcome the realm has not heard of, if it is time.

@@ -124,6 +124,8 @@ impl World {
         if tight {
             limits.outbox.ordered.frames = 16;
         }
+        let losing = setting.broken == Broken::LosesLoads;
+        limits.outbox.resident = if losing { 0 } else { *dice.pick(&[0, 1, 3, 1_000]) };
         let router = Router::new(durable, setting.broken, limits, Instant::now(), &mut dice);
         let mut world = World {
             net: Net::default(),
@@ -140,6 +142,7 @@ impl World {
             steps: 0,
         };
         world.ledger.tight = tight;
+        world.router.core.store.bad_reads = often(&mut world.dice, 100);
         world.invite();
         if world.trace {
             println!("durable {durable}, {rates:?}");
@@ -299,6 +302,7 @@ impl World {
     fn rest(&mut self, phase: Phase) -> Result<(), String> {
         self.phase = phase;
         self.router.core.store.outage(0);
+        self.router.core.store.bad_reads = 0;
         let limit = self.now + SETTLE_MS;
         let mut calm_since = None;
         loop {
@@ -530,6 +534,8 @@ impl World {
         let mut tally = self.ledger.tally.clone();
         tally.insert("locks granted", self.ledger.locks.count() as u64);
         tally.insert("calls invoked", self.ledger.calls.count() as u64);
+        tally.insert("records read back", self.router.core.store.reads);
+        tally.insert("failed reads", self.router.core.store.failed_reads);
         tally.insert("publications", self.ledger.publications.len() as u64);
         tally
     }

@@ -9,15 +9,18 @@
 //! moments only: a slow reader costs a publisher at most a tenth of its time) or the store is far
 //! behind.
 
-use super::{Action, Gate, Input, JoinError, JoinRequest, JoinedAs, Output, Traffic};
+use super::{
+    Action, Authenticate, Authentication, Gate, Input, JoinError, JoinRequest, JoinedAs, Output,
+    Traffic,
+};
 use crate::transport::{Received, Transport};
+use bytes::Bytes;
 use bytestring::ByteString;
-use router_core::auth::{Proof, Verified};
+use router_core::auth::{AuthError, Challenge, Proof, Verified};
 use router_core::model::{Delivery, Now};
 use router_core::outbox::Outbox;
 use router_core::runtime::{Door, EnterRequest, Hub, now};
 use router_core::session::Leave;
-use serde_json::{Map, Value};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -40,6 +43,8 @@ const TURNS_PER_POLL: usize = 16;
 const STALL: Duration = Duration::from_millis(5);
 /// ... and in one second.
 const STALL_PER_SECOND: Duration = Duration::from_millis(100);
+/// A connection on which nothing happens for this long gives back its buffers.
+const REST_AFTER: Duration = Duration::from_secs(1);
 /// How long a peer may take to accept the last bytes.
 const LINGER: Duration = Duration::from_secs(2);
 /// ... when another connection waits for this one to go.
@@ -68,8 +73,11 @@ pub struct Driver<T> {
     gate: Box<dyn Gate>,
     hub: Hub,
     options: DriverOptions,
+    /// Who this is, if the program itself vouches for it.
+    trusted: Option<Verified>,
     seat: Option<Seat>,
-    joining: Option<Joining>,
+    proving: Option<Proving>,
+    challenged: Option<Box<Challenged>>,
     deliveries: Vec<Delivery>,
     more_deliveries: bool,
     read_closed: bool,
@@ -77,7 +85,11 @@ pub struct Driver<T> {
     drain_signal: Pin<Box<dyn Future<Output = ()> + Send>>,
     closing: Option<Closing>,
     timer: Pin<Box<Sleep>>,
+    /// For when the timer is set: the next deadline or earlier, because deadlines that move away
+    /// with each packet would cost a setting each.
     timer_at: Option<Instant>,
+    /// When something was last read or handed to the transport; `None` since it rests.
+    last_active: Option<Instant>,
     last_sign: Instant,
     ping_sent: bool,
     last_write: Instant,
@@ -86,9 +98,15 @@ pub struct Driver<T> {
     aborted: bool,
 }
 
-/// A slow proof under way; its request waits for it.
-struct Joining {
-    proof: JoinHandle<Result<Verified, router_core::auth::AuthError>>,
+/// A slow proof under way; the request to join, if it is for one, waits for it.
+struct Proving {
+    proof: JoinHandle<Result<Proof, AuthError>>,
+    request: Option<Box<JoinRequest>>,
+}
+
+/// A challenge that the peer has not answered.
+struct Challenged {
+    challenge: Challenge,
     request: Option<Box<JoinRequest>>,
 }
 
@@ -154,8 +172,10 @@ impl<T: Transport + Unpin> Driver<T> {
             gate,
             hub,
             options,
+            trusted: None,
             seat: None,
-            joining: None,
+            proving: None,
+            challenged: None,
             deliveries: Vec::new(),
             more_deliveries: false,
             read_closed: false,
@@ -164,6 +184,7 @@ impl<T: Transport + Unpin> Driver<T> {
             closing: None,
             timer: Box::pin(tokio::time::sleep(Duration::from_secs(86_400))),
             timer_at: None,
+            last_active: Some(started),
             last_sign: started,
             ping_sent: false,
             last_write: started,
@@ -172,8 +193,16 @@ impl<T: Transport + Unpin> Driver<T> {
         }
     }
 
+    /// The gate's credentials are not asked for: the program itself opened this connection and
+    /// says who it is on this side.
+    #[must_use]
+    pub fn trusted(mut self, verified: Verified) -> Driver<T> {
+        self.trusted = Some(verified);
+        self
+    }
+
     /// Runs the connection to its end. Cancel safe: dropping it loses the connection, no more.
-    pub async fn run(mut self) {
+    pub fn run(mut self) -> impl Future<Output = ()> {
         let buffered = self
             .transport
             .buffer()
@@ -181,7 +210,8 @@ impl<T: Transport + Unpin> Driver<T> {
         if buffered {
             self.feed(now(), Received::Bytes(0));
         }
-        poll_fn(|cx| self.poll_run(cx)).await;
+        // Not an `async fn`, whose future would have room for the connection twice.
+        poll_fn(move |cx| self.poll_run(cx))
     }
 
     fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -199,7 +229,7 @@ impl<T: Transport + Unpin> Driver<T> {
     fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
         let now = now();
         let mut progress = self.check_drain(now, cx);
-        progress |= self.poll_joining(now, cx);
+        progress |= self.poll_proof(now, cx);
         progress |= self.receive(now, cx);
         self.act(now);
         progress |= self.deliver(now, cx);
@@ -232,7 +262,7 @@ impl<T: Transport + Unpin> Driver<T> {
     /// Reads a batch, unless the gate waits for its join, the connection closes, or a receiver must
     /// catch up first.
     fn receive(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
-        if self.closing.is_some() || self.joining.is_some() || self.read_closed {
+        if self.closing.is_some() || self.is_joining() || self.read_closed {
             return false;
         }
         // A peer that asks without reading the answers waits for itself.
@@ -265,6 +295,7 @@ impl<T: Transport + Unpin> Driver<T> {
 
     fn feed(&mut self, now: Now, received: Received) {
         self.last_sign = now.instant;
+        self.last_active = Some(now.instant);
         self.ping_sent = false;
         let traffic = &self.options.traffic;
         match received {
@@ -323,7 +354,7 @@ impl<T: Transport + Unpin> Driver<T> {
                     return;
                 }
             } else {
-                if self.joining.is_some() {
+                if self.is_joining() {
                     return;
                 }
                 let Some(action) = self.gate.poll_action() else {
@@ -345,42 +376,118 @@ impl<T: Transport + Unpin> Driver<T> {
                 self.more_deliveries = false;
             }
             Action::Join(request) => self.join(now, request),
+            Action::Authenticate(step) => self.authenticate(now, step),
         }
     }
 
+    /// A join waits for a slow proof.
+    fn is_joining(&self) -> bool {
+        let proving = self.proving.as_ref();
+        proving.is_some_and(|proving| proving.request.is_some())
+    }
+
     fn join(&mut self, now: Now, request: Box<JoinRequest>) {
-        match self.hub.check(request.realm.as_ref(), &request.credentials) {
-            Err(error) => self.joined(now, Err(error)),
-            Ok(Proof::Given(verified)) => self.enter(now, verified, request),
-            Ok(Proof::Slow(proof)) => {
-                let proof = tokio::task::spawn_blocking(move || proof.verify());
-                self.joining = Some(Joining {
-                    proof,
-                    request: Some(request),
-                });
+        if let Some(verified) = self.trusted.clone() {
+            return self.enter(now, verified, request);
+        }
+        let result = self.hub.check(request.realm.as_ref(), &request.credentials);
+        self.proof(now, result, Some(request));
+    }
+
+    fn authenticate(&mut self, now: Now, step: Authenticate) {
+        match step {
+            Authenticate::Answer(message) => {
+                if let Some(challenged) = self.challenged.take() {
+                    let Challenged { challenge, request } = *challenged;
+                    let result = challenge.answer(&message).map_err(JoinError::from);
+                    self.proof(now, result, request);
+                }
+            }
+            Authenticate::Again(credentials) => {
+                if let Some(seat) = &self.seat {
+                    let realm = seat.door.cell.name();
+                    let result = self.hub.check(Some(realm), &credentials);
+                    self.proof(now, result, None);
+                }
             }
         }
     }
 
-    fn poll_joining(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
-        let Some(joining) = &mut self.joining else {
-            return false;
-        };
-        let Poll::Ready(result) = Pin::new(&mut joining.proof).poll(cx) else {
-            return false;
-        };
-        let request = joining.request.take();
-        self.joining = None;
+    /// Goes on with a proof: of who wants to join, or again of who has.
+    fn proof(
+        &mut self,
+        now: Now,
+        result: Result<Proof, JoinError>,
+        request: Option<Box<JoinRequest>>,
+    ) {
         match (result, request) {
-            (Ok(Ok(verified)), Some(request)) => self.enter(now, verified, request),
-            (Ok(Err(error)), _) => self.joined(now, Err(error.into())),
-            _ => self.joined(now, Err(JoinError::Unavailable)),
+            (Ok(Proof::Given(verified)), request) => self.proven(now, verified, None, request),
+            (Ok(Proof::Mutual { verified, verifier }), request) => {
+                self.proven(now, verified, Some(verifier), request);
+            }
+            (Ok(Proof::Slow(proof)), request) => {
+                let proof = tokio::task::spawn_blocking(move || proof.verify());
+                self.proving = Some(Proving { proof, request });
+            }
+            (Ok(Proof::Challenge(challenge)), request) => {
+                let step = Authentication::Challenge(challenge.message().clone());
+                self.challenged = Some(Box::new(Challenged { challenge, request }));
+                self.gate.handle_authentication(now, step);
+            }
+            (Err(error), Some(_)) => self.joined(now, Err(error)),
+            (Err(error), None) => {
+                let step = Authentication::Failed(error);
+                self.gate.handle_authentication(now, step);
+            }
         }
+    }
+
+    fn proven(
+        &mut self,
+        now: Now,
+        verified: Verified,
+        verifier: Option<Bytes>,
+        request: Option<Box<JoinRequest>>,
+    ) {
+        if let Some(request) = request {
+            if verifier.is_some() {
+                let step = Authentication::Proven { verifier };
+                self.gate.handle_authentication(now, step);
+            }
+            return self.enter(now, verified, request);
+        }
+        let is_same = self.seat.as_ref().is_some_and(|seat| {
+            verified.by_secret && verified.authid.as_ref() == Some(&seat.door.identity.authid)
+        });
+        let step = if is_same {
+            Authentication::Proven { verifier }
+        } else {
+            Authentication::Failed(JoinError::BadCredentials)
+        };
+        self.gate.handle_authentication(now, step);
+    }
+
+    fn poll_proof(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
+        let Some(proving) = &mut self.proving else {
+            return false;
+        };
+        let Poll::Ready(result) = Pin::new(&mut proving.proof).poll(cx) else {
+            return false;
+        };
+        let request = proving.request.take();
+        self.proving = None;
+        let result = match result {
+            Ok(result) => result.map_err(JoinError::from),
+            Err(_) => Err(JoinError::Unavailable),
+        };
+        let is_join = request.is_some();
+        self.proof(now, result, request);
         // What the stream brought meanwhile has not been looked at.
-        if self
-            .transport
-            .buffer()
-            .is_some_and(|buffer| !buffer.is_empty())
+        if is_join
+            && self
+                .transport
+                .buffer()
+                .is_some_and(|buffer| !buffer.is_empty())
         {
             self.feed(now, Received::Bytes(0));
         }
@@ -398,12 +505,12 @@ impl<T: Transport + Unpin> Driver<T> {
             agent,
             ..
         } = *request;
-        let mut transport = Map::new();
-        transport.insert("protocol".to_owned(), Value::from(protocol));
-        transport.insert("peer".to_owned(), Value::from(self.options.peer.as_str()));
-        if let Some(agent) = agent {
-            transport.insert("agent".to_owned(), Value::from(&*agent));
-        }
+        let mut transport = vec![
+            ("protocol", ByteString::from_static(protocol)),
+            ("peer", ByteString::from(self.options.peer.as_str())),
+        ];
+        transport.extend(agent.map(|agent| ("agent", agent)));
+        let transport = transport.into();
         let method = ByteString::from_static(method);
         let enter = EnterRequest {
             features,
@@ -505,6 +612,7 @@ impl<T: Transport + Unpin> Driver<T> {
                             self.last_write = now.instant;
                         }
                         Traffic::add(&self.options.traffic.bytes_out, bytes.len());
+                        self.last_active = Some(now.instant);
                         self.transport.send(output);
                     }
                 }
@@ -606,18 +714,34 @@ impl<T: Transport + Unpin> Driver<T> {
                 }
             }
         }
+        self.rest_if_idle(now);
         let next = self.next_deadline();
-        if next != self.timer_at
-            && let Some(at) = next
+        if let Some(at) = next
+            && self.timer_at.is_none_or(|set| at < set)
         {
             self.timer_at = next;
             self.timer.as_mut().reset(at.into());
         }
-        if next.is_some() && self.timer.as_mut().poll(cx).is_ready() {
+        if self.timer_at.is_some() && self.timer.as_mut().poll(cx).is_ready() {
             self.timer_at = None;
             return true;
         }
         false
+    }
+
+    fn rest_if_idle(&mut self, now: Now) {
+        let is_idle = self
+            .last_active
+            .is_some_and(|at| now.instant.duration_since(at) >= REST_AFTER);
+        if is_idle && self.transport.queued() == 0 {
+            self.last_active = None;
+            self.deliveries = Vec::new();
+            self.transport.rest();
+            self.gate.rest();
+            if let Some(seat) = &self.seat {
+                seat.door.outbox.rest();
+            }
+        }
     }
 
     fn look_for_life(&mut self, now: Now) -> Life {
@@ -645,13 +769,19 @@ impl<T: Transport + Unpin> Driver<T> {
         } else {
             self.options.ping_after
         };
+        let by_silence = self
+            .transport
+            .can_ping()
+            .then(|| self.last_sign + by_silence);
+        let by_rest = self.last_active.map(|at| at + REST_AFTER);
         let by_write =
             (self.transport.queued() > 0).then(|| self.last_write + self.options.write_timeout);
         [
             self.closing.map(|closing| closing.until),
             self.gate.poll_timeout().filter(|_| self.closing.is_none()),
             self.stall.until,
-            Some(self.last_sign + by_silence).filter(|_| self.closing.is_none()),
+            by_silence.filter(|_| self.closing.is_none()),
+            by_rest.filter(|_| self.closing.is_none() && self.transport.queued() == 0),
             by_write.filter(|_| self.closing.is_none()),
         ]
         .into_iter()

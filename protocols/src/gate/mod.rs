@@ -7,7 +7,8 @@
 //! 1. [`Gate::handle_input`] with what the transport read, or [`Gate::handle_timeout`] when the
 //!    deadline of [`Gate::poll_timeout`] has passed;
 //! 2. [`Gate::poll_action`] until `None`: [`Action::Join`] is answered by [`Gate::handle_joined`]
-//!    before the next action is asked for; commands are carried out in one batch under one lock;
+//!    before the next action is asked for, unless [`Gate::handle_authentication`] brings a challenge
+//!    first; commands are carried out in one batch under one lock;
 //! 3. [`Gate::handle_delivery`] for what the realm told the session;
 //! 4. [`Gate::poll_output`] until `None`, and the bytes go to the transport.
 //!
@@ -17,7 +18,7 @@ mod driver;
 mod traffic;
 
 pub use driver::{Driver, DriverOptions};
-pub use router_core::auth::Credentials;
+pub use router_core::auth::{Credentials, Mechanism};
 pub use router_core::runtime::EnterError as JoinError;
 pub use traffic::Traffic;
 
@@ -36,6 +37,12 @@ pub trait Gate: Send {
     /// The answer to [`Action::Join`].
     fn handle_joined(&mut self, now: Now, result: Result<JoinedAs, JoinError>);
 
+    /// What came of a step of an authentication exchange. Only gates that open exchanges, with
+    /// [`Credentials::Exchange`], hear of any.
+    fn handle_authentication(&mut self, now: Now, step: Authentication) {
+        let _ = (now, step);
+    }
+
     /// Takes one delivery of the realm.
     fn handle_delivery(&mut self, now: Now, delivery: Delivery);
 
@@ -50,6 +57,9 @@ pub trait Gate: Send {
 
     /// When [`Gate::handle_timeout`] must be called, if nothing happens before.
     fn poll_timeout(&self) -> Option<Instant>;
+
+    /// Nothing has happened for a while: gives back memory that is kept for speed only.
+    fn rest(&mut self) {}
 }
 
 /// What the transport read.
@@ -72,10 +82,35 @@ pub enum Input<'a> {
 pub enum Action {
     /// Let the peer take part in a realm.
     Join(Box<JoinRequest>),
+    /// Go on with an authentication exchange, or begin one in a session.
+    Authenticate(Authenticate),
     /// Carry out a command of the session.
     Command(Command),
     /// The session leaves now.
     Leave(Leave),
+}
+
+/// What a peer says in an authentication exchange.
+#[derive(Debug)]
+pub enum Authenticate {
+    /// Its answer to the challenge of the join, or of the proof, that is under way.
+    Answer(Bytes),
+    /// It wants to prove the name of its session again; the session goes on meanwhile.
+    Again(Credentials),
+}
+
+/// What came of a step of an authentication exchange.
+#[derive(Debug)]
+pub enum Authentication {
+    /// The peer must answer this.
+    Challenge(Bytes),
+    /// The name is proven; the answer to the join, if there is one, comes next.
+    Proven {
+        /// That the router knows the secret too: for the peer, with the news of the success.
+        verifier: Option<Bytes>,
+    },
+    /// The name of the session was not proven again. A join that fails is told as such.
+    Failed(JoinError),
 }
 
 /// What goes to the transport.

@@ -41,6 +41,13 @@ impl<T> InOrder<T> {
         self.items.get_mut(at)
     }
 
+    /// Gives back the memory of an empty queue.
+    pub(super) fn rest(&mut self) {
+        if self.items.is_empty() {
+            self.items = VecDeque::new();
+        }
+    }
+
     /// Takes the front item if it is `done`.
     pub(super) fn pop_if(&mut self, done: impl Fn(&T) -> bool) -> Option<T> {
         if !self.items.front().is_some_and(done) {

@@ -24,6 +24,9 @@ const JSON_PROPERTIES: &[u8] = b"\x01\x01\x03\x00\x10application/json";
 /// [`ENVELOPE_CONTENT_TYPE`] and Payload Format Indicator 1 as they stand on the wire.
 const ENVELOPE_PROPERTIES: &[u8] = b"\x01\x01\x03\x00\x15application/wamp+json";
 
+/// Name of the User Property that tells of dropped deliveries.
+const LOST_PROPERTY: &str = "reynard-lost";
+
 /// QoS of the packet model as the realm's assurance.
 #[must_use]
 pub const fn assurance(qos: QoS) -> Qos {
@@ -56,6 +59,27 @@ pub const fn connect_reason(error: &JoinError) -> ReasonCode {
         JoinError::TooMany => ReasonCode::QuotaExceeded,
         // 0x8B is no code of CONNACK.
         JoinError::Unavailable | JoinError::ShuttingDown => ReasonCode::ServerUnavailable,
+    }
+}
+
+/// Why an authentication exchange did not let the client in, for CONNACK. The code is the same as
+/// for a proof that fails later, in DISCONNECT, which knows no 0x86.
+#[must_use]
+pub const fn proof_refused(error: &JoinError) -> ReasonCode {
+    match error {
+        JoinError::BadCredentials => ReasonCode::NotAuthorized,
+        _ => connect_reason(error),
+    }
+}
+
+/// Why a session did not prove its name again, for DISCONNECT (5.0 section 4.12.1).
+#[must_use]
+pub const fn proof_reason(error: &JoinError) -> ReasonCode {
+    match error {
+        JoinError::TooMany => ReasonCode::ServerBusy,
+        JoinError::Unavailable => ReasonCode::UnspecifiedError,
+        JoinError::ShuttingDown => ReasonCode::ServerShuttingDown,
+        _ => ReasonCode::NotAuthorized,
     }
 }
 
@@ -263,6 +287,24 @@ fn properties(attributes: &Attributes) -> Result<Cow<'static, [u8]>, EncodeError
         response_topic: attributes.response_topic.clone(),
         correlation_data: attributes.correlation_data.clone(),
         user_properties: attributes.user_properties.clone(),
+        ..Properties::default()
+    };
+    let mut written = BytesMut::new();
+    encode_shared_properties(&set, &mut written)?;
+    Ok(Cow::Owned(written.into()))
+}
+
+/// The User Property that tells a client how many deliveries to it were dropped ahead of this one,
+/// as it stands on the wire of 5.0.
+///
+/// # Errors
+/// Never: it is short and valid.
+pub fn lost_property(count: u32) -> Result<Cow<'static, [u8]>, EncodeError> {
+    let set = Properties {
+        user_properties: vec![(
+            ByteString::from_static(LOST_PROPERTY),
+            count.to_string().into(),
+        )],
         ..Properties::default()
     };
     let mut written = BytesMut::new();

@@ -4,6 +4,7 @@
 //! What a version lacks is absent from the value (no properties, reason Success), and the
 //! [`codec`] decides from the version what may stand on the wire.
 
+pub mod bridge;
 pub mod codec;
 mod detach;
 mod inflight;

@@ -40,8 +40,14 @@ pub trait Transport: Send {
     /// The peer is let in: bounds that hold for strangers only are lifted.
     fn logged_in(&mut self) {}
 
+    /// Whether [`Transport::ping`] asks anything.
+    fn can_ping(&self) -> bool;
+
     /// Asks a silent peer for a sign of life; answers whether this transport can.
     fn ping(&mut self) -> bool;
+
+    /// Nothing has happened for a while: gives back memory that is kept for speed only.
+    fn rest(&mut self) {}
 }
 
 /// What a read brought.

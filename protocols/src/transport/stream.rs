@@ -22,6 +22,8 @@ pub struct StreamTransport<S> {
     io: S,
     buffer: BytesMut,
     next_read: usize,
+    /// Nothing is read at the moment, so no room is kept for it.
+    resting: bool,
     queue: VecDeque<Bytes>,
     queued: usize,
 }
@@ -33,6 +35,7 @@ impl<S> StreamTransport<S> {
             io,
             buffer: read,
             next_read: SMALL_READ,
+            resting: false,
             queue: VecDeque::new(),
             queued: 0,
         }
@@ -50,9 +53,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for StreamTransport<S> 
             let result = Pin::new(&mut self.io).poll_read(cx, &mut into);
             let read = into.filled().len();
             self.buffer.truncate(start + read);
+            if result.is_pending() && self.resting && start == 0 {
+                self.buffer = BytesMut::new();
+            }
             ready!(result)?;
             read
         };
+        self.resting = false;
         self.next_read = if read == self.next_read {
             LARGE_READ
         } else {
@@ -109,8 +116,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for StreamTransport<S> 
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 
+    fn can_ping(&self) -> bool {
+        false
+    }
+
     fn ping(&mut self) -> bool {
         false
+    }
+
+    fn rest(&mut self) {
+        self.resting = true;
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        self.next_read = SMALL_READ;
     }
 }
 

@@ -237,9 +237,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for WebSocketTransport<
         self.socket.get_mut().left = None;
     }
 
+    fn can_ping(&self) -> bool {
+        true
+    }
+
     fn ping(&mut self) -> bool {
         self.queue.push_back(Message::Ping(Bytes::new()));
         true
+    }
+
+    fn rest(&mut self) {
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
     }
 }
 

@@ -24,11 +24,15 @@ pub const INTERNAL: &str = "reynard.error.internal";
 /// The procedure that reads a key, as fox-wamp names it, in core text.
 const VALUE_GET: &str = "fox/kv/get";
 
+/// The levels above the procedures that look into sessions, in core text.
+const INSPECTION: &str = "reynard/session";
+
 /// The names of a realm's own topics and procedures, which WAMP made known.
 #[must_use]
 pub fn naming() -> Naming {
     Naming {
         reserved: ByteString::from_static(RESERVED_COMPONENT),
+        inspection: ByteString::from_static(INSPECTION),
         value_get: ByteString::from_static(VALUE_GET),
         read_key: |uri| topic(uri).ok(),
         killed: ByteString::from_static(close::KILLED),
@@ -187,6 +191,7 @@ pub fn event_details(now: Now, delivery: &EventDelivery) -> Option<Dict> {
         && !delivery.replayed
         && publisher.is_none()
         && event.token.is_none()
+        && delivery.lost == 0
         && !is_bytes;
     if is_plain {
         return None;
@@ -207,6 +212,9 @@ pub fn event_details(now: Now, delivery: &EventDelivery) -> Option<Dict> {
     }
     if let Some(token) = event.token {
         details.insert("token".into(), token.into());
+    }
+    if delivery.lost > 0 {
+        details.insert("x_lost".into(), delivery.lost.into());
     }
     if is_bytes {
         details.insert("x_mqtt".into(), bytes_origin(now, delivery));
@@ -320,6 +328,41 @@ mod tests {
         }
         let many = vec!["*"; 40].join(".");
         assert_eq!(refused(pattern(&many, None)), error::INVALID_URI);
+    }
+
+    #[test]
+    fn dropped_deliveries_are_told_with_the_next_event() {
+        let now = Now {
+            instant: std::time::Instant::now(),
+            unix_ms: 1_800_000_000_000,
+        };
+        let delivery = |lost| EventDelivery {
+            event: std::sync::Arc::new(router_core::model::Event {
+                publication: router_core::model::PublicationId(1),
+                topic: topic("a.b").unwrap(),
+                payload: Payload::args(Encoding::Json, Args::default()),
+                publisher: None,
+                qos: router_core::model::Qos::AtMostOnce,
+                retain: false,
+                clears: false,
+                token: None,
+                expires_at_ms: None,
+                attributes: None,
+            }),
+            subscription: router_core::model::SubscriptionId(1),
+            exact: true,
+            qos: router_core::model::Qos::AtMostOnce,
+            replayed: false,
+            retain: false,
+            identifiers: Default::default(),
+            slot: None,
+            repeated: false,
+            lost,
+            handover: router_core::model::Handover::Nobody,
+        };
+        assert_eq!(event_details(now, &delivery(0)), None);
+        let told = event_details(now, &delivery(3)).map(Value::Object);
+        assert_eq!(told, Some(json!({"x_lost": 3})));
     }
 
     #[test]

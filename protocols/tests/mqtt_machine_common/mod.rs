@@ -5,9 +5,14 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod scram;
+
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
-use protocols::gate::{Action, Credentials, Gate, Input, JoinError, JoinedAs, Output};
+use protocols::gate::{
+    Action, Authenticate, Authentication, Credentials, Gate, Input, JoinError, JoinRequest,
+    JoinedAs, Output,
+};
 use protocols::mqtt::codec::{Decoder, Limits, encode};
 use protocols::mqtt::machine::{AssignedIds, MqttMachine, MqttOptions};
 use protocols::mqtt::packet::{
@@ -15,13 +20,16 @@ use protocols::mqtt::packet::{
     Secret, Subscribe, SubscribeFilter, SubscriptionOptions, Will,
 };
 use protocols::mqtt::reason::ReasonCode;
-use router_core::auth::Role;
+use router_core::auth::{
+    Access, AuthError, Challenge, Proof, Role, Secret as Word, User, Verified,
+};
 use router_core::limits::RealmLimits;
 use router_core::model::{Command, Delivery, Now, Topic};
 use router_core::outbox::Outbox;
 use router_core::realm::{Effects, IdClock, Naming, Realm, Settings};
 use router_core::session::{Connection, EventStyle, Features, Identity, Join, Leave};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,9 +63,15 @@ pub struct AskedToJoin {
 pub struct Client {
     pub machine: MqttMachine,
     seat: Option<(Connection, Arc<Outbox>)>,
+    challenged: Option<(Challenge, Option<JoinRequest>)>,
+    /// Whose name was proven.
+    pub authid: Option<ByteString>,
     buffer: BytesMut,
     arrived: BytesMut,
     decoder: Decoder,
+    /// Topic Alias Maximum of its CONNECT, and what its aliases stand for.
+    alias_maximum: u16,
+    pub aliases: HashMap<NonZeroU16, ByteString>,
     pub version: ProtocolVersion,
     /// What arrives is not read: the client's own CONNECT may have said another version.
     pub is_deaf: bool,
@@ -85,6 +99,8 @@ pub struct World {
     /// Commits stay open until [`World::commit`].
     pub hold_commits: bool,
     pub role: Arc<Role>,
+    /// Who can prove a name in an exchange: `joe` and `eve` with a secret, `ann` with a hash.
+    pub access: Access,
     commits: VecDeque<u64>,
     effects: Effects,
 }
@@ -102,6 +118,7 @@ impl World {
     pub fn with(durable: bool, limits: RealmLimits) -> World {
         let naming = Naming {
             reserved: "wamp".into(),
+            inspection: "reynard/session".into(),
             value_get: "fox/kv/get".into(),
             read_key: |text| Topic::new(text.to_owned()).ok(),
             killed: "killed".into(),
@@ -111,6 +128,7 @@ impl World {
             limits,
             naming,
             durable,
+            sharing: router_core::broker::Sharing::default(),
         };
         World {
             realm: Realm::new(settings, Arc::new(IdClock::new(0)), 1),
@@ -129,6 +147,7 @@ impl World {
             hold_joins: false,
             hold_commits: false,
             role: Arc::new(Role::unrestricted("anonymous")),
+            access: access(),
             commits: VecDeque::new(),
             effects: Effects::default(),
         }
@@ -139,9 +158,13 @@ impl World {
         self.clients.push(Client {
             machine: MqttMachine::new(self.now, self.options.clone()),
             seat: None,
+            challenged: None,
+            authid: None,
             buffer: BytesMut::new(),
             arrived: BytesMut::new(),
             decoder: Decoder::client(version, Limits::default()),
+            alias_maximum: 0,
+            aliases: HashMap::new(),
             version,
             is_deaf: false,
             got: VecDeque::new(),
@@ -181,7 +204,17 @@ impl World {
     pub fn send(&mut self, client: usize, packet: Packet) {
         let mut bytes = BytesMut::new();
         encode(&packet, self.clients[client].version, &mut bytes).expect("a legal packet");
+        self.note_aliases(client, &packet);
         self.raw(client, &bytes);
+    }
+
+    /// A client takes as many aliases as its CONNECT says.
+    pub fn note_aliases(&mut self, client: usize, packet: &Packet) {
+        if let Packet::Connect(connect) = packet {
+            let set = connect.properties.as_deref();
+            let maximum = set.and_then(|set| set.topic_alias_maximum);
+            self.clients[client].alias_maximum = maximum.unwrap_or(0);
+        }
     }
 
     /// Several packets in one read.
@@ -349,7 +382,7 @@ impl World {
             role: self.role.clone(),
             method: "anonymous".into(),
             provider: "static".into(),
-            transport: serde_json::Map::new(),
+            transport: [].into(),
         }
     }
 
@@ -374,7 +407,8 @@ impl World {
         while let Some(action) = self.clients[index].machine.poll_action() {
             progress = true;
             match action {
-                Action::Join(request) => self.enter(index, *request),
+                Action::Join(request) => self.join_asked(index, *request),
+                Action::Authenticate(step) => self.authenticate(index, step),
                 Action::Command(command) => {
                     let client = &mut self.clients[index];
                     let name = format!("{command:?}");
@@ -418,7 +452,80 @@ impl World {
         }
     }
 
-    fn enter(&mut self, index: usize, request: protocols::gate::JoinRequest) {
+    fn join_asked(&mut self, index: usize, request: JoinRequest) {
+        if matches!(request.credentials, Credentials::Exchange { .. }) {
+            let result = self.access.check(&request.credentials);
+            self.proof(index, result, Some(request));
+        } else {
+            self.enter(index, request);
+        }
+    }
+
+    fn authenticate(&mut self, index: usize, step: Authenticate) {
+        match step {
+            Authenticate::Answer(message) => {
+                let open = self.clients[index].challenged.take();
+                let (challenge, request) = open.expect("a challenge was open");
+                self.proof(index, challenge.answer(&message), request);
+            }
+            Authenticate::Again(credentials) => {
+                let result = self.access.check(&credentials);
+                self.proof(index, result, None);
+            }
+        }
+    }
+
+    /// What the driver makes of a proof; slow ones are computed at once.
+    fn proof(
+        &mut self,
+        index: usize,
+        result: Result<Proof, AuthError>,
+        request: Option<JoinRequest>,
+    ) {
+        let result = match result {
+            Ok(Proof::Slow(slow)) => slow.verify(),
+            other => other,
+        };
+        match (result, request) {
+            (Ok(Proof::Mutual { verified, verifier }), Some(request)) => {
+                let verifier = Some(verifier);
+                self.authenticated(index, Authentication::Proven { verifier });
+                self.clients[index].authid = verified.authid;
+                self.enter(index, request);
+            }
+            (Ok(Proof::Mutual { verified, verifier }), None) => {
+                self.proven_again(index, &verified, verifier);
+            }
+            (Ok(Proof::Challenge(challenge)), request) => {
+                let message = challenge.message().clone();
+                self.clients[index].challenged = Some((challenge, request));
+                self.authenticated(index, Authentication::Challenge(message));
+            }
+            (Err(error), Some(_)) => {
+                let machine = &mut self.clients[index].machine;
+                machine.handle_joined(self.now, Err(error.into()));
+            }
+            (Err(error), None) => self.authenticated(index, Authentication::Failed(error.into())),
+            (other, _) => panic!("no step of an exchange: {other:?}"),
+        }
+    }
+
+    fn proven_again(&mut self, index: usize, verified: &Verified, verifier: Bytes) {
+        let step = if verified.authid == self.clients[index].authid {
+            let verifier = Some(verifier);
+            Authentication::Proven { verifier }
+        } else {
+            Authentication::Failed(JoinError::BadCredentials)
+        };
+        self.authenticated(index, step);
+    }
+
+    fn authenticated(&mut self, index: usize, step: Authentication) {
+        let machine = &mut self.clients[index].machine;
+        machine.handle_authentication(self.now, step);
+    }
+
+    fn enter(&mut self, index: usize, request: JoinRequest) {
         let client = request.client.expect("every MQTT client has an identifier");
         self.joins.push(AskedToJoin {
             realm: request.realm,
@@ -526,6 +633,9 @@ impl World {
             .expect("legal output")
         {
             self.trace.push((index, Seen::Packet(packet.packet_type())));
+            if let Packet::Publish(publish) = &packet {
+                check_alias(client.alias_maximum, &mut client.aliases, publish);
+            }
             client.got.push_back(packet);
         }
     }
@@ -536,6 +646,38 @@ impl World {
             .machine
             .handle_delivery(self.now, delivery);
         self.run();
+    }
+}
+
+/// What 5.0 section 3.3.2.3.4 asks of a sender, and what its receiver keeps.
+fn check_alias(maximum: u16, aliases: &mut HashMap<NonZeroU16, ByteString>, publish: &Publish) {
+    let set = publish.properties.as_deref();
+    let Some(alias) = set.and_then(|set| set.topic_alias) else {
+        return;
+    };
+    assert!(alias.get() <= maximum, "alias {alias} of {maximum}");
+    if publish.topic.is_empty() {
+        assert!(aliases.contains_key(&alias), "unknown alias {alias}");
+    } else {
+        aliases.insert(alias, publish.topic.clone());
+    }
+}
+
+fn access() -> Access {
+    let user = |name: &'static str, secret| {
+        let role = "user".into();
+        (ByteString::from_static(name), User { role, secret })
+    };
+    let plain = |word: &'static str| Word::Plain(Bytes::from_static(word.as_bytes()));
+    let hash = "$argon2id$v=19$m=16,t=2,p=1$c2FsdHNhbHQ$";
+    Access {
+        users: [
+            user("joe", plain("joe-secret")),
+            user("eve", plain("eve-secret")),
+            user("ann", Word::Argon2(hash.to_owned())),
+        ]
+        .into(),
+        ..Access::default()
     }
 }
 

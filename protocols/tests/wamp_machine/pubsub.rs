@@ -342,3 +342,42 @@ fn the_end_of_a_snapshot_is_told_to_those_who_understand_it() {
         assert_eq!(world.take(peer), nothing());
     }
 }
+
+#[test]
+fn a_group_shares_its_events() {
+    let mut world = World::new();
+    let (publisher, a, b) = (world.json(), world.json(), world.join(MsgPack));
+    for peer in [a, b] {
+        world.subscribe(peer, "com.jobs.*", json!({"x_share": "workers"}));
+    }
+    let outsider = world.json();
+    world.subscribe(outsider, "com.jobs.*", json!({}));
+    for n in 0..4 {
+        world.publish(publisher, "com.jobs.new", json!({}), &[json!([n])]);
+    }
+    let of = |events: Vec<Value>| args_of(&events);
+    assert_eq!(of(world.take(a)), [json!([0]), json!([2])]);
+    assert_eq!(of(world.take(b)), [json!([1]), json!([3])]);
+    assert_eq!(world.take(outsider).len(), 4);
+    // Clients of another protocol meet them in the group, under the pattern in the same notation.
+    world.device_shares("com/jobs/+", Some("workers"));
+    for n in 4..10 {
+        world.publish(publisher, "com.jobs.new", json!({}), &[json!([n])]);
+    }
+    assert_eq!((world.take(a).len(), world.take(b).len()), (2, 2));
+    assert_eq!(world.device_takes().len(), 2);
+    for wrong in [json!(""), json!(1), json!("a/b")] {
+        let error = world.ask(a, json!([32, 1, {"x_share": wrong}, "a"]));
+        assert_eq!(error[4], INVALID_ARGUMENT);
+    }
+    // Nothing is replayed to a group.
+    for replay in ["snapshot", "after"] {
+        let value = if replay == "after" {
+            json!(0)
+        } else {
+            json!(true)
+        };
+        let error = world.ask(a, json!([32, 2, {"x_share": "g", replay: value}, "a"]));
+        assert_eq!(error[4], INVALID_ARGUMENT, "{replay}");
+    }
+}

@@ -13,8 +13,8 @@ use router_core::encoding::Encoding::{self, Json, MsgPack};
 use router_core::encoding::transcode::{json_to_msgpack, msgpack_to_json};
 use router_core::limits::RealmLimits;
 use router_core::model::{
-    Attributes, Command, Delivery, EndReason, EventDelivery, Now, Pattern, Payload, Publish, Qos,
-    RequestId, Subscribe, Topic,
+    Attributes, Command, Delivery, EndReason, EventDelivery, MatchKind, Now, Pattern, Payload,
+    Publish, Qos, RequestId, Subscribe, Topic,
 };
 use router_core::outbox::Outbox;
 use router_core::realm::{Effects, IdClock, Realm, Settings};
@@ -96,6 +96,7 @@ impl World {
             limits,
             naming: map::naming(),
             durable: false,
+            sharing: router_core::broker::Sharing::default(),
         };
         World {
             realm: Realm::new(settings, Arc::new(IdClock::new(0)), 7),
@@ -339,10 +340,22 @@ impl World {
 
     /// Such a client subscribes.
     pub fn device_subscribes(&mut self, filter: &str) {
+        self.device_shares(filter, None);
+    }
+
+    /// ... as a member of a group.
+    pub fn device_shares(&mut self, filter: &str, group: Option<&str>) {
         let device = self.device();
         let pattern = Pattern::from_slashes(filter).unwrap();
+        let is_exact = pattern.is_exact();
         let subscribe = Subscribe {
+            kind: if is_exact {
+                MatchKind::Exact
+            } else {
+                MatchKind::Levels
+            },
             qos: Qos::ExactlyOnce,
+            share: group.map(Into::into),
             ..Subscribe::new(RequestId(1), pattern)
         };
         let command = Command::Subscribe(Box::new(subscribe));
@@ -410,6 +423,7 @@ impl World {
             match action {
                 Action::Join(request) if self.is_door_stuck => self.stuck.push((peer, *request)),
                 Action::Join(request) => self.admit(peer, *request),
+                Action::Authenticate(_) => panic!("this gate opens no exchange"),
                 Action::Command(command) => {
                     let (connection, _) = *self.wires[peer].seat.as_ref().expect("a session");
                     self.realm
@@ -482,6 +496,7 @@ impl World {
                 };
                 Ok(identity(authid, role, "ticket"))
             }
+            Credentials::Exchange { .. } => Err(JoinError::BadCredentials),
         }
     }
 
@@ -528,7 +543,7 @@ fn identity(authid: &str, role: Role, method: &'static str) -> Identity {
         role: Arc::new(role),
         method: ByteString::from_static(method),
         provider: ByteString::from_static("static"),
-        transport: serde_json::Map::from_iter([("type".to_owned(), json!("websocket"))]),
+        transport: [("type", "websocket".into())].into(),
     }
 }
 

@@ -24,10 +24,30 @@ macro_rules! counters {
 }
 
 counters! {
+    /// Requests and acknowledgements taken from sessions.
+    commands,
+    /// Connections let in.
+    sessions_joined,
+    /// Publishes taken from sessions.
+    publishes,
+    /// Payload bytes of these publishes.
+    payload_bytes_in,
     /// Events accepted.
     events_in,
     /// Deliveries of events appended to outboxes.
     events_out,
+    /// Payload bytes of these deliveries.
+    payload_bytes_out,
+    /// Everything else appended to outboxes.
+    answers_out,
+    /// Sessions without connection whose time was over.
+    sessions_expired,
+    /// Steps of replays of kept values.
+    replay_steps,
+    /// Keys looked at by them.
+    replay_looks,
+    /// Values found by them.
+    replayed,
     /// Calls accepted.
     calls,
     /// Publishes refused by a rule, silently where no answer was asked for.
@@ -40,6 +60,18 @@ counters! {
     dropped_best,
     /// Settleable deliveries dropped because a receiver's queue was full.
     dropped_sure,
+    /// Settleable deliveries that a full queue did not take and that could not be refused any more.
+    not_queued,
+    /// Publishes refused because the queue of a receiver was full.
+    refused_queue_full,
+    /// Sessions ended because their queue was full.
+    ended_queue_full,
+    /// Queued deliveries read back from the store.
+    queue_reads,
+    /// Attempts to read them back that failed and were repeated.
+    queue_reads_failed,
+    /// Queued deliveries passed over because their record is damaged or missing.
+    queue_damaged,
     /// Sessions ended because they did not read fast enough.
     ended_too_slow,
     /// Sessions ended for breaking the rules.

@@ -3,8 +3,8 @@
 
 use crate::encoding::Encoding;
 use crate::model::{
-    Args, Attributes, Body, Event, Level, MatchKind, Pattern, Payload, PublicationId, Publisher,
-    Qos, SessionId, SubscriptionId, Topic, WillScope,
+    Args, Attributes, Body, Event, EventDelivery, Handover, Level, MatchKind, Pattern, Payload,
+    PublicationId, Publisher, Qos, SessionId, SubscriptionId, Topic, WillScope,
 };
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -25,7 +25,7 @@ pub const RECEIPTS: Space = Space(4);
 /// realm, client -> [`StoredWill`].
 pub const LAST_WILLS: Space = Space(5);
 
-/// realm, client, (notation, levels, filter) -> [`StoredSubscription`].
+/// realm, client, (notation, levels, filter, share if any) -> [`StoredSubscription`].
 pub const SUBSCRIPTIONS: Space = Space(6);
 
 /// An event as stored.
@@ -152,6 +152,9 @@ pub struct StoredSession {
     pub expiry_secs: u64,
     /// When the connection was lost; `None` while connected.
     pub detached_at_ms: Option<u64>,
+    /// Deliveries up to this number may have been handed out.
+    #[serde(default = "everything")]
+    pub handed_out: u64,
 }
 
 /// A subscription of a durable session.
@@ -173,6 +176,25 @@ pub struct StoredSubscription {
     /// Its own number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identifier: Option<u32>,
+    /// The group it is a member of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<ByteString>,
+    /// Its id, by which queued deliveries name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<SubscriptionId>,
+    /// How far kept values have been shown to it; `None`: all that are due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaying: Option<StoredReplay>,
+}
+
+/// A replay of kept values under way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StoredReplay {
+    /// The last key visited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Topic>,
+    /// Later writes reached the subscriber live.
+    pub until: PublicationId,
 }
 
 /// A level of a stored pattern.
@@ -272,9 +294,104 @@ pub enum StoredDelivery {
         retain: bool,
         /// The subscriber's own numbers.
         identifiers: Vec<u32>,
+        /// Who else of its share group may receive it.
+        #[serde(default, skip_serializing_if = "Handover::is_nobody")]
+        handover: Handover,
     },
     /// The receiver has it; only the release is open.
     Released,
+    /// Deliveries up to this one were dropped because the queue was full; the next one tells of it.
+    Lost {
+        /// How many.
+        lost: u32,
+    },
+}
+
+impl StoredDelivery {
+    /// The delivery, unless it is none.
+    #[must_use]
+    pub fn delivery(self) -> Option<EventDelivery> {
+        let StoredDelivery::Waiting {
+            event: stored,
+            subscription,
+            qos,
+            replayed,
+            retain,
+            identifiers,
+            handover,
+        } = self
+        else {
+            return None;
+        };
+        Some(EventDelivery {
+            event: event(stored),
+            subscription,
+            exact: true,
+            qos,
+            replayed,
+            retain,
+            identifiers: identifiers.into(),
+            slot: None,
+            repeated: false,
+            lost: 0,
+            handover,
+        })
+    }
+}
+
+/// What a restart needs of a queued delivery that stays on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredHead {
+    /// Its cost in bytes: about what its event will count.
+    pub cost: u32,
+    /// When it expires, in milliseconds since the epoch.
+    pub expires_at_ms: Option<u64>,
+}
+
+/// A queued delivery read without its body.
+#[derive(Deserialize)]
+enum Glance {
+    Waiting {
+        event: GlanceEvent,
+        replayed: bool,
+        #[serde(default)]
+        handover: Handover,
+    },
+    Released,
+    Lost {
+        #[serde(rename = "lost")]
+        _lost: u32,
+    },
+}
+
+#[derive(Deserialize)]
+struct GlanceEvent {
+    #[serde(default)]
+    expires_at_ms: Option<u64>,
+}
+
+impl StoredHead {
+    /// What is needed of a [`StoredDelivery`] record, or `None` if it has to be read as a whole: because it may not
+    /// stay on disk alone, is no delivery, or is damaged.
+    #[must_use]
+    pub fn of(record: &[u8]) -> Option<StoredHead> {
+        match decode(record).ok()? {
+            Glance::Waiting {
+                event,
+                replayed: false,
+                handover: Handover::Nobody,
+            } => Some(StoredHead {
+                cost: u32::try_from(record.len()).unwrap_or(u32::MAX),
+                expires_at_ms: event.expires_at_ms,
+            }),
+            Glance::Waiting { .. } | Glance::Released | Glance::Lost { .. } => None,
+        }
+    }
+}
+
+/// Records of former releases do not say what was handed out: anything may have been.
+fn everything() -> u64 {
+    u64::MAX
 }
 
 /// A last will.

@@ -9,8 +9,8 @@ use crate::model::{
 use crate::outbox::Outbox;
 use crate::timers::TimerKey;
 use bytestring::ByteString;
-use serde_json::{Map, Value};
-use std::collections::{HashMap, HashSet, VecDeque};
+use serde_json::Value;
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,13 +26,27 @@ pub struct Identity {
     /// Who vouched for it.
     pub provider: ByteString,
     /// Facts about the connection for the session list.
-    pub transport: Map<String, Value>,
+    pub transport: Facts,
 }
+
+/// Names and values that are shown and not interpreted.
+pub type Facts = Arc<[(&'static str, ByteString)]>;
 
 /// The method of sessions that proved nothing.
 pub const ANONYMOUS: &str = "anonymous";
 
 impl Identity {
+    /// Facts about the connection, as shown.
+    #[must_use]
+    pub fn shown_transport(&self) -> Value {
+        let facts = self.transport.iter();
+        Value::Object(
+            facts
+                .map(|(name, value)| ((*name).to_owned(), Value::from(&**value)))
+                .collect(),
+        )
+    }
+
     /// Whether the name was proven.
     #[must_use]
     pub fn is_proven(&self) -> bool {
@@ -131,14 +145,28 @@ pub(crate) struct Replay {
     pub pattern: Pattern,
     pub filter: Option<Filter>,
     pub options: MemberOptions,
-    /// The last key visited.
-    pub cursor: Option<Topic>,
+    /// Where it goes on.
+    pub at: ReplayAt,
     /// Later writes reached the subscriber live.
     pub until: PublicationId,
+    /// ... except at-most-once ones up to here, while the session had no connection.
+    pub resumed: PublicationId,
+    /// Values shown since the cursor was stored.
+    pub unsaved: usize,
+    /// A cursor is stored.
+    pub stored: bool,
     /// End the subscription after it.
     pub snapshot: bool,
     /// Wait until the store has reached this position, at most until the timer fires.
     pub wait_for: Option<(u64, TimerKey)>,
+}
+
+/// The place of a replay: status values come first, then kept values, each in the order of their
+/// keys, after the last one visited.
+#[derive(Clone, Debug)]
+pub(crate) enum ReplayAt {
+    Status(Option<Topic>),
+    Values(Option<Topic>),
 }
 
 /// A session's state in the realm.
@@ -160,6 +188,10 @@ pub(crate) struct Session {
     pub last_will_timer: Option<TimerKey>,
     /// subscription -> place among its members
     pub subscriptions: HashMap<SubscriptionId, usize, foldhash::fast::RandomState>,
+    /// Those that are shared.
+    pub shares: BTreeSet<SubscriptionId>,
+    /// Shared ones whose group does not count it among the members that take more at once.
+    pub parked: HashSet<SubscriptionId, foldhash::fast::RandomState>,
     pub registrations: HashSet<RegistrationId>,
     /// request -> place of the call
     pub calls: HashMap<RequestId, usize, foldhash::quality::RandomState>,
@@ -171,7 +203,11 @@ pub(crate) struct Session {
     /// waiter -> key
     pub waiting: HashMap<u64, Topic>,
     pub receipts: HashSet<Slot>,
+    /// It has no stored copies any more, but part of its queue is on disk alone.
+    pub leftover: bool,
     pub replays: VecDeque<Replay>,
+    /// Deliveries dropped because its queue was full.
+    pub dropped: u64,
     /// Where the copy of the event being fanned out is, so that further matches join it.
     pub merge: (PublicationId, usize),
 }

@@ -21,6 +21,8 @@ pub(crate) enum Timer {
     Expiry(usize),
     /// A last will is due: the session's place.
     LastWill(usize),
+    /// A read of queued deliveries failed and is to be tried again: its number.
+    Load(u64),
     /// A kept value may have expired.
     ValueExpiry(Topic),
 }

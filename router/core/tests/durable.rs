@@ -505,7 +505,7 @@ fn a_restart_keeps_lasting_sessions_with_all_they_hold() {
         "resumed",
         "release 1",
         "event 1 a/x [3] q2 @3 ids[7] again",
-        "event 2 b [{\"x\":1}] q1 @4 again",
+        "event 2 b [{\"x\":1}] q1 @4",
     ];
     assert_eq!(lines[..4], expected);
     assert!(

@@ -438,6 +438,10 @@ impl Fuzz {
         if self.dice.once_in(6) {
             sub = sub.no_local().identifier(3);
         }
+        if self.dice.once_in(3) {
+            let group = *self.dice.pick(&["g", "h"]);
+            sub = sub.share(group);
+        }
         self.send(at, sub);
     }
 

@@ -43,6 +43,7 @@ fn sized(n: u64, qos: Qos, expires: Option<u64>, bytes: usize) -> EventDelivery 
         slot: None,
         repeated: false,
         lost: 0,
+        handover: router_core::model::Handover::Nobody,
     }
 }
 
@@ -353,8 +354,8 @@ fn a_receiver_that_never_settles_cannot_hang_the_realm() {
         140_000,
         "whatever found no slot is accounted for"
     );
-    let numbers = outbox.stored_numbers();
-    let slots: HashSet<u64> = numbers.iter().map(|n| (n - 1) % 65_535).collect();
+    let numbers = outbox.stored_copies();
+    let slots: HashSet<u64> = numbers.iter().map(|(n, _)| (n - 1) % 65_535).collect();
     assert_eq!(slots.len(), numbers.len());
 }
 
@@ -467,4 +468,103 @@ fn every_settleable_delivery_is_handed_out_in_order_until_settled() {
             .collect();
         assert_eq!(kept.len(), waiting.len() + unsettled.len());
     }
+}
+
+fn replayed(delivery: EventDelivery) -> EventDelivery {
+    EventDelivery {
+        replayed: true,
+        ..delivery
+    }
+}
+
+#[test]
+fn replayed_and_live_deliveries_of_one_assurance_go_out_in_the_order_of_enqueueing() {
+    let (outbox, generation) = opened(limits(100, 100), 10);
+    for n in 1..=6 {
+        let delivery = sure(n);
+        outbox.push_sure(if n % 3 == 0 {
+            delivery
+        } else {
+            replayed(delivery)
+        });
+    }
+    for n in 7..=12 {
+        let delivery = sized(n, Qos::AtMostOnce, None, 0);
+        outbox.push_best(if n % 2 == 0 {
+            delivery
+        } else {
+            replayed(delivery)
+        });
+    }
+    let got = drain(&outbox, generation);
+    for (n, line) in (1..).zip(&got) {
+        assert!(line.starts_with(&format!("[{n}]")), "{got:?}");
+    }
+    assert_eq!(got.len(), 12);
+}
+
+#[test]
+fn replayed_deliveries_are_never_dropped_and_make_nobody_wait() {
+    let (outbox, generation) = opened(limits(4, 4), 1);
+    for n in 1..=10 {
+        let (_, pushed) = outbox.push_sure(replayed(sure(n)));
+        assert!(!pushed.pressed && pushed.evicted.is_none());
+        let pushed = outbox.push_best(replayed(sized(n, Qos::AtMostOnce, None, 0)));
+        assert!(!pushed.pressed && pushed.dropped == 0);
+    }
+    for n in 11..=16 {
+        outbox.push_sure(sure(n));
+    }
+    assert_eq!(outbox.take_evicted(), [11, 12]);
+    let got = drain(&outbox, generation);
+    assert_eq!(
+        got.len(),
+        11,
+        "all at-most-once ones, and one for the window: {got:?}"
+    );
+    let mut seen = vec![1];
+    for _ in 0..13 {
+        outbox.settle(slot(seen.last().copied().unwrap()));
+        let got = drain(&outbox, generation);
+        let text = got[0].split('@').nth(1).unwrap();
+        seen.push(text.split(' ').next().unwrap().parse().unwrap());
+    }
+    assert_eq!(seen, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 14, 15, 16]);
+}
+
+#[test]
+fn a_replay_may_append_what_the_receiver_takes_and_goes_on_when_there_is_room_again() {
+    let (outbox, generation) = opened(limits(4, 4), 10);
+    outbox.set_refill(true);
+    for n in 1..=20 {
+        outbox.push_sure(sure(n));
+    }
+    assert_eq!(outbox.replay_room(), 10, "what waits live is no matter");
+    for n in 21..=30 {
+        outbox.push_sure(replayed(sure(n)));
+    }
+    assert_eq!(outbox.replay_room(), 0);
+    assert!(outbox.replay_room_at(Qos::AtMostOnce) > 0);
+    let mut out = Vec::new();
+    assert!(!outbox.drain(generation, 2, 0, &mut out).refill);
+    assert!(
+        outbox.drain(generation, 9, 0, &mut out).refill,
+        "some are in the window"
+    );
+    let mut room = outbox.replay_room_at(Qos::AtMostOnce);
+    let mut pushed = 0;
+    while room > 0 {
+        outbox.push_best(replayed(sized(40, Qos::AtMostOnce, None, 10_000)));
+        pushed += 1;
+        room = outbox.replay_room_at(Qos::AtMostOnce);
+    }
+    assert!((20..40).contains(&pushed), "bounded in bytes: {pushed}");
+    assert_eq!(outbox.replay_room(), 0);
+    outbox.detach();
+    assert_eq!(outbox.depth().1, 4, "what is to be settled stays");
+    let generation = open(&outbox, u16::MAX);
+    outbox.set_refill(true);
+    assert_eq!(outbox.replay_room(), 60);
+    out.clear();
+    assert!(outbox.drain(generation, 9, 0, &mut out).refill);
 }

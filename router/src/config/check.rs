@@ -1,5 +1,6 @@
 //! Checks over the whole configuration, after every layer has spoken.
 
+use super::bridge::check_bridges;
 use super::draft::Draft;
 use super::problem::{Fault, Place, Placed, Problems};
 use super::suggest::nearest;
@@ -10,6 +11,7 @@ pub(super) fn check(draft: &Draft, problems: &mut Problems<'_>) {
     check_duplicate_addresses(draft, problems);
     check_outbox(draft, problems);
     check_realm_count(draft, problems);
+    check_bridges(draft, problems);
     // Realms and listeners that were refused are missing from the draft; judging the rest would
     // blame the user for what he did write.
     if problems.is_clean() {

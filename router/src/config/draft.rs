@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use super::bridge::Bridge;
 use super::problem::{Fault, Place, Placed, Problems};
 use super::tree::{Config, DataStore, Limits, Listener, ListenerKind, Log, Mqtt, Realm};
 
@@ -16,6 +17,8 @@ pub(super) struct Draft {
     pub(super) insecure: bool,
     pub(super) listeners: Vec<Placed<Listener>>,
     pub(super) realms: Vec<Placed<Realm>>,
+    pub(super) bridge_id: Option<String>,
+    pub(super) bridges: Vec<Placed<Bridge>>,
     pub(super) mqtt: Mqtt,
     pub(super) limits: Limits,
     pub(super) log: Log,
@@ -32,6 +35,8 @@ impl Default for Draft {
             insecure,
             listeners,
             realms,
+            bridge_id,
+            bridges,
             mqtt,
             limits,
             log,
@@ -44,6 +49,8 @@ impl Default for Draft {
             insecure,
             listeners: listeners.into_iter().map(defaulted).collect(),
             realms: realms.into_iter().map(defaulted).collect(),
+            bridge_id,
+            bridges: bridges.into_iter().map(defaulted).collect(),
             mqtt,
             limits,
             log,
@@ -103,6 +110,12 @@ impl Draft {
                 .map(|listener| listener.value)
                 .collect(),
             realms: self.realms.into_iter().map(|realm| realm.value).collect(),
+            bridge_id: self.bridge_id,
+            bridges: self
+                .bridges
+                .into_iter()
+                .map(|bridge| bridge.value)
+                .collect(),
             mqtt: self.mqtt,
             limits: self.limits,
             log: self.log,

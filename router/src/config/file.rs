@@ -3,15 +3,17 @@
 
 use std::path::Path;
 
+use protocols::mqtt::machine::ResponseInformation;
 use toml::de::DeTable;
 
 use super::address::parse_address;
+use super::bridge::parse_router_id;
 use super::draft::Draft;
 use super::problem::{Fault, Place, Placed, Problems};
 use super::realm::{Reader, parse_realm_name};
 use super::section::{Section, parse_choice};
 use super::sources::Sources;
-use super::tree::{Limits, Listener, ListenerKind, ListenerLimits, Mqtt, QueueFull, SharedGroup};
+use super::tree::{Limits, Listener, ListenerKind, ListenerLimits, Mqtt, SharedGroup};
 
 /// Syntax errors that are reported at most; later ones are mostly echoes of the first.
 const SYNTAX_ERRORS_MAX: usize = 5;
@@ -35,12 +37,15 @@ pub(super) fn read_file(
     if let Some(listeners) = read_listeners(&top, problems) {
         draft.listeners = listeners;
     }
-    draft.realms = Reader {
+    let mut reader = Reader {
         directory,
         sources,
         problems,
-    }
-    .realms(&top);
+    };
+    draft.realms = reader.realms(&top);
+    draft.bridges = reader.bridges(&top);
+    let bridge_id = top.parsed("bridge_id", parse_router_id, problems);
+    draft.bridge_id = bridge_id.map(|id| id.value);
     if let Some(section) = top.table("mqtt", problems) {
         read_mqtt(&section, &mut draft.mqtt, problems);
     }
@@ -129,7 +134,11 @@ fn read_mqtt(section: &Section<'_>, mqtt: &mut Mqtt, problems: &mut Problems<'_>
     ] {
         section.number(key, slot, problems);
     }
-    if let Some(full) = section.parsed("queue_full", parse_choice::<QueueFull>, problems) {
+    let information = section.parsed("response_information", parse_response_information, problems);
+    if let Some(information) = information {
+        mqtt.response_information = information.value;
+    }
+    if let Some(full) = section.parsed("queue_full", parse_choice, problems) {
         mqtt.queue_full = full.value;
     }
     if let Some(strategy) = section.parsed("shared_strategy", parse_choice, problems) {
@@ -157,6 +166,15 @@ fn read_mqtt(section: &Section<'_>, mqtt: &mut Mqtt, problems: &mut Problems<'_>
         &mut mqtt.max_session_expiry_secs,
         problems,
     );
+}
+
+fn parse_response_information(text: &str) -> Result<String, Fault> {
+    if text.is_empty() || ResponseInformation::new(text).is_some() {
+        return Ok(text.to_owned());
+    }
+    let hint =
+        "write a topic with `{client}` in it and without `+` and `#`, such as `reply/{client}/`";
+    Err(Fault::new(format!("`{text}` is no prefix of topics"), hint))
 }
 
 fn read_shared(sections: &[Section<'_>], problems: &mut Problems<'_>) -> Vec<SharedGroup> {
@@ -254,13 +272,13 @@ fn report_syntax(text: &str, errors: &[toml::de::Error], problems: &mut Problems
     }
 }
 
-/// Whether the table that a place is in looks like a user's, with secrets in it.
+/// Whether the table that a place is in looks like a user's or a bridge's, with secrets in it.
 fn is_in_user(text: &str, offset: usize) -> bool {
     let (before, _) = text.split_at(text.floor_char_boundary(offset));
     let mut lines = before.lines().rev().map(str::trim_start);
     // A setting with a stray bracket before it is no header.
     let header = lines.find(|line| line.starts_with('[') && line.contains(']'));
-    header.is_some_and(|header| header.contains("user"))
+    header.is_some_and(|header| header.contains("user") || header.contains("bridge"))
 }
 
 /// What a syntax error probably is, and its correction.

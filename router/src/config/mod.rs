@@ -11,6 +11,7 @@
 //! list of all keys, from which the documentation is made.
 
 mod address;
+mod bridge;
 mod check;
 mod draft;
 mod file;
@@ -35,6 +36,7 @@ use std::path::{Path, PathBuf};
 use draft::Draft;
 use problem::{Fault, Place, Problems};
 
+pub use bridge::{Bridge, BridgeVersion};
 pub use layers::Flags;
 pub use problem::{ConfigError, Location, Problem};
 pub use rule::{Action, Notation, Rule};
@@ -44,7 +46,7 @@ pub(crate) use sources::FakeSources;
 pub use sources::{ProcessSources, Sources, VARIABLE_PREFIX};
 pub use tree::{
     Anonymous, Choice, Config, DataStore, Limits, Listener, ListenerKind, ListenerLimits, Log,
-    LogFormat, LogLevel, Mqtt, QueueFull, Realm, Role, SharedGroup, SharedStrategy, User,
+    LogFormat, LogLevel, Mqtt, Realm, Role, SharedGroup, User,
 };
 
 /// The file that documents every key with its default; read, it yields [`Config::default`].

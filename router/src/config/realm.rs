@@ -125,7 +125,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn secret_file(&mut self, name: &str) -> Result<Secret, Fault> {
+    pub(super) fn secret_file(&mut self, name: &str) -> Result<Secret, Fault> {
         let path = self.directory.join(name);
         let content = self
             .sources

@@ -302,9 +302,14 @@ impl<'a> Section<'a> {
     /// The place of something that belongs to `key`. The excerpt is hidden where it could show a
     /// secret, also one that stands under a misspelled key.
     fn at(&self, span: Range<usize>, key: &str) -> Place {
-        let is_harmless = matches!(key, "" | "authid" | "role" | "secret_file")
-            && self.table.keys().all(|name| self.is_known(name.get_ref()));
-        if self.path == "realm.user" && !is_harmless {
+        let may_show = match self.path {
+            "realm.user" => matches!(key, "" | "authid" | "role" | "secret_file"),
+            "bridge" => key != "password",
+            _ => true,
+        };
+        let has_secrets = matches!(self.path, "realm.user" | "bridge");
+        let is_known = || self.table.keys().all(|name| self.is_known(name.get_ref()));
+        if has_secrets && !(may_show && is_known()) {
             Place::Hidden(span)
         } else {
             Place::File(span)

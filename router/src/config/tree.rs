@@ -10,6 +10,10 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use router_core::broker::ShareStrategy;
+use router_core::limits::WhenFull;
+
+use super::bridge::Bridge;
 use super::rule::Rule;
 use super::secret::Secret;
 
@@ -28,6 +32,10 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The realms that have a table.
     pub realms: Vec<Realm>,
+    /// This router's id on the way of bridged messages; `None`: a random one that is kept.
+    pub bridge_id: Option<String>,
+    /// Connections to other MQTT brokers.
+    pub bridges: Vec<Bridge>,
     /// Limits and features of MQTT.
     pub mqtt: Mqtt,
     /// Limits of connections, sessions and realms.
@@ -48,6 +56,8 @@ impl Default for Config {
                 Listener::loopback(ListenerKind::Mqtt, 1883),
             ],
             realms: Vec::new(),
+            bridge_id: None,
+            bridges: Vec::new(),
             mqtt: Mqtt::default(),
             limits: Limits::default(),
             log: Log::default(),
@@ -260,6 +270,8 @@ pub struct Mqtt {
     pub max_inflight: u16,
     /// Topic Aliases used towards a client; 0 uses none.
     pub outgoing_topic_aliases: u16,
+    /// Prefix of topics for answers, with `{client}` in it; empty: none.
+    pub response_information: String,
     /// Messages kept for one offline or slow persistent session.
     pub max_queued_messages: u32,
     /// Bytes kept for one offline or slow persistent session.
@@ -267,41 +279,15 @@ pub struct Mqtt {
     /// Messages of an offline session that stay in memory too.
     pub queued_in_memory: u32,
     /// What a full queue does.
-    pub queue_full: QueueFull,
+    pub queue_full: WhenFull,
     /// Longest life of an offline session, 3.x persistent ones included; 4294967295 is forever.
     pub max_session_expiry_secs: u32,
     /// How groups of shared subscriptions pick a member.
-    pub shared_strategy: SharedStrategy,
+    pub shared_strategy: ShareStrategy,
     /// Groups that pick otherwise; each group once.
     pub shared: Vec<SharedGroup>,
     /// How often `$SYS` is brought up to date; 0: never.
     pub sys_interval_secs: u32,
-}
-
-/// What a full queue of QoS 1 and 2 messages does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum QueueFull {
-    /// The oldest message is dropped and counted.
-    #[default]
-    DropOldest,
-    /// The publisher is refused.
-    Refuse,
-    /// The receiver's session ends.
-    Disconnect,
-}
-
-/// Which member of a group of shared subscriptions gets a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SharedStrategy {
-    /// In turn.
-    #[default]
-    RoundRobin,
-    /// By chance.
-    Random,
-    /// The same one, as long as it can.
-    Sticky,
-    /// Who has the least to do.
-    LeastLoaded,
 }
 
 /// `[[mqtt.shared]]`: the strategy of one group.
@@ -310,7 +296,7 @@ pub struct SharedGroup {
     /// The group's name.
     pub group: String,
     /// Its strategy.
-    pub strategy: SharedStrategy,
+    pub strategy: ShareStrategy,
 }
 
 impl Default for Mqtt {
@@ -325,12 +311,13 @@ impl Default for Mqtt {
             max_filters_per_packet: 8192,
             max_inflight: 100,
             outgoing_topic_aliases: 64,
+            response_information: "reply/{client}/".to_owned(),
             max_queued_messages: 1000,
             max_queued_bytes: 8 << 20,
             queued_in_memory: 100,
-            queue_full: QueueFull::default(),
+            queue_full: WhenFull::default(),
             max_session_expiry_secs: 7 * 24 * 3600,
-            shared_strategy: SharedStrategy::default(),
+            shared_strategy: ShareStrategy::default(),
             shared: Vec::new(),
             sys_interval_secs: 10,
         }
@@ -433,15 +420,15 @@ impl Choice for ListenerKind {
         &[("universal", Self::Universal), ("mqtt", Self::Mqtt)];
 }
 
-impl Choice for QueueFull {
+impl Choice for WhenFull {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("drop-oldest", Self::DropOldest),
-        ("refuse", Self::Refuse),
+        ("refuse", Self::RefusePublisher),
         ("disconnect", Self::Disconnect),
     ];
 }
 
-impl Choice for SharedStrategy {
+impl Choice for ShareStrategy {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("round-robin", Self::RoundRobin),
         ("random", Self::Random),

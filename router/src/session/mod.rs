@@ -57,7 +57,6 @@ use publish::Doing;
 use router_core::auth::{Role, Verified};
 use router_core::runtime::{EnterRequest, now};
 use router_core::session::{EventStyle, Features, Leave};
-use serde_json::{Map, Value};
 use std::future::IntoFuture;
 use std::sync::Arc;
 
@@ -126,7 +125,7 @@ impl<'a> OpenSession<'a> {
             style: EventStyle::Ordered,
             client: None,
             method: ByteString::from_static(INTERNAL),
-            transport: Map::from_iter([("protocol".to_owned(), Value::from(INTERNAL))]),
+            transport: [("protocol", ByteString::from_static(INTERNAL))].into(),
         };
         let realm = ByteString::from(self.realm);
         let door = router.hub().enter(now(), Some(&realm), verified, request)?;

@@ -177,6 +177,7 @@ impl Session {
         let key = SubscriptionKey {
             pattern: pattern.clone(),
             kind,
+            share: None,
             filter: filter.as_ref().map(Filter::canonical).unwrap_or_default(),
         };
         let key = (!options.snapshot).then_some(key);

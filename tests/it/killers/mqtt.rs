@@ -248,6 +248,13 @@ fn mqtt_over_websocket_frames() -> Outcome {
         "a text frame was taken"
     );
 
+    // [MQTT-6.0.0-4]: the subprotocol that the client offered is the one it gets.
+    for offered in ["mqtt", "mqttv3.1"] {
+        let socket = WebSocket::connect(server.listen, "/mqtt", offered)?;
+        let chosen = socket.subprotocol.as_deref();
+        ensure!(chosen == Some(offered), "{offered}: {chosen:?}");
+    }
+
     let mut slow = WebSocket::connect(server.listen, "/mqtt", "mqtt")?;
     let hello = Connect::v4("slow").encode();
     for byte in &hello {

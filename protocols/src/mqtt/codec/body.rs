@@ -168,7 +168,12 @@ impl Context<'_> {
     }
 
     fn subscription_options(&self, byte: u8) -> Result<SubscriptionOptions, DecodeError> {
-        let reserved = if self.version.is_v5() { 0xC0 } else { 0xFC };
+        let (byte, reserved) = match self.version {
+            // 3.1 does not use the upper six bits (3.1 section 3.8).
+            ProtocolVersion::V3_1 => (byte & 3, 0),
+            ProtocolVersion::V3_1_1 => (byte, 0xFC),
+            ProtocolVersion::V5 => (byte, 0xC0),
+        };
         if byte & reserved != 0 {
             return Err(DecodeError::malformed(
                 "reserved Subscription Options [MQTT-3.8.3-5]",
@@ -262,8 +267,8 @@ impl Context<'_> {
         Ok(Disconnect { reason, properties })
     }
 
-    /// AUTH is empty (Success without properties, 5.0 section 3.15.2.1), or has a reason and a
-    /// property block with an Authentication Method (3.15.2.2.2).
+    /// AUTH has a reason and a property block with an Authentication Method (5.0 section
+    /// 3.15.2.2.2). Success alone may go without properties, and then without a body (3.15.2.1).
     fn auth(&self, reader: &mut Reader) -> Result<Auth, DecodeError> {
         if reader.is_empty() {
             if self.direction == Direction::ClientToServer {
@@ -276,10 +281,11 @@ impl Context<'_> {
         }
         let reason = self.reason(reader, PacketType::Auth)?;
         let properties = self.properties(reader, Place::Auth)?;
-        if properties
-            .as_ref()
-            .is_none_or(|set| set.authentication_method.is_none())
-        {
+        let is_complete = match &properties {
+            Some(set) => set.authentication_method.is_some(),
+            None => reason == ReasonCode::Success,
+        };
+        if !is_complete {
             return Err(DecodeError::protocol(
                 "AUTH without an Authentication Method",
             ));
@@ -295,5 +301,67 @@ impl Context<'_> {
             ));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::mqtt::codec::{Decoder, encode};
+
+    fn from_server(bytes: &[u8]) -> Result<Option<Packet>, DecodeError> {
+        Decoder::client(ProtocolVersion::V5, Limits::default()).decode(&mut BytesMut::from(bytes))
+    }
+
+    #[test]
+    fn the_unused_option_bits_of_3_1_are_ignored() {
+        let read = |version| {
+            let limits = Limits::default();
+            let mut buf = BytesMut::from(&b"\x82\x06\x00\x01\x00\x01a\xFD"[..]);
+            Decoder::new(Direction::ClientToServer, Some(version), limits).decode(&mut buf)
+        };
+        let Ok(Some(Packet::Subscribe(subscribe))) = read(ProtocolVersion::V3_1) else {
+            panic!("legal in 3.1");
+        };
+        let options = SubscriptionOptions {
+            maximum_qos: QoS::AtLeastOnce,
+            ..Default::default()
+        };
+        assert_eq!(subscribe.filters[0].options, options);
+        assert!(read(ProtocolVersion::V3_1_1).is_err());
+        assert!(read(ProtocolVersion::V5).is_err());
+    }
+
+    /// 5.0 section 3.15.2.1 lets the sender leave both out; it need not.
+    #[test]
+    fn an_empty_auth_may_spell_out_its_reason_and_property_length() {
+        let success = Packet::Auth(Auth {
+            reason: ReasonCode::Success,
+            properties: None,
+        });
+        for bytes in [&b"\xF0\x00"[..], b"\xF0\x02\x00\x00"] {
+            assert_eq!(
+                from_server(bytes),
+                Ok(Some(success.clone())),
+                "{bytes:02X?}"
+            );
+        }
+        for bytes in [&b"\xF0\x01\x00"[..], b"\xF0\x02\x18\x00"] {
+            assert!(from_server(bytes).is_err(), "{bytes:02X?}");
+        }
+    }
+
+    /// The method is missed in CONNECT and AUTH only (5.0 sections 3.1.2.11.10 and 3.15.2.2.2).
+    #[test]
+    fn authentication_data_may_stand_alone_in_connack() {
+        let bytes = b"\x20\x07\x00\x00\x04\x16\x00\x01d";
+        let packet = from_server(bytes).expect("legal").expect("complete");
+        let mut again = BytesMut::new();
+        encode(&packet, ProtocolVersion::V5, &mut again).expect("what was read can be written");
+        assert_eq!(&again[..], bytes);
+        let auth = b"\xF0\x06\x18\x04\x16\x00\x01d";
+        assert!(from_server(auth).is_err());
     }
 }

@@ -14,7 +14,8 @@ use super::reader::{Reader, variable_byte_integer};
 use crate::mqtt::packet::{Ack, Direction, Packet, PacketId, PacketType, ProtocolVersion};
 use crate::mqtt::reason::ReasonCode;
 
-/// Largest CONNECT in bytes, whatever [`Limits::max_packet_bytes`] says: nobody has logged in yet.
+/// Largest CONNECT in bytes, whatever [`Limits::max_packet_bytes`] says, unless
+/// [`Decoder::until_login`] says otherwise: nobody has logged in yet.
 pub const PRE_LOGIN_MAX_BYTES: usize = 65_536;
 
 /// What one packet may cost. The caps on counts bound how much larger than its bytes a packet
@@ -51,6 +52,10 @@ pub struct Decoder {
     direction: Direction,
     limits: Limits,
     version: Option<ProtocolVersion>,
+    /// Bytes of a packet of somebody who is not let in.
+    login_bytes: usize,
+    /// Whether CONNECT is not the only packet before the login.
+    is_login: bool,
     failed: Option<DecodeError>,
 }
 
@@ -79,8 +84,22 @@ impl Decoder {
             direction,
             limits,
             version,
+            login_bytes: PRE_LOGIN_MAX_BYTES,
+            is_login: false,
             failed: None,
         }
+    }
+
+    /// Takes no packet larger than `bytes` until [`Decoder::logged_in`] is called.
+    #[must_use]
+    pub const fn until_login(mut self, bytes: usize) -> Self {
+        (self.login_bytes, self.is_login) = (bytes, true);
+        self
+    }
+
+    /// The peer is let in: [`Limits::max_packet_bytes`] holds from now on.
+    pub const fn logged_in(&mut self) {
+        self.is_login = false;
     }
 
     /// The version of the connection, once a CONNECT was accepted.
@@ -129,9 +148,10 @@ impl Decoder {
     }
 
     fn check_size(&self, total: usize) -> Result<(), DecodeError> {
-        let maximum = match self.version {
-            Some(_) => self.limits.max_packet_bytes,
-            None => self.limits.max_packet_bytes.min(PRE_LOGIN_MAX_BYTES),
+        let maximum = if self.version.is_none() || self.is_login {
+            self.limits.max_packet_bytes.min(self.login_bytes)
+        } else {
+            self.limits.max_packet_bytes
         };
         if total > maximum {
             return Err(DecodeError::limit(

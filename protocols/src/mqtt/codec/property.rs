@@ -97,7 +97,10 @@ pub(super) fn read(
             read_value(id, &mut block, place, &mut properties)?;
         }
     }
-    if properties.authentication_data.is_some() && properties.authentication_method.is_none() {
+    // Said of CONNECT alone (5.0 section 3.1.2.11.10); AUTH always has a method, CONNACK need not.
+    let alone =
+        properties.authentication_data.is_some() && properties.authentication_method.is_none();
+    if alone && place == Place::Connect {
         return Err(DecodeError::protocol(
             "Authentication Data without a Method",
         ));

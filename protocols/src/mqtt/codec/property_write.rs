@@ -71,7 +71,8 @@ pub(super) fn write_fields<S: Sink>(
     to.u32(0x11, set.session_expiry_interval)?;
     to.string(0x12, set.assigned_client_identifier.as_deref())?;
     to.u16(0x13, set.server_keep_alive)?;
-    if set.authentication_data.is_some() && set.authentication_method.is_none() {
+    let alone = set.authentication_data.is_some() && set.authentication_method.is_none();
+    if alone && place == Place::Connect {
         return Err(EncodeError::Inconsistent(
             "Authentication Data without a Method",
         ));

@@ -1,8 +1,11 @@
 //! CONNECT and its answer (5.0 sections 3.1 and 3.2).
 
+use super::aliases::OutgoingAliases;
+use super::auth::Exchange;
 use super::options::count;
 use super::{MqttMachine, Phase};
 use crate::gate::{Action, Credentials, JoinRequest};
+use crate::mqtt::bridge::via::ROUTER_ID;
 use crate::mqtt::codec::{PeerLimits, encode_within};
 use crate::mqtt::inflight::Window;
 use crate::mqtt::map;
@@ -24,6 +27,9 @@ pub(super) struct Welcome {
     assigned_id: Option<ByteString>,
     keep_alive: Option<u16>,
     session_expiry: Option<u32>,
+    response_information: Option<ByteString>,
+    /// A bridge told its router's id and is told ours.
+    is_bridge: bool,
 }
 
 impl MqttMachine {
@@ -36,12 +42,17 @@ impl MqttMachine {
             maximum_packet_size: set.maximum_packet_size.map(NonZeroU32::get),
             request_problem_information: set.request_problem_information.unwrap_or(true),
         };
-        if set.authentication_method.is_some() {
-            let message = "the authentication method is not supported";
-            self.refuse(ReasonCode::BadAuthenticationMethod, message); // [MQTT-4.12.0-1]
-            return;
+        if let Some(method) = &set.authentication_method {
+            let Some(exchange) = Exchange::named(method) else {
+                let message = "the authentication method is not supported";
+                self.refuse(ReasonCode::BadAuthenticationMethod, message); // [MQTT-4.12.0-1]
+                return;
+            };
+            self.exchange = Some(Box::new(exchange));
         }
         let mut welcome = Box::<Welcome>::default();
+        let mut told = set.user_properties.iter();
+        welcome.is_bridge = told.any(|(name, _)| &**name == ROUTER_ID);
         let Some(id) = self.client_id(connect, &mut welcome) else {
             self.refuse(
                 ReasonCode::ClientIdentifierNotValid,
@@ -63,9 +74,25 @@ impl MqttMachine {
         let maximum = set.receive_maximum.unwrap_or(NonZeroU16::MAX);
         let window = maximum.min(self.options.outgoing_window).get();
         self.window = Window::new(window);
+        let aliases = set.topic_alias_maximum.unwrap_or(0); // [MQTT-3.1.2-26], [MQTT-3.1.2-27]
+        let aliases = aliases.min(self.options.outgoing_topic_aliases);
+        self.outgoing_aliases = OutgoingAliases::new(aliases);
+        // [MQTT-3.1.2-28]
+        if set.request_response_information == Some(true) {
+            let template = self.options.response_information.as_ref();
+            welcome.response_information = template.and_then(|template| template.of(&id));
+        }
         self.welcome = Some(welcome);
         self.phase = Phase::Joining;
-        let (realm, credentials) = identity(connect);
+        let (realm, mut credentials) = identity(connect);
+        // Beside a method, the User Name selects the realm and a password proves nothing.
+        let method = match &self.exchange {
+            Some(exchange) => {
+                credentials = exchange.credentials(set);
+                "scram"
+            }
+            None => "password",
+        };
         self.actions.push_back(Action::Join(Box::new(JoinRequest {
             realm,
             credentials,
@@ -79,7 +106,7 @@ impl MqttMachine {
                 last_will,
             }),
             protocol: protocol_name(connect.version),
-            method: "password",
+            method,
             agent: Some(id),
         })));
     }
@@ -155,27 +182,46 @@ impl MqttMachine {
         } else {
             None
         };
-        let packet = Packet::ConnAck(ConnAck {
-            session_present: present,
-            reason: ReasonCode::Success,
-            properties,
-        });
-        let sent = encode_within(&packet, self.version, &self.peer, self.output.batch());
-        if sent.is_err() {
+        let packet = |properties| {
+            Packet::ConnAck(ConnAck {
+                session_present: present,
+                reason: ReasonCode::Success,
+                properties,
+            })
+        };
+        let mut sent = self.write_connack(&packet(properties.clone()));
+        // What the client can do without goes first.
+        if let Some(mut set) = properties.filter(|_| !sent)
+            && set.response_information.take().is_some()
+        {
+            sent = self.write_connack(&packet(Some(set)));
+        }
+        if !sent {
             // Without CONNACK there is nothing else we might send [MQTT-3.1.2-24].
             let message = "CONNACK does not fit the client's Maximum Packet Size";
             self.refuse_silently(1009, message);
             return;
         }
+        self.decoder.logged_in();
         self.phase = Phase::Live;
         self.last_packet = now.instant;
         count(&self.options.counters.connects_accepted);
     }
 
+    fn write_connack(&mut self, packet: &Packet) -> bool {
+        encode_within(packet, self.version, &self.peer, self.output.batch()).is_ok()
+    }
+
     /// What this server does and takes (5.0 section 3.2.2.3).
-    fn announced(&self, welcome: Welcome) -> Properties {
+    fn announced(&mut self, welcome: Welcome) -> Properties {
         let largest = u32::try_from(self.options.max_packet_bytes).ok();
+        // [MQTT-4.12.0-5], [MQTT-4.12.0-6]
+        let proof = self.exchange.as_mut().map(|exchange| exchange.conclude());
+        let router_id = self.options.router_id.get().filter(|_| welcome.is_bridge);
+        let router_id = router_id.map(|id| (ByteString::from_static(ROUTER_ID), id.clone()));
         Properties {
+            user_properties: router_id.into_iter().collect(),
+            response_information: welcome.response_information,
             session_expiry_interval: welcome.session_expiry,
             assigned_client_identifier: welcome.assigned_id,
             server_keep_alive: welcome.keep_alive,
@@ -185,8 +231,8 @@ impl MqttMachine {
             maximum_packet_size: largest.and_then(NonZeroU32::new),
             wildcard_subscription_available: Some(true),
             subscription_identifiers_available: Some(true),
-            shared_subscription_available: Some(false),
-            ..Properties::default()
+            shared_subscription_available: Some(true),
+            ..proof.unwrap_or_default()
         }
     }
 

@@ -2,13 +2,13 @@
 
 use super::options::count;
 use super::{MqttMachine, Phase};
-use crate::gate::{Action, Gate, Input, JoinError, JoinedAs, Output};
-use crate::mqtt::codec::PRE_LOGIN_MAX_BYTES;
+use crate::gate::{Action, Authentication, Gate, Input, JoinError, JoinedAs, Output};
 use crate::mqtt::map;
 use crate::mqtt::reason::ReasonCode;
 use bytes::BytesMut;
 use router_core::model::{Delivery, Now};
 use router_core::session::Leave;
+use std::collections::{HashSet, VecDeque};
 use std::time::Instant;
 
 impl MqttMachine {
@@ -20,8 +20,15 @@ impl MqttMachine {
             self.input.extend_from_slice(bytes);
             bytes.clear();
         }
-        let most = self.options.max_packet_bytes.max(PRE_LOGIN_MAX_BYTES);
-        if self.input.len() > most {
+        let input = std::mem::take(&mut self.input);
+        self.refuse_out_of_turn(&input);
+        let most = self.options.max_packet_bytes;
+        if self.phase == Phase::Closed {
+            return;
+        }
+        let is_too_much = input.len() > most.max(self.options.max_connect_bytes);
+        self.input = input;
+        if is_too_much {
             count(&self.options.counters.over_limit);
             let message = "too much was sent ahead of CONNACK";
             self.refuse(ReasonCode::QuotaExceeded, message);
@@ -67,7 +74,7 @@ impl Gate for MqttMachine {
             }
             Input::Closed => self.end(Leave::Lost, 1000, "the connection is gone"),
             Input::Drain => match self.phase {
-                Phase::Joining | Phase::Admitted => {
+                Phase::Joining | Phase::Challenged | Phase::Admitted => {
                     self.refuse(ReasonCode::ServerUnavailable, "the server shuts down");
                 }
                 _ => self.fail(ReasonCode::ServerShuttingDown, "the server shuts down"),
@@ -83,7 +90,12 @@ impl Gate for MqttMachine {
                 self.phase = Phase::Admitted;
             }
             (Phase::Joining, Err(error)) => {
-                self.refuse(map::connect_reason(&error), "the client is not let in");
+                let reason = if self.exchange.is_some() {
+                    map::proof_refused(&error)
+                } else {
+                    map::connect_reason(&error)
+                };
+                self.refuse(reason, "the client is not let in");
             }
             // The connection ended in the meantime.
             (_, Ok(_)) if !self.joined => {
@@ -92,6 +104,10 @@ impl Gate for MqttMachine {
             }
             _ => {}
         }
+    }
+
+    fn handle_authentication(&mut self, now: Now, step: Authentication) {
+        self.authentication(now, step);
     }
 
     fn handle_delivery(&mut self, now: Now, delivery: Delivery) {
@@ -136,6 +152,10 @@ impl Gate for MqttMachine {
                 count(&self.options.counters.login_timeouts);
                 self.refuse_silently(1008, "no CONNECT came in time");
             }
+            Phase::Challenged => {
+                count(&self.options.counters.login_timeouts);
+                self.refuse(ReasonCode::NotAuthorized, "no AUTH came in time");
+            }
             Phase::Joining | Phase::Admitted => {
                 count(&self.options.counters.login_timeouts);
                 self.refuse(ReasonCode::ServerUnavailable, "the session took too long");
@@ -152,9 +172,27 @@ impl Gate for MqttMachine {
         self.output.poll()
     }
 
+    fn rest(&mut self) {
+        if self.actions.is_empty() {
+            self.actions = VecDeque::new();
+        }
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        if self.unreleased.is_empty() {
+            self.unreleased = HashSet::default();
+        }
+        self.output.rest();
+        self.pubacks.rest();
+        self.pubrecs.rest();
+        self.filters.rest();
+    }
+
     fn poll_timeout(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Connecting | Phase::Joining | Phase::Admitted => Some(self.login_deadline),
+            Phase::Connecting | Phase::Joining | Phase::Challenged | Phase::Admitted => {
+                Some(self.login_deadline)
+            }
             Phase::Live => self.keep_alive_deadline(),
             Phase::Closed => None,
         }

@@ -1,16 +1,24 @@
 //! SUBSCRIBE and UNSUBSCRIBE (5.0 sections 3.8 to 3.11): one command per Topic Filter, one answer
 //! per packet with a code for each filter in order `[MQTT-3.8.4-5]` `[MQTT-3.11.3-2]`.
+//!
+//! `$share/GROUP/FILTER` asks for a Shared Subscription (5.0 section 4.8.2), in every version: 3.x
+//! reserves no name for it, and has no `$share` topics that anybody could mean.
 
 use super::{Asked, MAX_OPEN_FILTERS, MqttMachine};
-use crate::mqtt::codec::validate_filter;
+use crate::mqtt::codec::{TopicError, validate_filter};
 use crate::mqtt::map;
 use crate::mqtt::packet::{
-    Packet, PacketId, RetainHandling, SubAck, Subscribe, SubscribeFilter, UnsubAck, Unsubscribe,
+    Packet, PacketId, Properties, RetainHandling, SubAck, Subscribe, SubscribeFilter, UnsubAck,
+    Unsubscribe,
 };
 use crate::mqtt::reason::ReasonCode;
+use bytestring::ByteString;
 use router_core::model::{
-    self, Command, ErrorKind, MatchKind, Pattern, RequestId, UnsubscribeTarget,
+    self, Command, MatchKind, Pattern, Refusal, RequestId, UnsubscribeTarget,
 };
+
+/// What a Topic Filter asks for: a set of topics, and the group to share it with.
+type AskedFilter = (Pattern, Option<ByteString>);
 
 /// A SUBSCRIBE or UNSUBSCRIBE that is not answered yet.
 #[derive(Debug)]
@@ -19,56 +27,51 @@ pub(super) struct OpenFilters {
     is_subscribe: bool,
     codes: Vec<Option<ReasonCode>>,
     missing: usize,
+    /// Reason String: why the first refused filter was refused.
+    words: Option<String>,
+}
+
+impl OpenFilters {
+    /// Keeps the first refusal's words, with the number of its filter if there are several.
+    fn explain(&mut self, index: u16, message: &str) {
+        if self.words.is_none() {
+            self.words = Some(if self.codes.len() > 1 {
+                format!("Topic Filter {}: {message}", u32::from(index) + 1)
+            } else {
+                message.to_owned()
+            });
+        }
+    }
 }
 
 impl MqttMachine {
     pub(super) fn subscribe(&mut self, subscribe: &Subscribe) {
         let set = subscribe.properties.as_deref();
         let identifier = set.and_then(|set| set.subscription_identifiers.first().copied());
-        let ask = |filter: &SubscribeFilter, pattern, request| {
-            subscribe_command(filter, pattern, identifier, request)
+        let ask = |filter: &SubscribeFilter, asked, request| {
+            subscribe_command(filter, asked, identifier, request)
         };
-        let shared = ReasonCode::SharedSubscriptionsNotSupported;
-        self.ask(
-            subscribe.packet_id,
-            true,
-            &subscribe.filters,
-            |filter| &filter.filter,
-            shared,
-            ask,
-        );
+        let text = |filter: &SubscribeFilter| filter.filter.clone();
+        self.ask(subscribe.packet_id, true, &subscribe.filters, text, ask);
     }
 
     pub(super) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe) {
-        let ask = |_: &_, pattern, request| {
-            let target = UnsubscribeTarget::Pattern {
-                pattern,
-                share: None,
-            };
+        let ask = |_: &_, (pattern, share), request| {
+            let target = UnsubscribeTarget::Pattern { pattern, share };
             Command::Unsubscribe { request, target }
         };
         let filters = &unsubscribe.filters;
-        let shared = ReasonCode::NoSubscriptionExisted;
-        self.ask(
-            unsubscribe.packet_id,
-            false,
-            filters,
-            |filter| filter,
-            shared,
-            ask,
-        );
+        self.ask(unsubscribe.packet_id, false, filters, Clone::clone, ask);
     }
 
-    /// Asks the realm for each filter that is acceptable; `shared` is the answer to a Shared
-    /// Subscription.
+    /// Asks the realm for each filter that is acceptable.
     fn ask<F>(
         &mut self,
         id: PacketId,
         is_subscribe: bool,
         filters: &[F],
-        text: impl Fn(&F) -> &str,
-        shared: ReasonCode,
-        command: impl Fn(&F, Pattern, RequestId) -> Command,
+        text: impl Fn(&F) -> ByteString,
+        command: impl Fn(&F, AskedFilter, RequestId) -> Command,
     ) {
         if self.open_filters + filters.len() > MAX_OPEN_FILTERS {
             let message = "too many Topic Filters wait for their answer";
@@ -76,23 +79,30 @@ impl MqttMachine {
             return;
         }
         let serial = self.filters.next();
-        let mut codes = Vec::with_capacity(filters.len());
-        for (index, filter) in (0..=u16::MAX).zip(filters) {
-            let pattern = pattern(text(filter), self.options.max_topic_levels, shared);
-            codes.push(pattern.as_ref().err().copied());
-            if let Ok(pattern) = pattern {
-                let request = Asked::Filter(serial, index).request();
-                self.command(command(filter, pattern, request));
-            }
-        }
-        let missing = codes.iter().filter(|code| code.is_none()).count();
-        self.open_filters += codes.len();
-        self.filters.push(OpenFilters {
+        let mut open = OpenFilters {
             id,
             is_subscribe,
-            codes,
-            missing,
-        });
+            codes: vec![None; filters.len()],
+            missing: filters.len(),
+            words: None,
+        };
+        for (index, filter) in (0..=u16::MAX).zip(filters) {
+            match asked_filter(&text(filter), self.options.max_topic_levels) {
+                Ok(asked) => {
+                    let request = Asked::Filter(serial, index).request();
+                    self.command(command(filter, asked, request));
+                }
+                Err(error) => {
+                    if let Some(slot) = open.codes.get_mut(usize::from(index)) {
+                        *slot = Some(error.reason);
+                        open.missing -= 1;
+                    }
+                    open.explain(index, error.message);
+                }
+            }
+        }
+        self.open_filters += open.codes.len();
+        self.filters.push(open);
         self.answer_filters();
     }
 
@@ -109,11 +119,16 @@ impl MqttMachine {
         self.answer_filters();
     }
 
-    pub(super) fn filter_refused(&mut self, serial: u64, index: u16, kind: ErrorKind) {
-        let code = match self.filters.get_mut(serial) {
-            Some(open) if open.is_subscribe => map::subscribe_reason(kind),
-            _ => map::unsubscribe_reason(kind),
+    pub(super) fn filter_refused(&mut self, serial: u64, index: u16, refusal: &Refusal) {
+        let open = self.filters.get_mut(serial);
+        let code = match &open {
+            Some(open) if open.is_subscribe => map::subscribe_reason(refusal.kind),
+            _ => map::unsubscribe_reason(refusal.kind),
         };
+        // 0x11 is no refusal.
+        if let Some(open) = open.filter(|_| code.is_error()) {
+            open.explain(index, &refusal.message);
+        }
         self.filter_answered(serial, index, code);
     }
 
@@ -121,7 +136,14 @@ impl MqttMachine {
     fn answer_filters(&mut self) {
         while let Some(done) = self.filters.pop_if(|open| open.missing == 0) {
             self.open_filters -= done.codes.len();
-            let (packet_id, properties) = (done.id, None);
+            let packet_id = done.id;
+            // Left out if the client wants none [MQTT-3.1.2-29] or the answer would be too large
+            // with it [MQTT-3.9.2-1] [MQTT-3.11.2-1].
+            let properties = Properties {
+                reason_string: done.words.map(ByteString::from),
+                ..Properties::default()
+            }
+            .into_optional();
             let reasons = done.codes.into_iter().flatten().collect();
             self.send(&if done.is_subscribe {
                 Packet::SubAck(SubAck {
@@ -140,19 +162,20 @@ impl MqttMachine {
     }
 }
 
-/// The filter as the realm's pattern, or the code that answers it.
-fn pattern(filter: &str, max_levels: usize, shared: ReasonCode) -> Result<Pattern, ReasonCode> {
-    let parts = validate_filter(filter, max_levels).map_err(|error| error.reason)?;
-    if parts.share.is_some() {
-        return Err(shared);
-    }
+/// The filter as the realm's pattern and group, or why it is none.
+fn asked_filter(filter: &str, max_levels: usize) -> Result<AskedFilter, TopicError> {
+    let parts = validate_filter(filter, max_levels)?;
     // The realm's own limits: levels and wildcards of one pattern.
-    Pattern::from_slashes(parts.filter).map_err(|_| ReasonCode::TopicFilterInvalid)
+    let pattern = Pattern::from_slashes(parts.filter).map_err(|_| TopicError {
+        reason: ReasonCode::TopicFilterInvalid,
+        message: "filter has too many levels or wildcards",
+    })?;
+    Ok((pattern, parts.share.map(ByteString::from)))
 }
 
 fn subscribe_command(
     filter: &SubscribeFilter,
-    pattern: Pattern,
+    (pattern, share): AskedFilter,
     identifier: Option<u32>,
     request: RequestId,
 ) -> Command {
@@ -170,6 +193,7 @@ fn subscribe_command(
         retained: options.retain_handling != RetainHandling::DoNotSend,
         retained_if_new: options.retain_handling == RetainHandling::SendIfNew,
         identifier,
+        share,
         ..model::Subscribe::new(request, pattern)
     }))
 }

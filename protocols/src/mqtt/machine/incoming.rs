@@ -38,11 +38,13 @@ impl MqttMachine {
             Err((reason, message)) => return self.broken(reason, message),
         };
         if !map::is_in_format(&publish.payload, set) {
-            self.decline(asked, ReasonCode::PayloadFormatInvalid);
+            let words = "the payload is marked as text and is not UTF-8";
+            self.decline(asked, ReasonCode::PayloadFormatInvalid, words);
             return;
         }
         let Some(topic) = map::topic(topic, self.options.max_topic_levels) else {
-            self.decline(asked, ReasonCode::TopicNameInvalid);
+            let words = "the Topic Name has too many levels";
+            self.decline(asked, ReasonCode::TopicNameInvalid, words);
             return;
         };
         let receipt = publish
@@ -121,16 +123,16 @@ impl MqttMachine {
 
     /// Turns a message down without asking the realm. 3.x cannot be told and gets the positive
     /// acknowledgement `[MQTT-3.3.5-2]`.
-    fn decline(&mut self, asked: Option<Asked>, reason: ReasonCode) {
+    fn decline(&mut self, asked: Option<Asked>, reason: ReasonCode, words: &str) {
         count(&self.options.counters.publish_invalid);
-        let reason = if self.version.is_v5() {
-            reason
+        let (reason, words) = if self.version.is_v5() {
+            (reason, Some(words.into()))
         } else {
-            ReasonCode::Success
+            (ReasonCode::Success, None)
         };
         match asked {
-            Some(Asked::PubAck(serial)) => self.answer(serial, false, reason, None),
-            Some(Asked::PubRec(serial)) => self.answer(serial, true, reason, None),
+            Some(Asked::PubAck(serial)) => self.answer(serial, false, reason, words),
+            Some(Asked::PubRec(serial)) => self.answer(serial, true, reason, words),
             _ => {}
         }
     }

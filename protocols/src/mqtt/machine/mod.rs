@@ -4,9 +4,10 @@
 //! calling order is that of [`crate::gate`]. Actions may also follow from
 //! [`Gate::handle_delivery`](crate::gate::Gate::handle_delivery), so the driver asks for them again after deliveries.
 //!
-//! Phases: *Connecting* until CONNECT, *Joining* until the realm has answered, *Admitted* until
-//! the session is durable and no former connection has it any more (only then CONNACK is sent),
-//! *Live*, *Closed*. What a client sends ahead of CONNACK waits undecoded.
+//! Phases: *Connecting* until CONNECT, *Joining* until the realm has answered, *Challenged* while
+//! the client owes the AUTH that the realm asked for, *Admitted* until the session is durable and
+//! no former connection has it any more (only then CONNACK is sent), *Live*, *Closed*. What a
+//! client sends ahead of CONNACK waits undecoded, but for AUTH while it is challenged.
 //!
 //! Invariants:
 //! - a session that was joined is left exactly once unless another connection took it over, and
@@ -17,16 +18,18 @@
 //!   of Packet Identifiers), open Topic Filters by `MAX_OPEN_FILTERS`, input ahead of CONNACK
 //!   by the largest packet, Topic Aliases by their maximum, deliveries by the realm's window.
 
+mod aliases;
 mod asked;
+mod auth;
 mod connect;
 mod drive;
 mod filters;
 mod incoming;
 mod options;
 mod outgoing;
-mod output;
+pub(super) mod output;
 
-pub use options::{AssignedIds, MqttCounters, MqttOptions};
+pub use options::{AssignedIds, MqttCounters, MqttOptions, ResponseInformation};
 
 use super::codec::{DecodeError, Decoder, Fault, PeerLimits, encode_within};
 use super::inflight::{InOrder, Window};
@@ -34,7 +37,9 @@ use super::map;
 use super::packet::{Disconnect, Packet, PacketId, Properties, ProtocolVersion};
 use super::reason::ReasonCode;
 use crate::gate::Action;
+use aliases::OutgoingAliases;
 use asked::Asked;
+use auth::Exchange;
 use bytes::BytesMut;
 use bytestring::ByteString;
 use connect::Welcome;
@@ -45,6 +50,7 @@ use output::Outputs;
 use router_core::model::{Answer, Command, EndReason, Now, Refusal, RequestId};
 use router_core::session::Leave;
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Topic Filters of unanswered SUBSCRIBEs and UNSUBSCRIBEs of one connection.
@@ -54,6 +60,7 @@ const MAX_OPEN_FILTERS: usize = 65_536;
 enum Phase {
     Connecting,
     Joining,
+    Challenged,
     Admitted,
     Live,
     Closed,
@@ -62,7 +69,7 @@ enum Phase {
 /// One MQTT connection; see the module.
 #[derive(Debug)]
 pub struct MqttMachine {
-    options: MqttOptions,
+    options: Arc<MqttOptions>,
     decoder: Decoder,
     phase: Phase,
     /// Of the CONNECT; meaningless before it.
@@ -83,7 +90,12 @@ pub struct MqttMachine {
     /// Session Expiry Interval of the CONNECT, as asked for.
     session_expiry: u32,
     peer: PeerLimits,
+    /// Present if the CONNECT named an Authentication Method.
+    exchange: Option<Box<Exchange>>,
     aliases: Vec<Option<ByteString>>,
+    outgoing_aliases: OutgoingAliases,
+    /// Deliveries the realm dropped of which the client has not been told.
+    lost: u32,
     pubacks: InOrder<Incoming>,
     pubrecs: InOrder<Incoming>,
     /// QoS 2 identifiers of a 5.0 client between PUBLISH and PUBCOMP, for Receive Maximum.
@@ -96,9 +108,10 @@ pub struct MqttMachine {
 impl MqttMachine {
     /// A connection that was just accepted.
     #[must_use]
-    pub fn new(now: Now, options: MqttOptions) -> Self {
+    pub fn new(now: Now, options: impl Into<Arc<MqttOptions>>) -> Self {
+        let options = options.into();
         Self {
-            decoder: Decoder::server(options.codec_limits()),
+            decoder: Decoder::server(options.codec_limits()).until_login(options.max_connect_bytes),
             phase: Phase::Connecting,
             version: ProtocolVersion::V5,
             input: BytesMut::new(),
@@ -111,7 +124,10 @@ impl MqttMachine {
             welcome: None,
             session_expiry: 0,
             peer: PeerLimits::default(),
+            exchange: None,
             aliases: Vec::new(),
+            outgoing_aliases: OutgoingAliases::default(),
+            lost: 0,
             pubacks: InOrder::new(),
             pubrecs: InOrder::new(),
             unreleased: HashSet::default(),
@@ -131,7 +147,14 @@ impl MqttMachine {
 
     /// Decodes and acts while the phase allows it.
     fn consume(&mut self, now: Now, bytes: &mut BytesMut) {
-        while matches!(self.phase, Phase::Connecting | Phase::Live) {
+        while matches!(
+            self.phase,
+            Phase::Connecting | Phase::Challenged | Phase::Live
+        ) {
+            self.refuse_out_of_turn(bytes);
+            if self.phase == Phase::Closed {
+                break;
+            }
             match self.decoder.decode(bytes) {
                 Ok(Some(packet)) => {
                     self.last_packet = now.instant;
@@ -158,9 +181,7 @@ impl MqttMachine {
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe),
             Packet::PingReq => self.send(&Packet::PingResp),
             Packet::Disconnect(disconnect) => self.disconnect(&disconnect),
-            // The decoder lets an AUTH of 5.0 through; without Authentication Method in CONNECT it
-            // is forbidden [MQTT-4.12.0-6], and with one nobody is let in.
-            Packet::Auth(_) => self.violation("AUTH without enhanced authentication"),
+            Packet::Auth(auth) => self.auth(&auth),
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
                 self.violation("packet sent in the wrong direction");
             }
@@ -216,8 +237,12 @@ impl MqttMachine {
     }
 
     /// Ends a live connection from our side: 5.0 is told why `[MQTT-4.13.1-1]`, 3.x knows no
-    /// DISCONNECT from the server. The will is published `[MQTT-3.1.2-8]`.
+    /// DISCONNECT from the server. The will is published `[MQTT-3.1.2-8]`. A client that is being
+    /// challenged has no CONNACK yet and gets that instead `[MQTT-3.14.0-1]`.
     fn fail(&mut self, reason: ReasonCode, message: &'static str) {
+        if self.phase == Phase::Challenged {
+            return self.refuse(reason, message);
+        }
         if self.phase == Phase::Live && self.version.is_v5() {
             let properties = Properties {
                 reason_string: Some(ByteString::from_static(message)),
@@ -249,6 +274,8 @@ impl MqttMachine {
         self.output.close(code, reason);
         self.input = BytesMut::new();
         self.aliases = Vec::new();
+        self.outgoing_aliases = OutgoingAliases::default();
+        self.exchange = None;
         self.welcome = None;
     }
 
@@ -293,7 +320,7 @@ impl MqttMachine {
             Some(Asked::PubAck(serial)) => self.publish_refused(serial, false, refusal),
             Some(Asked::PubRec(serial)) => self.publish_refused(serial, true, refusal),
             Some(Asked::PubComp(id)) => self.released(id, false),
-            Some(Asked::Filter(serial, index)) => self.filter_refused(serial, index, refusal.kind),
+            Some(Asked::Filter(serial, index)) => self.filter_refused(serial, index, refusal),
             None => self.unexpected_answer(),
         }
     }

@@ -1,12 +1,12 @@
 //! What a listener decides for its MQTT connections, and what it counts.
 
-use crate::mqtt::codec::Limits;
+use crate::mqtt::codec::{Limits, PRE_LOGIN_MAX_BYTES, validate_topic_name};
 use bytestring::ByteString;
 use std::collections::hash_map::{DefaultHasher, RandomState};
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::num::NonZeroU16;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Settings of one connection; the names are those of the `[mqtt]` table of the configuration.
@@ -21,8 +21,14 @@ pub struct MqttOptions {
     pub receive_maximum: NonZeroU16,
     /// Topic Aliases a client may use; 0 refuses them.
     pub topic_alias_maximum: u16,
+    /// Topic Aliases used towards a client, if it allows as many; 0: none. Each costs up to about
+    /// a kilobyte for each connection, as topics repeat.
+    pub outgoing_topic_aliases: u16,
     /// Largest packet accepted, in bytes with its fixed header; larger is answered with 0x95.
     pub max_packet_bytes: usize,
+    /// Largest packet accepted of somebody who is not let in, in bytes: a CONNECT, or an AUTH
+    /// ahead of CONNACK; never more than `max_packet_bytes`.
+    pub max_connect_bytes: usize,
     /// Longest life of a session without connection, in seconds, and that of a persistent 3.x
     /// session; `u32::MAX`: forever.
     pub max_session_expiry_secs: u32,
@@ -35,6 +41,11 @@ pub struct MqttOptions {
     pub max_topic_levels: usize,
     /// Topic Filters of one SUBSCRIBE or UNSUBSCRIBE; more is answered with 0x97.
     pub max_filters: u16,
+    /// What clients that ask for Response Information are told; `None`: nothing.
+    pub response_information: Option<ResponseInformation>,
+    /// This router's id, told to bridges that tell theirs (see [`crate::mqtt::bridge::via`]);
+    /// may be set later.
+    pub router_id: Arc<OnceLock<ByteString>>,
     /// Makes Client Identifiers for clients that bring none.
     pub assigned_ids: Arc<AssignedIds>,
     /// Counts what happens on all connections with these options.
@@ -47,12 +58,16 @@ impl Default for MqttOptions {
             max_keepalive_secs: 0,
             receive_maximum: NonZeroU16::MIN.saturating_add(63),
             topic_alias_maximum: 32,
+            outgoing_topic_aliases: 64,
             max_packet_bytes: 1_048_576,
+            max_connect_bytes: PRE_LOGIN_MAX_BYTES,
             max_session_expiry_secs: 604_800,
             login_timeout: Duration::from_secs(10),
             outgoing_window: NonZeroU16::MIN.saturating_add(99),
             max_topic_levels: 200,
             max_filters: 8_192,
+            response_information: Some(ResponseInformation::default()),
+            router_id: Arc::default(),
             assigned_ids: Arc::default(),
             counters: Arc::default(),
         }
@@ -67,6 +82,60 @@ impl MqttOptions {
             max_filters: self.max_filters.into(),
             ..Limits::default()
         }
+    }
+}
+
+/// Where answers to a client's requests may go: a prefix of topics for each client, which CONNACK
+/// tells those that ask (5.0 section 3.2.2.3.15). It is a hint and gives no rights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResponseInformation {
+    template: ByteString,
+}
+
+/// What stands for the client in a template.
+const CLIENT: &str = "{client}";
+/// Longest Response Information, in bytes: room is left for what the client appends.
+const MAX_RESPONSE_INFORMATION: usize = 32_767;
+
+impl Default for ResponseInformation {
+    /// `reply/{client}/`
+    fn default() -> Self {
+        Self {
+            template: ByteString::from_static("reply/{client}/"),
+        }
+    }
+}
+
+impl ResponseInformation {
+    /// From a Topic Name in which `{client}` stands for the Client Identifier; `None`: it does not
+    /// occur, or this is no Topic Name.
+    #[must_use]
+    pub fn new(template: &str) -> Option<Self> {
+        let is_topic = validate_topic_name(template, usize::MAX).is_ok();
+        (is_topic && template.contains(CLIENT)).then(|| Self {
+            template: template.into(),
+        })
+    }
+
+    /// The prefix of the client named `id`, different for each; `None` if it would be too long.
+    ///
+    /// What would be a separator or a wildcard in the Client Identifier, `%`, and `$` at its start
+    /// are written as `%` and two hexadecimal digits.
+    #[must_use]
+    pub fn of(&self, id: &str) -> Option<ByteString> {
+        let mut escaped = String::with_capacity(id.len());
+        for (at, letter) in id.char_indices() {
+            match letter {
+                '/' => escaped.push_str("%2F"),
+                '+' => escaped.push_str("%2B"),
+                '#' => escaped.push_str("%23"),
+                '%' => escaped.push_str("%25"),
+                '$' if at == 0 => escaped.push_str("%24"),
+                _ => escaped.push(letter),
+            }
+        }
+        let prefix = self.template.replace(CLIENT, &escaped);
+        (prefix.len() <= MAX_RESPONSE_INFORMATION).then(|| prefix.into())
     }
 }
 
@@ -156,6 +225,8 @@ counters! {
     publish_invalid,
     /// Acknowledgements for unknown Packet Identifiers.
     acks_unknown,
+    /// Sessions ended because the client did not prove its name again.
+    proofs_refused,
 }
 
 pub(super) fn count(counter: &AtomicU64) {
@@ -186,6 +257,29 @@ mod tests {
         assert_eq!(options.receive_maximum.get(), 64);
         assert_eq!(options.outgoing_window.get(), 100);
         assert_eq!(options.codec_limits().max_packet_bytes, 1_048_576);
+    }
+
+    #[test]
+    fn response_information_is_a_topic_name_for_every_client() {
+        let default = ResponseInformation::default();
+        assert_eq!(ResponseInformation::new("reply/{client}/"), Some(default));
+        for wrong in ["", "reply/", "a/+/{client}", "{client}/#", "{client}\0"] {
+            assert_eq!(ResponseInformation::new(wrong), None, "{wrong:?}");
+        }
+        let information = ResponseInformation::new("{client}/in").expect("a Topic Name");
+        for (id, expected) in [
+            ("joe", "joe/in"),
+            ("a/b+c#d%e", "a%2Fb%2Bc%23d%25e/in"),
+            ("$SYS", "%24SYS/in"),
+            ("a$", "a$/in"),
+            ("%2F", "%252F/in"),
+            ("{client}", "{client}/in"),
+        ] {
+            let told = information.of(id).expect("short");
+            assert_eq!(told, expected);
+            assert!(validate_topic_name(&told, 2).is_ok());
+        }
+        assert_eq!(information.of(&"+".repeat(20_000)), None);
     }
 
     #[test]

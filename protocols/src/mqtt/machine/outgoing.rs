@@ -1,6 +1,7 @@
 //! Messages to the client and its acknowledgements (5.0 sections 3.3 to 3.7, 4.3, 4.4, 4.9).
 
 use super::MqttMachine;
+use super::aliases::Alias;
 use super::options::count;
 use crate::mqtt::codec::{PublishHead, encode_pubrel};
 use crate::mqtt::inflight::Owed;
@@ -25,6 +26,7 @@ impl MqttMachine {
     }
 
     fn send_event(&mut self, now: Now, delivery: &EventDelivery) {
+        self.lost = self.lost.saturating_add(delivery.lost);
         if let Err(dropped) = self.try_send_event(now, delivery) {
             count(dropped(&self.options.counters));
             // As if completed [MQTT-3.1.2-25].
@@ -52,7 +54,7 @@ impl MqttMachine {
             retain: delivery.retain,
             topic: event.topic.text(),
             packet_id,
-            topic_alias: None,
+            topic_alias: None, // chosen when it is written
             message_expiry_interval: map::remaining_expiry(event, now.unix_ms),
             subscription_identifiers: &delivery.identifiers,
             shared_properties: &shared,
@@ -68,6 +70,59 @@ impl MqttMachine {
     }
 
     fn write_publish(&mut self, head: &PublishHead<'_>, payload: Bytes) -> Result<(), Dropped> {
+        let alias = if self.version.is_v5() {
+            self.outgoing_aliases.of(head.topic)
+        } else {
+            Alias::None
+        };
+        if self.lost > 0 && self.version.is_v5() && self.write_marked(head, alias) {
+            self.lost = 0;
+        } else {
+            self.write_head(head, alias)?;
+        }
+        self.output.payload(payload);
+        Ok(())
+    }
+
+    /// Writes the head with a mark of the gap before it, if the client takes a packet of that size.
+    fn write_marked(&mut self, head: &PublishHead<'_>, alias: Alias) -> bool {
+        let Ok(mark) = map::lost_property(self.lost) else {
+            return false;
+        };
+        let marked = [head.shared_properties, &mark].concat();
+        let head = PublishHead {
+            shared_properties: &marked,
+            ..*head
+        };
+        self.write_head(&head, alias).is_ok()
+    }
+
+    /// Writes the head in the form that the alias allows; a new alias that makes the packet too
+    /// large for the client is left out.
+    fn write_head(&mut self, head: &PublishHead<'_>, alias: Alias) -> Result<(), Dropped> {
+        match alias {
+            Alias::None => self.write_form(head),
+            Alias::Known(alias) => self.write_form(&PublishHead {
+                topic: "",
+                topic_alias: Some(alias),
+                ..*head
+            }),
+            Alias::New(alias) => {
+                let form = PublishHead {
+                    topic_alias: Some(alias),
+                    ..*head
+                };
+                if self.write_form(&form).is_ok() {
+                    self.outgoing_aliases.sent(head.topic, alias);
+                    return Ok(());
+                }
+                self.write_form(head)
+            }
+        }
+    }
+
+    /// Writes one form of the head, or nothing.
+    fn write_form(&mut self, head: &PublishHead<'_>) -> Result<(), Dropped> {
         if let Some(most) = self.peer.maximum_packet_size {
             let size = head
                 .encoded_len(self.version)
@@ -80,9 +135,7 @@ impl MqttMachine {
         // A topic with `+` or U+0000 (which stands for a `/` inside a level) is no Topic Name: the
         // encoder refuses it [MQTT-3.3.2-2].
         head.encode(self.version, self.output.batch())
-            .map_err(|_| not_deliverable as Dropped)?;
-        self.output.payload(payload);
-        Ok(())
+            .map_err(|_| not_deliverable as Dropped)
     }
 
     fn send_held(&mut self, now: Now) {

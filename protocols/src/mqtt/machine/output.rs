@@ -12,7 +12,7 @@ const FULL_BATCH: usize = 32_768;
 const KEPT_CAPACITY: usize = 8_192;
 
 #[derive(Debug, Default)]
-pub(super) struct Outputs {
+pub(in crate::mqtt) struct Outputs {
     batch: BytesMut,
     sealed: VecDeque<Bytes>,
     close: Option<(u16, &'static str)>,
@@ -21,7 +21,7 @@ pub(super) struct Outputs {
 
 impl Outputs {
     /// The buffer that the next packet is appended to.
-    pub(super) fn batch(&mut self) -> &mut BytesMut {
+    pub(in crate::mqtt) fn batch(&mut self) -> &mut BytesMut {
         if self.batch.len() >= FULL_BATCH {
             self.seal();
         }
@@ -29,7 +29,7 @@ impl Outputs {
     }
 
     /// Appends the payload of the PUBLISH whose head is at the end of the batch.
-    pub(super) fn payload(&mut self, payload: Bytes) {
+    pub(in crate::mqtt) fn payload(&mut self, payload: Bytes) {
         if payload.len() > BIG_PAYLOAD {
             self.seal();
             self.sealed.push_back(payload);
@@ -38,12 +38,22 @@ impl Outputs {
         }
     }
 
+    /// Gives back the memory of what is empty.
+    pub(super) fn rest(&mut self) {
+        if self.batch.is_empty() {
+            self.batch = BytesMut::new();
+        }
+        if self.sealed.is_empty() {
+            self.sealed = VecDeque::new();
+        }
+    }
+
     /// Closes the transport once everything before is out.
-    pub(super) fn close(&mut self, code: u16, reason: &'static str) {
+    pub(in crate::mqtt) fn close(&mut self, code: u16, reason: &'static str) {
         self.close.get_or_insert((code, reason));
     }
 
-    pub(super) fn poll(&mut self) -> Option<Output> {
+    pub(in crate::mqtt) fn poll(&mut self) -> Option<Output> {
         if self.sealed.is_empty() {
             self.seal();
         }

@@ -55,6 +55,9 @@ fn every_code_may_stand_where_the_table_puts_it() {
             code.connect_return_code().is_some(),
             "3.x is told too: {error}"
         );
+        fits(proof_refused(&error), PacketType::ConnAck);
+        fits(proof_reason(&error), PacketType::Disconnect);
+        assert!(proof_refused(&error).is_error() && proof_reason(&error).is_error());
     }
     for reason in [
         EndReason::TakenOver,
@@ -88,6 +91,9 @@ fn the_codes_that_clients_rely_on() {
         0x87
     );
     assert_eq!(connect_reason(&JoinError::Unavailable).value(), 0x88);
+    assert_eq!(proof_refused(&JoinError::BadCredentials).value(), 0x87);
+    assert_eq!(proof_refused(&JoinError::Unavailable).value(), 0x88);
+    assert_eq!(proof_reason(&JoinError::BadCredentials).value(), 0x87);
     assert_eq!(end_reason(&EndReason::TakenOver).0.value(), 0x8E);
     assert_eq!(end_reason(&EndReason::TooSlow).0.value(), 0x97);
     assert_eq!(end_reason(&EndReason::Shutdown).0.value(), 0x8B);
@@ -222,4 +228,11 @@ fn the_expiry_that_remains_is_rounded_up() {
     for (now, left) in [(500, 10), (501, 10), (10_499, 1), (10_500, 0), (20_000, 0)] {
         assert_eq!(remaining_expiry(&event, now), Some(left), "at {now}");
     }
+}
+
+#[test]
+fn a_gap_is_told_as_a_user_property() {
+    let told = lost_property(12).unwrap();
+    assert_eq!(&*told, b"\x26\x00\x0Creynard-lost\x00\x0212");
+    assert!(lost_property(u32::MAX).is_ok());
 }

@@ -5,10 +5,12 @@ use crate::gate::{Action, Gate, Input, JoinError, JoinedAs, Output};
 use crate::wamp::auth;
 use crate::wamp::message::Welcome;
 use crate::wamp::uris::{close, error};
+use bytes::BytesMut;
 use bytestring::ByteString;
 use router_core::encoding::Encoding;
 use router_core::model::{Delivery, Now};
 use router_core::session::Leave;
+use std::collections::VecDeque;
 use std::time::Instant;
 
 impl Gate for WampMachine {
@@ -92,6 +94,18 @@ impl Gate for WampMachine {
 
     fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    fn rest(&mut self) {
+        if self.actions.is_empty() {
+            self.actions = VecDeque::new();
+        }
+        if self.outputs.is_empty() {
+            self.outputs = VecDeque::new();
+        }
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

@@ -205,6 +205,7 @@ fn read_subscribe(subscribe: &Subscribe) -> Result<Command, Reject> {
         after: options.after,
         snapshot: options.snapshot,
         filter: options.filter,
+        share: options.share,
         ..model::Subscribe::new(request, pattern)
     })))
 }

@@ -1,6 +1,7 @@
 //! Options of PUBLISH and SUBSCRIBE.
 
 use super::{Options, Read, Reject, invalid};
+use bytestring::ByteString;
 use router_core::model::{Audience, PublishOptions, Qos, WillScope};
 use serde_json::Value;
 use std::time::Duration;
@@ -129,6 +130,8 @@ pub struct SubscribeOptions {
     pub snapshot: bool,
     /// Only events that fit.
     pub filter: Option<Value>,
+    /// Each event to one member of this group.
+    pub share: Option<ByteString>,
 }
 
 impl SubscribeOptions {
@@ -151,7 +154,21 @@ impl SubscribeOptions {
             after: after_of(options)?,
             snapshot: options.own_flag("snapshot")?,
             filter,
+            share: share_of(options)?,
         })
+    }
+}
+
+/// The name of a group, the same as MQTT's ShareName, so that clients of both meet in it.
+fn share_of(options: Options<'_>) -> Read<ByteString> {
+    match options.own_value("x_share") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(name)) if !name.is_empty() && !name.contains(['/', '+', '#', '\0']) => {
+            Ok(Some(name.as_str().into()))
+        }
+        Some(_) => Err(invalid(
+            "x_share must be a name without \"/\", \"+\" and \"#\"",
+        )),
     }
 }
 
@@ -266,6 +283,28 @@ mod tests {
         let options = options.unwrap();
         assert_eq!(options.eligible.unwrap().sessions, Some(vec![]));
         assert_eq!(options.exclude.unwrap().authids, Some(vec!["a".into()]));
+    }
+
+    #[test]
+    fn the_group_is_a_name_that_mqtt_can_say() {
+        let share = |value| subscribe(json!({"x_share": value})).map(|read| read.share);
+        assert_eq!(share(json!("g 1.x")), Ok(Some("g 1.x".into())));
+        assert_eq!(share(Value::Null), Ok(None));
+        assert_eq!(subscribe(json!({})).unwrap().share, None);
+        for wrong in [
+            json!(""),
+            json!("a/b"),
+            json!("+"),
+            json!("a#"),
+            json!("\u{0}"),
+            json!(1),
+            json!(true),
+            json!(["g"]),
+        ] {
+            let (uri, text) = error_of(share(wrong));
+            assert_eq!(uri, error::INVALID_ARGUMENT);
+            assert!(text.starts_with("x_share must be"), "{text}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! hashes are handed out as work, so that the caller can run them where blocking is allowed.
 
 use super::Role;
+use super::exchange::{Challenge, Claim, KeyCache, Mechanism};
 use argon2::{Argon2, PasswordHash, PasswordVerifier as _};
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -25,6 +26,13 @@ pub enum Credentials {
         /// The secret.
         secret: Bytes,
     },
+    /// In an exchange of messages that this one opens.
+    Exchange {
+        /// How it goes.
+        mechanism: Mechanism,
+        /// The peer's first message, which says the name.
+        message: Bytes,
+    },
 }
 
 impl fmt::Debug for Credentials {
@@ -36,6 +44,10 @@ impl fmt::Debug for Credentials {
             Credentials::Secret { authid, .. } => f
                 .debug_struct("Secret")
                 .field("authid", authid)
+                .finish_non_exhaustive(),
+            Credentials::Exchange { mechanism, .. } => f
+                .debug_struct("Exchange")
+                .field("mechanism", mechanism)
                 .finish_non_exhaustive(),
         }
     }
@@ -74,6 +86,8 @@ pub struct Access {
     pub roles: HashMap<ByteString, Arc<Role>>,
     /// The role of sessions without credentials; `None` refuses them.
     pub anonymous: Option<ByteString>,
+    /// Empty at first.
+    pub keys: KeyCache,
 }
 
 /// Why somebody may not take part.
@@ -83,6 +97,8 @@ pub enum AuthError {
     Required,
     /// They are wrong.
     Wrong,
+    /// They cannot be checked: the operating system gives no randomness.
+    Unavailable,
 }
 
 /// Somebody whose name is proven, or needs no proof.
@@ -101,30 +117,67 @@ pub struct Verified {
 pub enum Proof {
     /// Done.
     Given(Verified),
+    /// Done, and the peer is owed a proof in return.
+    Mutual {
+        /// Who it is.
+        verified: Verified,
+        /// That the router knows the secret too: to be sent with the news of the success.
+        verifier: Bytes,
+    },
     /// A slow hash must be computed first: call [`SlowProof::verify`] where blocking is allowed.
     Slow(SlowProof),
+    /// The peer must answer first: see [`Challenge::answer`].
+    Challenge(Challenge),
 }
 
 /// A hash to be computed.
 #[derive(Debug)]
 pub struct SlowProof {
-    secret: Bytes,
-    hash: Secret,
-    verified: Verified,
+    work: Work,
+}
+
+enum Work {
+    Argon2 {
+        secret: Bytes,
+        hash: String,
+        verified: Verified,
+    },
+    Exchange(Box<Claim>),
+}
+
+impl fmt::Debug for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Work::Argon2 { .. } => "Argon2(…)",
+            Work::Exchange(_) => "Exchange(…)",
+        })
+    }
 }
 
 impl SlowProof {
-    /// Takes some ten milliseconds and some megabytes.
+    pub(super) fn of_claim(claim: Claim) -> SlowProof {
+        SlowProof {
+            work: Work::Exchange(Box::new(claim)),
+        }
+    }
+
+    /// Takes from one to some ten milliseconds, and up to some megabytes. Answers
+    /// [`Proof::Given`] or [`Proof::Mutual`].
     ///
     /// # Errors
     /// [`AuthError::Wrong`].
-    pub fn verify(self) -> Result<Verified, AuthError> {
-        let Secret::Argon2(hash) = &self.hash else {
-            return Err(AuthError::Wrong);
+    pub fn verify(self) -> Result<Proof, AuthError> {
+        let (secret, hash, verified) = match self.work {
+            Work::Exchange(claim) => return claim.verify(),
+            Work::Argon2 {
+                secret,
+                hash,
+                verified,
+            } => (secret, hash, verified),
         };
-        let hash = PasswordHash::new(hash).map_err(|_| AuthError::Wrong)?;
-        match Argon2::default().verify_password(&self.secret, &hash) {
-            Ok(()) => Ok(self.verified),
+        let hash = PasswordHash::new(&hash).map_err(|_| AuthError::Wrong)?;
+        match Argon2::default().verify_password(&secret, &hash) {
+            Ok(()) => Ok(Proof::Given(verified)),
             Err(_) => Err(AuthError::Wrong),
         }
     }
@@ -157,6 +210,9 @@ impl Access {
     pub fn check(&self, credentials: &Credentials) -> Result<Proof, AuthError> {
         let (authid, secret) = match credentials {
             Credentials::Anonymous { authid } => return self.anonymous(authid.clone()),
+            Credentials::Exchange { mechanism, message } => {
+                return self.challenge(*mechanism, message).map(Proof::Challenge);
+            }
             Credentials::Secret { authid, .. } if self.users.is_empty() => {
                 return self.anonymous(Some(authid.clone()));
             }
@@ -164,30 +220,31 @@ impl Access {
         };
         let Some(user) = self.users.get(authid) else {
             // The same work as for a known name, so that names cannot be told by time.
-            return match self
-                .users
-                .values()
-                .find(|u| matches!(u.secret, Secret::Argon2(_)))
-            {
-                Some(other) => Ok(Proof::Slow(SlowProof {
-                    secret: Bytes::from_static(b"\0no such user\0"),
-                    hash: other.secret.clone(),
-                    verified: self.verified(authid, other),
-                })),
-                None => Err(AuthError::Wrong),
-            };
+            let other = self.users.values().find_map(|user| match &user.secret {
+                Secret::Argon2(hash) => Some((user, hash)),
+                Secret::Plain(_) => None,
+            });
+            let (other, hash) = other.ok_or(AuthError::Wrong)?;
+            let secret = Bytes::from_static(b"\0no such user\0");
+            return Ok(self.slow(secret, hash, authid, other));
         };
         match &user.secret {
             Secret::Plain(known) if bool::from(known.ct_eq(secret)) => {
                 Ok(Proof::Given(self.verified(authid, user)))
             }
             Secret::Plain(_) => Err(AuthError::Wrong),
-            Secret::Argon2(_) => Ok(Proof::Slow(SlowProof {
-                secret: secret.clone(),
-                hash: user.secret.clone(),
-                verified: self.verified(authid, user),
-            })),
+            Secret::Argon2(hash) => Ok(self.slow(secret.clone(), hash, authid, user)),
         }
+    }
+
+    fn slow(&self, secret: Bytes, hash: &str, authid: &ByteString, user: &User) -> Proof {
+        Proof::Slow(SlowProof {
+            work: Work::Argon2 {
+                secret,
+                hash: hash.to_owned(),
+                verified: self.verified(authid, user),
+            },
+        })
     }
 
     fn anonymous(&self, authid: Option<ByteString>) -> Result<Proof, AuthError> {
@@ -201,7 +258,7 @@ impl Access {
         }))
     }
 
-    fn verified(&self, authid: &ByteString, user: &User) -> Verified {
+    pub(super) fn verified(&self, authid: &ByteString, user: &User) -> Verified {
         Verified {
             authid: Some(authid.clone()),
             role: self.role(&user.role),
@@ -235,7 +292,8 @@ mod tests {
     fn given(proof: Result<Proof, AuthError>) -> Result<Verified, AuthError> {
         match proof? {
             Proof::Given(verified) => Ok(verified),
-            Proof::Slow(slow) => slow.verify(),
+            Proof::Slow(slow) => given(slow.verify()),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -1,13 +1,16 @@
-//! One subscription stands for a (pattern, notation, filter) and has every session that asked for
-//! it as a member; all members share its id.
+//! One subscription stands for a (pattern, notation, filter, share group) and has every session that
+//! asked for it as a member; all members share its id.
 
-use super::Filter;
+use super::{Filter, Rota};
 use crate::matcher::{Found, Index};
 use crate::model::{MatchKind, Pattern, Qos, SubscriptionId, Topic};
 use bytestring::ByteString;
 use foldhash::fast::RandomState;
 use slab::Slab;
 use std::collections::HashMap;
+
+/// Ids stay below 2^31 as the contract says.
+const MAX_ID: u64 = 0x7fff_ffff;
 
 /// What makes two subscription requests the same subscription.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +21,8 @@ pub struct SubscriptionKey {
     pub kind: MatchKind,
     /// [`Filter::canonical`], or empty.
     pub filter: String,
+    /// The share group: each event goes to one of its members.
+    pub share: Option<ByteString>,
 }
 
 /// A subscription and its members.
@@ -31,6 +36,8 @@ pub struct Subscription {
     pub filter: Option<Filter>,
     /// In no particular order; each session once.
     pub members: Vec<Member>,
+    /// Whose turn it is, in a share group.
+    pub rota: Option<Rota>,
 }
 
 /// A session in a subscription.
@@ -92,8 +99,8 @@ impl Subscriptions {
     /// An id that stands for no live subscription, for a replay that ends by itself.
     pub fn passing_id(&mut self) -> SubscriptionId {
         let id = SubscriptionId(self.next_id);
-        // Ids stay below 2^31 as the contract says; 2^31 patterns do not fit a machine.
-        self.next_id = self.next_id % 0x7fff_ffff + 1;
+        // 2^31 patterns do not fit a machine.
+        self.next_id = self.next_id % MAX_ID + 1;
         id
     }
 
@@ -104,18 +111,22 @@ impl Subscriptions {
         self.at(slot).map(|subscription| subscription.id)
     }
 
-    /// Makes `session` a member, or changes its options. `known_place` is where the session says it
-    /// is a member already.
+    /// Makes `session` a member, or changes its options; `connected` says whether it has a
+    /// connection. `known_place` is where the session says it is a member already.
     pub fn join(
         &mut self,
         key: &SubscriptionKey,
         filter: Option<&Filter>,
         member: Member,
+        connected: bool,
         known_place: impl FnOnce(SubscriptionId) -> Option<usize>,
     ) -> Joined {
         let slot = match self.by_key.get(key) {
             Some(&slot) => slot,
-            None => self.create(key, filter),
+            None => {
+                let id = self.free_id();
+                self.create(id, key, filter)
+            }
         };
         let subscription = &mut self.slots[slot as usize];
         let id = subscription.id;
@@ -130,6 +141,9 @@ impl Subscriptions {
             };
         }
         subscription.members.push(member);
+        if let Some(rota) = &mut subscription.rota {
+            rota.join(connected);
+        }
         Joined {
             id,
             new_member: true,
@@ -137,17 +151,46 @@ impl Subscriptions {
         }
     }
 
-    fn create(&mut self, key: &SubscriptionKey, filter: Option<&Filter>) -> u32 {
+    /// Makes a subscription of a former process known again under the id that queued deliveries name
+    /// it by, if that is free.
+    pub fn restore(&mut self, id: SubscriptionId, key: &SubscriptionKey, filter: Option<&Filter>) {
+        self.pass_id(id);
+        let is_free = (1..=MAX_ID).contains(&id.0) && !self.by_id.contains_key(&id);
+        if is_free && !self.by_key.contains_key(key) {
+            self.create(id, key, filter);
+        }
+    }
+
+    /// New subscriptions get other ids than this one, by which something stored may name another.
+    pub fn pass_id(&mut self, id: SubscriptionId) {
+        if (self.next_id..=MAX_ID).contains(&id.0) {
+            self.next_id = id.0 % MAX_ID + 1;
+        }
+    }
+
+    fn free_id(&mut self) -> SubscriptionId {
         let mut id = self.passing_id();
         while self.by_id.contains_key(&id) {
             id = self.passing_id();
         }
+        id
+    }
+
+    fn create(
+        &mut self,
+        id: SubscriptionId,
+        key: &SubscriptionKey,
+        filter: Option<&Filter>,
+    ) -> u32 {
         let key = SubscriptionKey {
             pattern: key.pattern.detached(),
+            // The name of a group may be a slice of the frame it came in.
+            share: key.share.as_deref().map(ByteString::from),
             ..key.clone()
         };
         let subscription = Subscription {
             id,
+            rota: key.share.is_some().then(Rota::default),
             key: key.clone(),
             filter: filter.cloned(),
             members: Vec::new(),
@@ -168,6 +211,9 @@ impl Subscriptions {
             return None;
         }
         subscription.members.swap_remove(place);
+        if let Some(rota) = &mut subscription.rota {
+            rota.leave(place);
+        }
         if subscription.members.is_empty() {
             let gone = self.slots.remove(slot as usize);
             self.index.remove(&gone.key.pattern, slot);
@@ -197,6 +243,28 @@ impl Subscriptions {
     #[must_use]
     pub fn at(&self, slot: u32) -> Option<&Subscription> {
         self.slots.get(slot as usize)
+    }
+
+    /// The subscription in a slot just found.
+    pub fn at_mut(&mut self, slot: u32) -> Option<&mut Subscription> {
+        self.slots.get_mut(slot as usize)
+    }
+
+    /// By id.
+    pub fn by_id_mut(&mut self, id: SubscriptionId) -> Option<&mut Subscription> {
+        let slot = *self.by_id.get(&id)?;
+        self.at_mut(slot)
+    }
+
+    /// The order of a share group.
+    pub fn rota_of(&mut self, id: SubscriptionId) -> Option<&mut Rota> {
+        self.by_id_mut(id)?.rota.as_mut()
+    }
+
+    /// The slot of a live subscription.
+    #[must_use]
+    pub fn slot_of(&self, id: SubscriptionId) -> Option<u32> {
+        self.by_id.get(&id).copied()
     }
 
     /// By id.

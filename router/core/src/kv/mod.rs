@@ -3,15 +3,16 @@
 //! The realm decides; this module keeps. What was written but is not yet durable can be undone:
 //! every change leaves the former entry in a log until its commit is confirmed.
 
+mod visit;
 mod waiters;
 
+pub use visit::{Visit, Walked};
 pub use waiters::{Waiter, Waiters};
 
 use crate::broker::fits;
 use crate::model::{Event, SessionId, Topic, WillScope};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Bound;
 use std::sync::Arc;
 
 /// A kept value.
@@ -57,6 +58,14 @@ pub struct Undo {
     pub release: bool,
 }
 
+/// How many values a state keeps, and their bytes.
+fn weight(state: Option<&State>) -> (usize, usize) {
+    match state {
+        Some(State::Kept(entry)) => (1, entry.event.payload.len()),
+        _ => (0, 0),
+    }
+}
+
 fn condition_holds(entry: Option<&Entry>, when: &Value) -> bool {
     match entry {
         None => when.is_null(),
@@ -70,6 +79,8 @@ pub struct Kv {
     /// Sorted, so that a replay can go on after the last key it visited.
     states: BTreeMap<Topic, State>,
     kept: usize,
+    /// Payload bytes of the kept values.
+    bytes: usize,
     /// Deleted keys, oldest first, with the token that proves the place is still current.
     deleted: VecDeque<(Topic, u64)>,
     tombstones_max: usize,
@@ -87,6 +98,7 @@ impl Kv {
         Kv {
             states: BTreeMap::new(),
             kept: 0,
+            bytes: 0,
             deleted: VecDeque::new(),
             tombstones_max,
             undo: VecDeque::new(),
@@ -157,6 +169,12 @@ impl Kv {
         self.kept
     }
 
+    /// The bytes of their payloads.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether neither values nor waiters nor remembered tokens are left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -198,20 +216,14 @@ impl Kv {
     /// Puts back what was stored in an earlier life.
     pub fn restore(&mut self, topic: Topic, entry: Option<Entry>, token: u64) {
         self.last_write = self.last_write.max(token);
-        match entry {
-            Some(entry) => {
-                if !matches!(
-                    self.states.insert(topic, State::Kept(entry)),
-                    Some(State::Kept(_))
-                ) {
-                    self.kept += 1;
-                }
-            }
-            None => {
-                self.states
-                    .insert(topic.clone(), State::Deleted { token, commit: 0 });
-                self.deleted.push_back((topic, token));
-            }
+        let is_deleted = entry.is_none();
+        let state = match entry {
+            Some(entry) => State::Kept(entry),
+            None => State::Deleted { token, commit: 0 },
+        };
+        self.set(&topic, Some(state));
+        if is_deleted {
+            self.deleted.push_back((topic, token));
         }
     }
 
@@ -242,7 +254,7 @@ impl Kv {
     }
 
     fn set(&mut self, topic: &Topic, state: Option<State>) -> Option<State> {
-        let is_kept = matches!(state, Some(State::Kept(_)));
+        let (is_kept, bytes) = weight(state.as_ref());
         let before = match state {
             Some(state) => match self.states.get_mut(topic) {
                 Some(known) => Some(std::mem::replace(known, state)),
@@ -250,8 +262,9 @@ impl Kv {
             },
             None => self.states.remove(topic),
         };
-        let was_kept = matches!(before, Some(State::Kept(_)));
-        self.kept = self.kept + usize::from(is_kept) - usize::from(was_kept);
+        let (was_kept, bytes_before) = weight(before.as_ref());
+        self.kept = self.kept + is_kept - was_kept;
+        self.bytes = self.bytes + bytes - bytes_before;
         before
     }
 
@@ -294,34 +307,5 @@ impl Kv {
             changed.into_iter().collect(),
             released.into_iter().collect(),
         )
-    }
-
-    /// Visits kept values in key order, beginning after `after` (or at `from`), until `visit`
-    /// answers `false`. Answers the last key visited if it was stopped.
-    pub fn visit_from(
-        &self,
-        from: &str,
-        after: Option<&Topic>,
-        visit: &mut dyn FnMut(&Topic, &Entry) -> bool,
-    ) -> Option<Topic> {
-        let first = Topic::new(from.to_owned()).ok();
-        let start = match (after, &first) {
-            (Some(after), _) => Bound::Excluded(after),
-            (None, Some(first)) => Bound::Included(first),
-            (None, None) => Bound::Unbounded,
-        };
-        for (topic, state) in self.states.range::<Topic, _>((start, Bound::Unbounded)) {
-            if !topic.text().starts_with(from) {
-                return None;
-            }
-            let go_on = match state {
-                State::Kept(entry) => visit(topic, entry),
-                State::Deleted { .. } => true,
-            };
-            if !go_on {
-                return Some(topic.clone());
-            }
-        }
-        None
     }
 }

@@ -124,6 +124,28 @@ pub struct EventDelivery {
     pub repeated: bool,
     /// Deliveries dropped just before this one because the receiver's lane was full.
     pub lost: u32,
+    /// Who of a share group may receive it instead.
+    pub handover: Handover,
+}
+
+/// Who of a share group may receive a delivery if its member cannot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Handover {
+    /// Nobody: it is for this session alone.
+    #[default]
+    Nobody,
+    /// Any member of the group of its subscription.
+    AnyMember,
+    /// Any member but the session that published it.
+    NotPublisher,
+}
+
+impl Handover {
+    /// Whether it stays with its session.
+    #[must_use]
+    pub fn is_nobody(&self) -> bool {
+        *self == Handover::Nobody
+    }
 }
 
 /// A call as its callee sees it.

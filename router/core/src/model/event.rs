@@ -77,10 +77,13 @@ pub struct Event {
 }
 
 impl Event {
+    /// What [`Event::cost`] adds to payload and topic, in bytes.
+    pub(crate) const OVERHEAD: usize = 64;
+
     /// Bytes this event counts for in a queue.
     #[must_use]
     pub fn cost(&self) -> usize {
-        self.payload.len() + self.topic.text().len() + 64
+        self.payload.len() + self.topic.text().len() + Event::OVERHEAD
     }
 
     /// Whether its expiry has passed at `unix_ms`.

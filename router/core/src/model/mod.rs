@@ -14,7 +14,7 @@ pub use command::{
     Audience, CancelMode, Command, InvokePolicy, LastWill, MatchKind, Publish, PublishOptions,
     Register, Subscribe, UnsubscribeTarget, WillScope,
 };
-pub use delivery::{Answer, CallFailure, Delivery, EndReason, EventDelivery, Invocation};
+pub use delivery::{Answer, CallFailure, Delivery, EndReason, EventDelivery, Handover, Invocation};
 pub use error::{ErrorKind, Refusal};
 pub use event::{Attributes, Event, Publisher, Qos};
 pub use id::{

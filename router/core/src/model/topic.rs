@@ -7,6 +7,7 @@
 
 use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
+use std::borrow::Borrow;
 use std::fmt;
 use thiserror::Error;
 
@@ -112,6 +113,13 @@ pub fn first_level(text: &str) -> &str {
     match memchr::memchr(b'/', text.as_bytes()) {
         Some(end) => text.get(..end).unwrap_or(text),
         None => text,
+    }
+}
+
+/// Topics are sorted and told apart by their text.
+impl Borrow<str> for Topic {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -65,9 +65,7 @@ impl Realm {
         let Some(session) = self.sessions.get(place) else {
             return Err((ErrorKind::Internal, "the session is gone"));
         };
-        if self.is_reserved(&register.procedure)
-            || self.own_procedure(&register.procedure).is_some()
-        {
+        if self.is_own_name(&register.procedure) {
             return Err((
                 ErrorKind::NotAuthorized,
                 "this procedure belongs to the router",

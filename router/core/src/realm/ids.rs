@@ -52,6 +52,13 @@ impl IdClock {
         }
     }
 
+    /// About when an id was given, in wall-clock milliseconds; it may seem up to two minutes later
+    /// than it was.
+    #[must_use]
+    pub fn unix_ms_of(id: PublicationId) -> u64 {
+        (id.0 >> COUNTER_BITS) + EPOCH_UNIX_MS
+    }
+
     /// The last id given.
     #[must_use]
     pub fn last(&self) -> PublicationId {

@@ -5,14 +5,14 @@ use super::{Effects, Realm};
 use crate::auth::Action;
 use crate::model::{
     Delivery, EndReason, ErrorKind, Event, LastWill, MAX_ID, Now, PublicationId, Refusal,
-    SessionId, SubscriptionId,
+    SessionId, SubscriptionId, Topic,
 };
 use crate::outbox::Outbox;
 use crate::records::{self, StoredSession, StoredWill};
 use crate::session::{ClientJoin, Connection, Identity, Join, Joined, Leave, Session};
 use crate::timers::Timer;
 use rand::Rng as _;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,9 +98,10 @@ impl Realm {
         if identity.role.is_unrestricted() || identity.role == session.identity.role {
             return;
         }
-        let denied = session
-            .outbox
-            .drop_waiting(|topic| !identity.role.permits(Action::Subscribe, topic));
+        let outbox = session.outbox.clone();
+        let is_denied = |topic: &Topic| !identity.role.permits(Action::Subscribe, topic);
+        self.share_denied(place, is_denied, effects);
+        let denied = outbox.drop_waiting(is_denied);
         for number in denied {
             self.counters.delivery_refused += 1;
             self.forget_delivery(place, number, effects);
@@ -152,7 +153,7 @@ impl Realm {
         let place = self.sessions.insert(Session {
             id,
             generation: 0,
-            attached: true,
+            attached: false,
             outbox: Arc::new(Outbox::new(self.settings.limits.outbox)),
             identity,
             features,
@@ -164,19 +165,25 @@ impl Realm {
             last_will: None,
             last_will_timer: None,
             subscriptions: HashMap::default(),
+            shares: BTreeSet::new(),
+            parked: HashSet::default(),
             registrations: HashSet::new(),
             calls: HashMap::default(),
             invocations: HashMap::default(),
             last_invocation: 0,
+            dropped: 0,
             wills: HashMap::new(),
             waiting: HashMap::new(),
             receipts: HashSet::new(),
+            leftover: false,
             replays: VecDeque::new(),
             merge: (PublicationId(0), 0),
         });
         self.by_id.insert(id, place);
         if let Some(client) = client {
             self.clients.insert(client.id.clone(), place);
+        } else {
+            self.nameless.insert(id);
         }
         place
     }
@@ -194,7 +201,7 @@ impl Realm {
         let expiry = client.expiry.min(self.settings.limits.expiry_max);
         if expiry.is_zero() {
             // What was stored of the session ends with this connection.
-            self.forget_stored(place, effects);
+            self.stop_storing(place, effects);
         }
         let Some(session) = self.sessions.get_mut(place) else {
             return;
@@ -202,7 +209,9 @@ impl Realm {
         session.expiry = expiry;
         session.last_will = client.last_will;
         session.detached_at_ms = None;
-        self.save_session(place, effects);
+        if session.is_durable() && self.settings.durable {
+            self.extend_bound(place, effects);
+        }
         self.save_last_will(place, effects);
     }
 
@@ -218,7 +227,10 @@ impl Realm {
         let Some(session) = self.sessions.get_mut(place) else {
             unreachable!("welcome is called with the place of a session just made or found")
         };
-        session.attached = true;
+        let is_back = !std::mem::replace(&mut session.attached, true);
+        self.connected += usize::from(is_back);
+        self.connected_max = self.connected_max.max(self.connected);
+        self.counters.sessions_joined += 1;
         session.generation = session.outbox.attach(window);
         let connection = Connection {
             place,
@@ -226,7 +238,10 @@ impl Realm {
             generation: session.generation,
         };
         let outbox = session.outbox.clone();
+        self.care(place, effects);
+        self.resume_replays_of(place);
         self.push_after(place, Delivery::Joined { present }, commit, effects);
+        self.member_came(place, effects);
         self.announce_join(now, place, effects);
         self.end_doomed(now, effects);
         Joined { connection, outbox }
@@ -241,7 +256,11 @@ impl Realm {
             return;
         };
         session.attached = false;
+        self.connected -= 1;
         session.outbox.detach();
+        if session.is_durable() {
+            self.member_went(place, effects);
+        }
         if how == Leave::Clean {
             self.forget_last_will(place, effects);
         }
@@ -257,6 +276,7 @@ impl Realm {
                 .map(|will| will.delay.min(expiry));
             self.drop_requests_of(place, effects);
             self.start_expiry(now, place, expiry);
+            self.close_bound(place);
             self.save_session(place, effects);
             match delay {
                 Some(delay) if !delay.is_zero() => {
@@ -278,7 +298,7 @@ impl Realm {
     /// What is answered to a connection, or by it, goes with it even if the session stays: request
     /// ids mean nothing to the next connection, and nobody could answer an invocation meanwhile.
     fn drop_requests_of(&mut self, place: usize, effects: &mut Effects) {
-        self.drop_replays_of(place);
+        self.rest_replays_of(place, effects);
         self.drop_calls_of(place, effects);
         self.drop_waiters_of(place);
     }
@@ -328,6 +348,11 @@ impl Realm {
             let Some(session) = self.sessions.get(place) else {
                 continue;
             };
+            if self.overfull.remove(&place) {
+                self.publish_last_will(now, place, effects);
+                self.end_session(now, place, Leave::Lost, effects);
+                continue;
+            }
             let keeps_session = keeps_session && session.is_durable();
             let connection = Connection {
                 place,
@@ -358,11 +383,13 @@ impl Realm {
         how: Leave,
         effects: &mut Effects,
     ) {
-        self.forget_stored(place, effects);
+        let orphans = self.take_orphans(place);
+        self.forget_stored(place, true, effects);
         let Some(session) = self.sessions.get_mut(place) else {
             return;
         };
-        session.attached = false;
+        let was_attached = std::mem::replace(&mut session.attached, false);
+        self.connected -= usize::from(was_attached);
         if session.outbox.end(EndReason::RealmClosed) {
             effects.wake.push(session.outbox.clone());
         }
@@ -370,6 +397,7 @@ impl Realm {
         for id in subscriptions {
             self.leave_subscription(place, id);
         }
+        self.place_orphans(place, orphans, effects);
         self.drop_replays_of(place);
         self.announce_leave(now, place, effects);
         self.drop_calls_of(place, effects);
@@ -380,6 +408,7 @@ impl Realm {
             return;
         };
         self.by_id.remove(&gone.id);
+        self.nameless.remove(&gone.id);
         if let Some(client) = &gone.client
             && self.clients.get(client) == Some(&place)
         {
@@ -387,7 +416,18 @@ impl Realm {
         }
     }
 
-    fn forget_stored(&mut self, place: usize, effects: &mut Effects) {
+    /// The session goes on, but nothing of it is to outlive its connection. What is on disk alone stays there until it
+    /// is read back.
+    fn stop_storing(&mut self, place: usize, effects: &mut Effects) {
+        self.forget_stored(place, false, effects);
+        if let Some(session) = self.sessions.get_mut(place) {
+            session.outbox.set_stored(None);
+            session.leftover |= !session.outbox.spilled_numbers().is_empty();
+        }
+    }
+
+    /// Forgets the stored copies of a session: everything, or all but what is on disk alone.
+    fn forget_stored(&mut self, place: usize, everything: bool, effects: &mut Effects) {
         let Some(session) = self.sessions.get(place) else {
             return;
         };
@@ -401,12 +441,22 @@ impl Realm {
                 .delete(records::LAST_WILLS, records::key(realm, client.as_bytes()));
         }
         if !session.is_durable() {
+            // What an earlier connection left on disk alone goes with the session.
+            let left = session.outbox.spilled_numbers().into_iter();
+            for number in left.filter(|_| everything) {
+                self.forget_delivery(place, number, effects);
+            }
             return;
         }
         effects
             .batch
             .delete(records::SESSIONS, records::key(realm, client.as_bytes()));
-        for number in session.outbox.stored_numbers() {
+        let mut kept: HashSet<u64> = HashSet::new();
+        if !everything {
+            kept.extend(session.outbox.spilled_numbers());
+        }
+        let numbers = session.outbox.stored_numbers().into_iter();
+        for number in numbers.filter(|number| !kept.contains(number)) {
             effects
                 .batch
                 .delete(records::QUEUES, records::client_key(realm, client, number));
@@ -457,6 +507,7 @@ impl Realm {
     }
 
     pub(super) fn session_expired(&mut self, now: Now, place: usize, effects: &mut Effects) {
+        self.counters.sessions_expired += 1;
         self.publish_last_will(now, place, effects);
         self.end_session(now, place, Leave::Lost, effects);
     }
@@ -484,7 +535,7 @@ impl Realm {
                 .sessions
                 .get_mut(place)
                 .and_then(|session| session.last_will.take());
-            self.forget_stored(place, effects);
+            self.stop_storing(place, effects);
             if let Some(session) = self.sessions.get_mut(place) {
                 session.last_will = will;
             }

@@ -3,6 +3,7 @@
 //! Their names are data: the first level and the key reader's name come with the settings, because
 //! they belong to the protocols that made them known.
 
+use super::inspect::Inspection;
 use super::{Effects, Realm};
 use crate::auth::Action;
 use crate::encoding::Encoding;
@@ -18,6 +19,8 @@ use std::sync::Arc;
 pub struct Naming {
     /// The first level nobody else may publish to or register under.
     pub reserved: ByteString,
+    /// The levels above the procedures that look into sessions; nobody else may register below.
+    pub inspection: ByteString,
     /// The procedure that reads a key.
     pub value_get: ByteString,
     /// Reads a spelled key as its topic, for the key reader.
@@ -37,6 +40,7 @@ pub(super) enum Own {
     KillByRole,
     KillAll,
     ValueGet,
+    Inspect(Inspection),
 }
 
 type Outcome = Result<(Vec<Value>, u64), Refusal>;
@@ -47,6 +51,9 @@ impl Realm {
         let naming = &self.settings.naming;
         if procedure.text() == &*naming.value_get {
             return Some(Own::ValueGet);
+        }
+        if let Some(name) = self.inspection_name(procedure) {
+            return Inspection::named(name).map(Own::Inspect);
         }
         let rest = procedure.text().strip_prefix(&*naming.reserved)?;
         Some(match rest.strip_prefix("/session/")? {
@@ -59,6 +66,20 @@ impl Realm {
             "kill_all" => Own::KillAll,
             _ => return None,
         })
+    }
+
+    fn inspection_name<'a>(&self, procedure: &'a Topic) -> Option<&'a str> {
+        let rest = procedure
+            .text()
+            .strip_prefix(&*self.settings.naming.inspection)?;
+        rest.strip_prefix('/')
+    }
+
+    /// Whether only the realm itself may offer this procedure.
+    pub(super) fn is_own_name(&self, procedure: &Topic) -> bool {
+        self.is_reserved(procedure)
+            || self.inspection_name(procedure).is_some()
+            || self.own_procedure(procedure).is_some()
     }
 
     pub(super) fn call_own(
@@ -95,6 +116,7 @@ impl Realm {
                 .kill_where(place, payload, |_| true)
                 .map(|ids| (vec![json!(ids.len())], 0)),
             Own::ValueGet => self.read_value(now, place, first, effects),
+            Own::Inspect(what) => self.inspect_for(now, place, what, payload, effects),
         };
         match outcome {
             Ok((values, commit)) => {
@@ -114,6 +136,20 @@ impl Realm {
                 self.fail_request(place, request, CallFailure::Realm(refusal), effects);
             }
         }
+    }
+
+    /// An answer that reports a change waits until that is durable.
+    fn inspect_for(
+        &mut self,
+        now: Now,
+        place: usize,
+        what: Inspection,
+        payload: &Payload,
+        effects: &mut Effects,
+    ) -> Outcome {
+        let before = effects.batch.len();
+        let report = self.inspect(now, place, what, payload, effects)?;
+        Ok((vec![report], self.commit_since(before, effects)))
     }
 
     fn read_value(
@@ -198,7 +234,7 @@ impl Realm {
             "authrole": &*identity.role.name,
             "authmethod": &*identity.method,
             "authprovider": &*identity.provider,
-            "transport": identity.transport,
+            "transport": identity.shown_transport(),
         })
     }
 
@@ -293,7 +329,7 @@ impl Realm {
 }
 
 /// The positional arguments as values.
-fn positional(payload: &Payload) -> Vec<Value> {
+pub(super) fn positional(payload: &Payload) -> Vec<Value> {
     let args = payload.as_args(Encoding::Json).args;
     match args.and_then(|raw| crate::encoding::value::parse(Encoding::Json, &raw).ok()) {
         Some(Value::Array(list)) => list,
@@ -308,7 +344,7 @@ fn text<'a>(value: Option<&'a Value>, what: &str) -> Result<&'a str, Refusal> {
     })
 }
 
-fn invalid(message: &'static str) -> Refusal {
+pub(super) fn invalid(message: &'static str) -> Refusal {
     Refusal::new(ErrorKind::InvalidArgument, message)
 }
 

@@ -10,39 +10,46 @@
 //! * All state of a session goes with it; wills are applied on the way.
 
 mod call;
+mod handover;
 mod ids;
+mod inspect;
 mod lifecycle;
 mod meta;
 mod publish;
+mod queues;
 mod replay;
 mod restore;
 mod resync;
 mod retained;
+mod share;
+mod status;
 mod subscribe;
 
 pub use ids::IdClock;
 pub use meta::Naming;
+pub use queues::Load;
 pub use restore::{RestoreError, Restored};
+pub use status::Census;
 
-use crate::broker::Subscriptions;
+use crate::broker::{Sharing, Subscriptions};
 use crate::dealer::{Calls, Registrations};
 use crate::history::History;
 use crate::kv::Kv;
 use crate::limits::RealmLimits;
 use crate::metrics::Counters;
 use crate::model::{
-    Answer, CallFailure, Command, Delivery, EndReason, ErrorKind, EventDelivery, Now, Qos, Refusal,
-    RequestId, SessionId, Slot, SubscriptionId, Topic,
+    Answer, CallFailure, Command, Delivery, EndReason, ErrorKind, Event, EventDelivery, Now, Qos,
+    Refusal, RequestId, SessionId, Slot, SubscriptionId, Topic,
 };
 use crate::outbox::{Outbox, Pushed};
-use crate::records::{self, StoredDelivery};
+use crate::records;
 use crate::session::{Connection, EventStyle, Session};
 use crate::timers::{Timer, TimerKey, Timers};
 use bytestring::ByteString;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use slab::Slab;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 use storage::{Batch, Space};
@@ -56,6 +63,8 @@ pub struct Effects {
     pub pressed: Vec<Arc<Outbox>>,
     /// Durable writes, to be committed under the number that [`Realm::seal`] answers.
     pub batch: Batch,
+    /// Records to be read once that is done, for [`Realm::loaded`].
+    pub loads: Vec<Load>,
 }
 
 impl Effects {
@@ -78,6 +87,8 @@ pub struct Settings {
     pub naming: Naming,
     /// Whether there is a store that outlives the process.
     pub durable: bool,
+    /// How the groups of shared subscriptions pick a member.
+    pub sharing: Sharing,
 }
 
 /// An answer that waits for its commit.
@@ -131,7 +142,9 @@ pub struct Realm {
     sessions: Slab<Session>,
     by_id: HashMap<SessionId, usize, foldhash::fast::RandomState>,
     /// client id -> place of its session
-    clients: HashMap<ByteString, usize, foldhash::quality::RandomState>,
+    clients: BTreeMap<ByteString, usize>,
+    /// Sessions of nobody who can come back.
+    nameless: BTreeSet<SessionId>,
     subscriptions: Subscriptions,
     registrations: Registrations,
     calls: Calls,
@@ -152,14 +165,32 @@ pub struct Realm {
     /// Keys of sessions' records whose latest write was lost: to be written as they are now.
     unsynced: BTreeSet<RecordKey>,
     held: VecDeque<Held>,
-    /// Outboxes with exactly-once deliveries that wait for a commit, as `held` does.
+    /// Reads of queued deliveries under way, by their numbers.
+    loads: HashMap<u64, queues::Loading, foldhash::fast::RandomState>,
+    /// The number of the latest.
+    last_load: u64,
+    /// Outboxes with deliveries that are stored by a commit, until its outcome is told to them.
     gated: VecDeque<(u64, Arc<Outbox>)>,
+    /// What replays may still do before the realm is let go.
+    budget: replay::Budget,
+    /// Values that only the router writes, in memory.
+    status: BTreeMap<Topic, Arc<Event>>,
+    /// Somebody may listen to them.
+    status_wanted: bool,
+    /// Sessions with a connection.
+    connected: usize,
+    /// The most there ever were.
+    connected_max: usize,
     /// Replays that wait for a position of the store: position, place of the session, subscription.
     replay_waits: BTreeSet<(u64, usize, SubscriptionId)>,
+    /// Share groups whose members without connection may hold deliveries for others.
+    backlogs: BTreeSet<SubscriptionId>,
     /// Kept values that expire.
     value_expiry: HashMap<Topic, TimerKey, foldhash::quality::RandomState>,
     /// Sessions to end once the current command is done.
     doomed: Vec<(usize, EndReason)>,
+    /// Those of them whose queue is full: they end as a whole, even without a connection.
+    overfull: BTreeSet<usize>,
     /// Order of arming wills.
     will_order: u64,
     /// Copies for sessions that want one however many subscriptions match.
@@ -177,7 +208,8 @@ impl Realm {
             random: StdRng::seed_from_u64(seed),
             sessions: Slab::new(),
             by_id: HashMap::default(),
-            clients: HashMap::default(),
+            clients: BTreeMap::new(),
+            nameless: BTreeSet::new(),
             subscriptions: Subscriptions::new(reserved),
             registrations: Registrations::default(),
             calls: Calls::default(),
@@ -193,9 +225,18 @@ impl Realm {
             unsynced: BTreeSet::new(),
             value_expiry: HashMap::default(),
             held: VecDeque::new(),
+            loads: HashMap::default(),
+            last_load: 0,
             gated: VecDeque::new(),
+            budget: replay::Budget::FULL,
+            status: BTreeMap::new(),
+            status_wanted: false,
+            connected: 0,
+            connected_max: 0,
             replay_waits: BTreeSet::new(),
+            backlogs: BTreeSet::new(),
             doomed: Vec::new(),
+            overfull: BTreeSet::new(),
             will_order: 0,
             merged: Vec::new(),
             settings,
@@ -255,6 +296,7 @@ impl Realm {
         let Some(place) = self.place_of(connection) else {
             return;
         };
+        self.counters.commands += 1;
         match command {
             Command::Publish(publish) => self.publish(now, place, publish, effects),
             Command::Subscribe(subscribe) => self.subscribe(now, place, *subscribe, effects),
@@ -315,7 +357,7 @@ impl Realm {
         let Some(place) = self.place_of(connection) else {
             return;
         };
-        self.forget_expired(place, effects);
+        self.care(place, effects);
         self.pump_replays(now, place, effects);
         self.end_doomed(now, effects);
     }
@@ -332,6 +374,7 @@ impl Realm {
                 Timer::ValueExpiry(topic) => self.value_expired(now, &topic, effects),
                 Timer::Expiry(place) => self.session_expired(now, place, effects),
                 Timer::LastWill(place) => self.last_will_due(now, place, effects),
+                Timer::Load(id) => self.load_again(id, effects),
             }
             self.end_doomed(now, effects);
         }
@@ -346,6 +389,7 @@ impl Realm {
     /// Closes the batch of durable writes gathered in `effects`: answers the commit number it must
     /// be reported under, or `None` if there is nothing to commit.
     pub fn seal(&mut self, effects: &Effects) -> Option<u64> {
+        self.budget = replay::Budget::FULL;
         if effects.batch.is_empty() {
             return None;
         }
@@ -414,12 +458,10 @@ impl Realm {
             held.commit = self.commit;
             waits = true;
         }
-        for (commit, _) in self
-            .gated
-            .iter_mut()
-            .filter(|(commit, _)| *commit == NOT_SEALED)
-        {
+        let lost = |(commit, _): &&mut (u64, _)| *commit == NOT_SEALED;
+        for (commit, outbox) in self.gated.iter_mut().filter(lost) {
             *commit = self.commit;
+            outbox.rewritten(self.commit);
             waits = true;
         }
         if waits && effects.batch.is_empty() {
@@ -446,9 +488,10 @@ impl Realm {
                 self.note_lost(space, key);
             }
         }
-        self.gated
-            .iter_mut()
-            .for_each(|(commit, _)| *commit = NOT_SEALED);
+        for (commit, outbox) in &mut self.gated {
+            *commit = NOT_SEALED;
+            outbox.lost();
+        }
         self.take_back(now, effects);
         for held in held {
             self.fail_held(held, effects);
@@ -460,7 +503,7 @@ impl Realm {
         while self.gated.front().is_some_and(|(gate, _)| *gate <= commit)
             && let Some((_, outbox)) = self.gated.pop_front()
         {
-            if outbox.open_gates(commit) {
+            if outbox.saved(commit) {
                 effects.wake.push(outbox);
             }
         }
@@ -512,6 +555,7 @@ impl Realm {
                     .is_some_and(|session| Arc::ptr_eq(&session.outbox, &held.outbox));
                 if same {
                     self.leave_subscription(held.place, id);
+                    self.share_left(held.place, id, effects);
                 }
             }
         }
@@ -626,11 +670,13 @@ impl Realm {
         let outbox = &session.outbox;
         let pushed = outbox.push(delivery);
         note(outbox, pushed, effects);
+        self.counters.answers_out += 1;
         self.after_push(place, pushed);
     }
 
     fn after_push(&mut self, place: usize, pushed: Pushed) {
         self.counters.dropped_best += u64::from(pushed.dropped);
+        self.note_dropped(place, u64::from(pushed.dropped));
         if pushed.overflow && !self.doomed.iter().any(|(known, _)| *known == place) {
             self.doomed.push((place, EndReason::TooSlow));
         }
@@ -642,6 +688,7 @@ impl Realm {
             return;
         };
         self.counters.events_out += 1;
+        self.counters.payload_bytes_out += delivery.event.payload.len() as u64;
         let outbox = &session.outbox;
         if session.style == EventStyle::Ordered {
             let pushed = outbox.push(Delivery::Event(delivery));
@@ -656,94 +703,12 @@ impl Realm {
         }
     }
 
-    fn deliver_sure(&mut self, place: usize, mut delivery: EventDelivery, effects: &mut Effects) {
-        let Some(session) = self.sessions.get(place) else {
-            return;
-        };
-        if !session.attached {
-            delivery.event = detached(&delivery.event);
-        }
-        let stored = self
-            .is_stored(session)
-            .then(|| records::encode(&stored_delivery(&delivery)));
-        // After a crash the number of a delivery that was not on disk is given again, and a
-        // receiver that remembers it would take the new message for the old one.
-        let gate = (stored.is_some() && delivery.qos == Qos::ExactlyOnce).then_some(self.commit);
-        let (number, pushed) = session.outbox.push_gated(delivery, gate);
-        if let Some(commit) = gate {
-            let is_known = self.gated.back().is_some_and(|(known, outbox)| {
-                *known == commit && Arc::ptr_eq(outbox, &session.outbox)
-            });
-            if !is_known {
-                self.gated.push_back((commit, session.outbox.clone()));
-            }
-        }
-        note(&session.outbox, pushed, effects);
-        if let (Some(client), Some(Ok(record))) = (&session.client, stored) {
-            let key = records::client_key(&self.settings.name, client, number);
-            effects.batch.put(records::QUEUES, key, record);
-        }
-        if pushed.evicted.is_some() {
-            for evicted in session.outbox.take_evicted() {
-                self.counters.dropped_sure += 1;
-                self.forget_delivery(place, evicted, effects);
-            }
-        }
-        self.after_push(place, pushed);
-    }
-
-    fn forget_delivery(&self, place: usize, number: u64, effects: &mut Effects) {
-        if let Some(session) = self.sessions.get(place)
-            && self.is_stored(session)
-            && let Some(client) = &session.client
+    fn note_dropped(&mut self, place: usize, dropped: u64) {
+        if dropped > 0
+            && let Some(session) = self.sessions.get_mut(place)
         {
-            let key = records::client_key(&self.settings.name, client, number);
-            effects.batch.delete(records::QUEUES, key);
+            session.dropped += dropped;
         }
-    }
-
-    fn forget_expired(&mut self, place: usize, effects: &mut Effects) {
-        let Some(session) = self.sessions.get(place) else {
-            return;
-        };
-        for number in session.outbox.take_expired() {
-            self.forget_delivery(place, number, effects);
-        }
-    }
-
-    fn settle(&mut self, place: usize, slot: Slot, effects: &mut Effects) {
-        let Some(session) = self.sessions.get(place) else {
-            return;
-        };
-        if let Some(number) = session.outbox.settle(slot) {
-            self.forget_delivery(place, number, effects);
-        }
-    }
-
-    /// The receiver is told to let go of the id only when that cannot be forgotten any more: a
-    /// crash must not repeat what the receiver has completed.
-    fn advance(&mut self, place: usize, slot: Slot, effects: &mut Effects) {
-        let Some(session) = self.sessions.get(place) else {
-            return;
-        };
-        let Some(number) = session.outbox.advance(slot) else {
-            return;
-        };
-        let before = effects.batch.len();
-        if self.is_stored(session)
-            && let Some(client) = &session.client
-            && let Ok(record) = records::encode(&StoredDelivery::Released)
-        {
-            let key = records::client_key(&self.settings.name, client, number);
-            effects.batch.put(records::QUEUES, key, record);
-        }
-        let commit = self.commit_since(before, effects);
-        if commit > self.committed
-            && let Some(session) = self.sessions.get(place)
-        {
-            session.outbox.unconfirm(slot);
-        }
-        self.push_after(place, Delivery::Release { slot }, commit, effects);
     }
 
     fn release_receipt(
@@ -805,15 +770,4 @@ fn detached(event: &Arc<crate::model::Event>) -> Arc<crate::model::Event> {
         expires_at_ms: event.expires_at_ms,
         attributes: event.attributes.clone(),
     })
-}
-
-fn stored_delivery(delivery: &EventDelivery) -> StoredDelivery {
-    StoredDelivery::Waiting {
-        event: (&*delivery.event).into(),
-        subscription: delivery.subscription,
-        qos: delivery.qos,
-        replayed: delivery.replayed,
-        retain: delivery.retain,
-        identifiers: delivery.identifiers.to_vec(),
-    }
 }

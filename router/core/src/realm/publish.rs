@@ -3,8 +3,8 @@
 use super::{Effects, Realm, Undo};
 use crate::auth::Action;
 use crate::model::{
-    Answer, Audience, Delivery, ErrorKind, Event, EventDelivery, Now, Payload, PublicationId,
-    Publish, PublishOptions, Publisher, Qos, RequestId, SubscriptionId, Topic,
+    Answer, Audience, Delivery, ErrorKind, Event, EventDelivery, Handover, Now, Payload,
+    PublicationId, Publish, PublishOptions, Publisher, RequestId, SubscriptionId, Topic,
 };
 use crate::records;
 use crate::session::{EventStyle, Session};
@@ -28,6 +28,12 @@ impl Author {
         publisher: None,
         exclude_me: true,
     };
+
+    /// Whether the session at `place` is the publisher, or the same client in another session.
+    pub(super) fn is(&self, session: &Session, place: usize) -> bool {
+        let client = self.publisher.as_ref().and_then(|p| p.client.as_ref());
+        self.place == Some(place) || (client.is_some() && client == session.client.as_ref())
+    }
 }
 
 impl Realm {
@@ -38,6 +44,8 @@ impl Realm {
         mut publish: Box<Publish>,
         effects: &mut Effects,
     ) {
+        self.counters.publishes += 1;
+        self.counters.payload_bytes_in += publish.payload.len() as u64;
         if self.is_repetition(place, &publish, effects) {
             return;
         }
@@ -49,9 +57,7 @@ impl Realm {
             self.write(now, place, publish, effects);
             return;
         }
-        if self.store_down && publish.request.is_some() && self.needs_store(place, &publish) {
-            let message = "the durable store refuses writes at the moment";
-            let kind = ErrorKind::StorageUnavailable;
+        if let Some((kind, message)) = self.turned_away(place, &publish) {
             self.refuse_publish(place, publish.request, kind, message, effects);
             return;
         }
@@ -67,22 +73,6 @@ impl Realm {
         // It went out and cannot be taken back: if the commit fails the answer waits, and with it
         // the exactly-once id, so that a repetition stays one.
         self.answer_published(place, request, answer, commit, Undo::Stands, effects);
-    }
-
-    /// Whether the message would have to be queued on disk, or its exactly-once id be kept there.
-    fn needs_store(&self, place: usize, publish: &Publish) -> bool {
-        let stores = |place: usize| self.sessions.get(place).is_some_and(|s| self.is_stored(s));
-        if publish.receipt.is_some() && stores(place) {
-            return true;
-        }
-        publish.qos > Qos::AtMostOnce
-            && self
-                .subscriptions
-                .matching(&publish.topic)
-                .into_iter()
-                .filter_map(|slot| self.subscriptions.at(slot))
-                .flat_map(|subscription| &subscription.members)
-                .any(|member| member.options.qos > Qos::AtMostOnce && stores(member.session))
     }
 
     /// Until its release, a repeated exactly-once id is answered
@@ -307,7 +297,7 @@ impl Realm {
         matched
     }
 
-    /// Delivers to the members of one matching subscription.
+    /// Delivers to the members of one matching subscription, or to one of them if it is shared.
     #[expect(
         clippy::too_many_arguments,
         reason = "one call site, all of it needed per event"
@@ -332,6 +322,9 @@ impl Realm {
         {
             return false;
         }
+        if subscription.rota.is_some() {
+            return self.share_out(slot, event, author, options, effects);
+        }
         let (id, exact) = (subscription.id, subscription.key.pattern.is_exact());
         let mut receivers: SmallVec<[(usize, EventDelivery); 4]> = SmallVec::new();
         let mut refused = 0;
@@ -340,7 +333,7 @@ impl Realm {
                 continue;
             };
             if exclude_me == Some(member.session)
-                || (member.options.no_local && self.is_own(session, member.session, author))
+                || (member.options.no_local && author.is(session, member.session))
                 || !options.is_none_or(|options| is_wanted(session, options))
             {
                 continue;
@@ -364,6 +357,7 @@ impl Realm {
                 slot: None,
                 repeated: false,
                 lost: 0,
+                handover: Handover::Nobody,
             };
             receivers.push((member.session, delivery));
         }
@@ -405,18 +399,6 @@ impl Realm {
         true
     }
 
-    /// The publisher itself, or the same client in another session.
-    pub(super) fn is_own(&self, session: &Session, place: usize, author: &Author) -> bool {
-        author.place.is_some_and(|own| {
-            own == place
-                || (session.client.is_some()
-                    && self
-                        .sessions
-                        .get(own)
-                        .is_some_and(|s| s.client == session.client))
-        })
-    }
-
     /// A delivery of a kept value to one subscriber.
     pub(super) fn replayed(
         event: &Arc<Event>,
@@ -435,6 +417,7 @@ impl Realm {
             slot: None,
             repeated: false,
             lost: 0,
+            handover: Handover::Nobody,
         }
     }
 }
@@ -453,7 +436,7 @@ impl Session {
 
 /// Subscriber black- and whitelisting: every present eligible part must contain the session, no
 /// present exclude part may.
-fn is_wanted(session: &Session, options: &PublishOptions) -> bool {
+pub(super) fn is_wanted(session: &Session, options: &PublishOptions) -> bool {
     let eligible = options.eligible.as_ref().is_none_or(|audience| {
         hits(audience, session)
             .into_iter()

@@ -1,18 +1,61 @@
 //! Replays: what a new subscription is shown of the history and of the retained values.
 //!
-//! A replay that does not fit goes on from where it stopped once there is room; keys written since
-//! the subscription are skipped then, because their new value went out live.
+//! History is shown at once. Retained values are shown from a cursor, in steps: a step goes as far as
+//! the session's outbox has room, and never beyond the realm's budget for the time between two
+//! [`Realm::seal`]s, so that no replay holds the realm for long, however many keys there are and
+//! however few of them match. A session whose outbox has room again asks for its next step itself
+//! ([`Realm::refill`]).
+//!
+//! Keys written since the subscription are skipped, because their new value went out live. A replay
+//! of a durable session outlives the connection; its cursor is stored with the subscription, in the
+//! batch that stores what the step queued, so that it goes on there after a restart too.
 
 use super::{Effects, Realm};
 use crate::auth::Action;
 use crate::broker::{Filter, MemberOptions};
-use crate::model::{Delivery, EventDelivery, Now, PublicationId, Subscribe, SubscriptionId};
-use crate::session::Replay;
+use crate::kv::{Visit, Walked};
+use crate::model::{
+    Delivery, Event, EventDelivery, Now, PublicationId, Qos, Subscribe, SubscriptionId,
+};
+use crate::records::StoredReplay;
+use crate::session::{EventStyle, Replay, ReplayAt, Session};
 use crate::timers::Timer;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Keys one replay step may visit while it holds the realm.
-const VISITS_PER_STEP: usize = 2_000;
+/// At-most-once values handed over before their cursor is stored: repeating these after a crash does
+/// no harm, and a commit for each step would.
+const UNSAVED_MAX: usize = 4_096;
+
+/// What replays may still do while the realm is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Budget {
+    /// Keys looked at.
+    looks: usize,
+    /// Values handed over.
+    values: usize,
+    /// Bytes handed over or compared with a filter; may be exceeded by one value.
+    bytes: usize,
+}
+
+impl Budget {
+    pub(super) const FULL: Budget = Budget {
+        looks: 1_000,
+        values: 256,
+        bytes: 256 << 10,
+    };
+
+    fn is_used_up(self) -> bool {
+        self.looks == 0 || self.values == 0 || self.bytes == 0
+    }
+}
+
+/// What a step found.
+struct Found {
+    events: Vec<Arc<Event>>,
+    /// Nothing is left.
+    done: bool,
+}
 
 impl Realm {
     /// Ends the replay of one subscription; answers whether there was one.
@@ -46,6 +89,108 @@ impl Realm {
         }
     }
 
+    /// The connection of a durable session is gone: what was asked for by it alone ends, the rest
+    /// rests until the next connection.
+    pub(super) fn rest_replays_of(&mut self, place: usize, effects: &mut Effects) {
+        let Some(session) = self.sessions.get_mut(place) else {
+            return;
+        };
+        session.outbox.set_refill(false);
+        let all = std::mem::take(&mut session.replays);
+        let (mut kept, mut unsaved) = (VecDeque::new(), Vec::new());
+        for mut replay in all {
+            if replay.snapshot || replay.wait_for.is_some() {
+                self.stop_waiting(place, &mut replay);
+                continue;
+            }
+            if std::mem::take(&mut replay.unsaved) > 0 {
+                replay.stored = true;
+                unsaved.push(replay.subscription);
+            }
+            kept.push_back(replay);
+        }
+        if let Some(session) = self.sessions.get_mut(place) {
+            session.replays = kept;
+        }
+        for id in unsaved {
+            self.save_subscription(place, id, effects);
+        }
+    }
+
+    /// A durable session has a connection again: its replays go on as soon as that has room.
+    pub(super) fn resume_replays_of(&mut self, place: usize) {
+        let latest = self.ids.last();
+        let Some(session) = self.sessions.get_mut(place) else {
+            return;
+        };
+        for replay in &mut session.replays {
+            replay.resumed = latest;
+        }
+        session.outbox.set_refill(!session.replays.is_empty());
+    }
+
+    /// A subscription that may have a replay under way was asked for again, with other options and
+    /// without starting anew.
+    pub(super) fn change_replay(
+        &mut self,
+        place: usize,
+        id: SubscriptionId,
+        retained: bool,
+        options: MemberOptions,
+    ) {
+        if !retained {
+            self.drop_replay(place, id);
+        } else if let Some(session) = self.sessions.get_mut(place)
+            && let Some(replay) = session.replays.iter_mut().find(|r| r.subscription == id)
+        {
+            replay.options = options;
+        }
+    }
+
+    /// What is to be stored of the replay of a subscription.
+    pub(super) fn stored_replay(session: &Session, id: SubscriptionId) -> Option<StoredReplay> {
+        let mut replays = session.replays.iter();
+        let replay = replays.find(|replay| replay.subscription == id && !replay.snapshot)?;
+        let after = match &replay.at {
+            // Status values are not stored, and those of the next life are new.
+            ReplayAt::Status(_) => None,
+            ReplayAt::Values(after) => after.clone(),
+        };
+        Some(StoredReplay {
+            after,
+            until: replay.until,
+        })
+    }
+
+    /// Puts back a replay that was under way when the process ended.
+    pub(super) fn restore_replay(
+        &mut self,
+        place: usize,
+        id: SubscriptionId,
+        options: MemberOptions,
+        stored: StoredReplay,
+    ) {
+        let Some(subscription) = self.subscriptions.by_id(id) else {
+            return;
+        };
+        let replay = Replay {
+            subscription: id,
+            pattern: subscription.key.pattern.clone(),
+            filter: subscription.filter.clone(),
+            options,
+            at: ReplayAt::Values(stored.after),
+            until: stored.until,
+            resumed: PublicationId(0),
+            unsaved: 0,
+            stored: true,
+            snapshot: false,
+            wait_for: None,
+        };
+        if let Some(session) = self.sessions.get_mut(place) {
+            session.replays.push_back(replay);
+        }
+    }
+
     /// The replay does not wait for the store any more.
     fn stop_waiting(&mut self, place: usize, replay: &mut Replay) {
         if let Some((after, timer)) = replay.wait_for.take() {
@@ -70,12 +215,16 @@ impl Realm {
         let Some(session) = self.sessions.get(place) else {
             return;
         };
-        let role = session.identity.role.clone();
-        let reserved = self.settings.naming.reserved.clone();
+        if subscribe.share.is_some() {
+            return;
+        }
+        let role = &session.identity.role;
+        let reserved = &self.settings.naming.reserved;
         let events: Vec<_> = self
             .history
             .after(after)
-            .filter(|event| subscribe.pattern.matches(&event.topic, &reserved))
+            .filter(|event| subscribe.pattern.matches(&event.topic, reserved))
+            .filter(|event| !(options.no_local && is_by(event, session)))
             .filter(|event| filter.is_none_or(|filter| filter.accepts(event)))
             .filter(|event| role.permits(Action::Subscribe, &event.topic))
             .cloned()
@@ -103,6 +252,10 @@ impl Realm {
         retained: bool,
         effects: &mut Effects,
     ) {
+        // Nobody is shown what belongs to a group.
+        if subscribe.share.is_some() {
+            return;
+        }
         // Asked again, it begins anew.
         self.drop_replay(place, id);
         let wait_for = subscribe
@@ -125,109 +278,198 @@ impl Realm {
             pattern: subscribe.pattern.detached(),
             filter,
             options,
-            cursor: None,
+            at: ReplayAt::Status(None),
             until: match (retained, subscribe.snapshot) {
                 (false, _) => PublicationId(0),
                 // Nothing comes live, so whatever is there when its turn comes is due.
                 (true, true) => PublicationId(u64::MAX),
                 (true, false) => until,
             },
+            resumed: PublicationId(0),
+            unsaved: 0,
+            stored: false,
             snapshot: subscribe.snapshot,
             wait_for,
         });
         self.pump_replays(now, place, effects);
+        let goes_on = self.sessions.get_mut(place).and_then(|session| {
+            let mut replays = session.replays.iter_mut();
+            replays.find(|replay| replay.subscription == id && !replay.snapshot)
+        });
+        // The record written with the subscription knows of no replay.
+        if let Some(replay) = goes_on
+            && !std::mem::replace(&mut replay.stored, true)
+        {
+            self.save_subscription(place, id, effects);
+        }
     }
 
-    /// Goes on with the session's replays as far as its outbox and this step allow.
+    /// Goes on with the session's replays as far as its outbox and the budget allow.
     pub(super) fn pump_replays(&mut self, now: Now, place: usize, effects: &mut Effects) {
-        let mut visits = VISITS_PER_STEP;
-        let mut waiting = std::collections::VecDeque::new();
-        while let Some(session) = self.sessions.get_mut(place) {
-            let room = session.outbox.room();
-            let Some(mut replay) = session.replays.pop_front() else {
-                break;
-            };
+        let mut waiting = VecDeque::new();
+        let mut may_go_on = true;
+        while let Some(session) = self.sessions.get_mut(place).filter(|s| s.attached)
+            && let Some(mut replay) = session.replays.pop_front()
+        {
             if replay
                 .wait_for
-                .is_some_and(|(after, _)| after > self.kv.last_write())
+                .as_ref()
+                .is_some_and(|(after, _)| *after > self.kv.last_write())
             {
                 waiting.push_back(replay);
                 continue;
             }
             self.stop_waiting(place, &mut replay);
-            if room == 0 || visits == 0 {
-                if let Some(session) = self.sessions.get_mut(place) {
-                    session.replays.push_front(replay);
-                }
+            let room = self.room_for(place, &replay);
+            may_go_on = room > 0;
+            let done = may_go_on
+                && !self.budget.is_used_up()
+                && self.step(now, place, &mut replay, room, &mut may_go_on, effects);
+            let (id, snapshot) = (replay.subscription, replay.snapshot);
+            let is_due = match done {
+                true => replay.stored,
+                false => !snapshot && replay.unsaved > UNSAVED_MAX,
+            };
+            if is_due {
+                (replay.unsaved, replay.stored) = (0, true);
+            }
+            if !done && let Some(session) = self.sessions.get_mut(place) {
+                session.replays.push_front(replay);
+            }
+            if is_due {
+                self.save_subscription(place, id, effects);
+            }
+            if done && snapshot {
+                self.end_snapshot(place, id, effects);
+            }
+            if !done && (!may_go_on || self.budget.is_used_up()) {
                 break;
-            }
-            let found = self.next_values(now, place, &mut replay, room, &mut visits);
-            let done = replay.cursor.is_none();
-            let exact = replay.pattern.is_exact();
-            for event in found {
-                let delivery = Realm::replayed(&event, replay.subscription, exact, replay.options);
-                self.deliver(place, delivery, effects);
-            }
-            if !done {
-                if let Some(session) = self.sessions.get_mut(place) {
-                    session.replays.push_front(replay);
-                }
-            } else if replay.snapshot {
-                self.end_snapshot(place, replay.subscription, effects);
             }
         }
         if let Some(session) = self.sessions.get_mut(place) {
-            let unfinished = !session.replays.is_empty();
+            let unfinished = session.attached && !session.replays.is_empty();
             session.outbox.set_refill(unfinished);
             session.replays.extend(waiting);
-            if unfinished {
+            if unfinished && may_go_on {
                 // A step that found nothing to send must be gone on with all the same.
                 effects.wake.push(session.outbox.clone());
             }
         }
     }
 
-    /// The next values of a replay; sets its cursor to where it stopped, or to none at the end.
+    /// How many values of this replay its session takes now.
+    fn room_for(&self, place: usize, replay: &Replay) -> usize {
+        self.sessions
+            .get(place)
+            .map_or(0, |session| match session.style {
+                EventStyle::Ordered => session.outbox.room(),
+                EventStyle::Lanes => session.outbox.replay_room_at(replay.options.qos),
+            })
+    }
+
+    /// One step of a replay; answers whether it is at its end. Clears `may_go_on` when the session
+    /// must take something first.
+    fn step(
+        &mut self,
+        now: Now,
+        place: usize,
+        replay: &mut Replay,
+        room: usize,
+        may_go_on: &mut bool,
+        effects: &mut Effects,
+    ) -> bool {
+        let mut budget = self.budget;
+        budget.values = budget.values.min(room);
+        let looks = budget.looks;
+        let found = self.next_values(now, place, replay, &mut budget, may_go_on);
+        self.counters.replay_steps += 1;
+        self.counters.replay_looks += (looks - budget.looks) as u64;
+        self.counters.replayed += found.events.len() as u64;
+        self.budget.looks = budget.looks;
+        self.budget.bytes = budget.bytes;
+        self.budget.values = self.budget.values.saturating_sub(found.events.len());
+        let exact = replay.pattern.is_exact();
+        for event in found.events {
+            let delivery = Realm::replayed(&event, replay.subscription, exact, replay.options);
+            replay.unsaved += match delivery.qos {
+                Qos::AtMostOnce => 1,
+                // It is stored now, and so must be what comes after it.
+                Qos::AtLeastOnce | Qos::ExactlyOnce => UNSAVED_MAX + 1,
+            };
+            self.deliver(place, delivery, effects);
+        }
+        found.done
+    }
+
+    /// The next values of a replay; sets its cursor to where it stopped.
     fn next_values(
         &self,
         now: Now,
         place: usize,
         replay: &mut Replay,
-        room: usize,
-        visits: &mut usize,
-    ) -> Vec<Arc<crate::model::Event>> {
-        let mut found = Vec::new();
+        budget: &mut Budget,
+        may_go_on: &mut bool,
+    ) -> Found {
+        let mut events = Vec::new();
         let Some(session) = self.sessions.get(place) else {
-            return found;
+            return Found { events, done: true };
         };
-        let role = &session.identity.role;
-        let reserved = &self.settings.naming.reserved;
-        let from = replay.pattern.literal_prefix();
-        let cursor = replay.cursor.take();
-        replay.cursor = self
-            .kv
-            .visit_from(&from, cursor.as_ref(), &mut |topic, entry| {
-                let event = &entry.event;
-                let is_due = event.publication <= replay.until
-                    && replay.pattern.matches(topic, reserved)
-                    && !event.is_expired(now.unix_ms)
-                    && role.permits(Action::Subscribe, topic)
-                    && !(replay.options.no_local
-                        && event
-                            .publisher
-                            .as_ref()
-                            .is_some_and(|p| p.session == session.id))
-                    && replay
-                        .filter
-                        .as_ref()
-                        .is_none_or(|filter| filter.accepts(event));
-                if is_due {
-                    found.push(event.clone());
-                }
-                *visits -= 1;
-                found.len() < room && *visits > 0
-            });
-        found
+        let reserved = &*self.settings.naming.reserved;
+        // A value that would fill much of the lane waits until that is empty, so that it cannot be
+        // what makes the session too slow.
+        let large = self.settings.limits.outbox.ordered.bytes / 4;
+        let is_busy = session.style == EventStyle::Ordered && session.outbox.depth().0 > 0;
+        let (due, mut looks) = (due_for(now, session, replay), budget.looks);
+        let Budget { values, bytes, .. } = budget;
+        let mut take = |event: &Arc<Event>| {
+            if replay.filter.is_some() {
+                *bytes = bytes.saturating_sub(event.payload.len());
+            }
+            if !due(event) {
+                return if *bytes == 0 {
+                    Visit::Stop
+                } else {
+                    Visit::Next
+                };
+            }
+            if event.cost() > large && (is_busy || !events.is_empty()) {
+                *may_go_on = false;
+                return Visit::StopBefore;
+            }
+            *bytes = bytes.saturating_sub(event.cost());
+            *values -= 1;
+            events.push(event.clone());
+            if *values == 0 || *bytes == 0 {
+                Visit::Stop
+            } else {
+                Visit::Next
+            }
+        };
+        let mut at = replay.at.clone();
+        if let ReplayAt::Status(after) = &at {
+            let walked = self.walk_status(&replay.pattern, after.as_ref(), &mut looks, &mut take);
+            at = match walked {
+                Walked::UpTo(reached) => ReplayAt::Status(reached),
+                Walked::ToTheEnd => ReplayAt::Values(None),
+            };
+        }
+        let mut done = false;
+        if let ReplayAt::Values(after) = &at {
+            let walked = self.kv.walk(
+                &replay.pattern,
+                reserved,
+                after.as_ref(),
+                &mut looks,
+                &mut |_, entry| take(&entry.event),
+            );
+            match walked {
+                Walked::UpTo(reached) => at = ReplayAt::Values(reached),
+                Walked::ToTheEnd => done = true,
+            }
+        }
+        budget.looks = looks;
+        replay.at = at;
+        Found { events, done }
     }
 
     fn end_snapshot(&mut self, place: usize, subscription: SubscriptionId, effects: &mut Effects) {
@@ -276,5 +518,38 @@ impl Realm {
             self.replay_waits.pop_first();
             self.pump_replays(now, place, effects);
         }
+    }
+}
+
+/// Whether an event was published by this session, or by this client in another session.
+fn is_by(event: &Event, session: &Session) -> bool {
+    event.publisher.as_ref().is_some_and(|publisher| {
+        publisher.session == session.id
+            || (session.client.is_some() && publisher.client == session.client)
+    })
+}
+
+/// Which values a replay shows.
+fn due_for<'a>(
+    now: Now,
+    session: &'a Session,
+    replay: &Replay,
+) -> impl Fn(&Event) -> bool + use<'a> {
+    let (until, resumed, options) = (replay.until, replay.resumed, replay.options);
+    let filter = replay.filter.clone();
+    move |event| {
+        // What was written later went out live. Without a connection that does not hold for what is
+        // sent at most once; some of it may have gone out before the connection was lost.
+        let was_missed = event.publication <= resumed
+            && event.qos.min(options.qos) == Qos::AtMostOnce
+            && session.client.is_some();
+        (event.publication <= until || was_missed)
+            && !event.is_expired(now.unix_ms)
+            && session
+                .identity
+                .role
+                .permits(Action::Subscribe, &event.topic)
+            && !(options.no_local && is_by(event, session))
+            && filter.as_ref().is_none_or(|filter| filter.accepts(event))
     }
 }

@@ -6,12 +6,9 @@ use super::{Effects, Realm};
 use crate::auth::Role;
 use crate::broker::{Filter, Member, MemberOptions, SubscriptionKey};
 use crate::kv::{ArmedWill, Entry};
-use crate::model::{
-    EventDelivery, LastWill, MatchKind, Now, Pattern, Publish, Publisher, Slot, SubscriptionId,
-    Topic,
-};
+use crate::model::{LastWill, MatchKind, Now, Pattern, Publish, Publisher, Slot, Topic};
 use crate::records::{
-    self, StoredDelivery, StoredEntry, StoredSession, StoredSubscription, StoredWill,
+    self, StoredDelivery, StoredEntry, StoredHead, StoredSession, StoredSubscription, StoredWill,
 };
 use crate::session::Identity;
 use crate::timers::Timer;
@@ -43,8 +40,10 @@ pub struct Restored {
     pub sessions: Vec<(String, Vec<u8>)>,
     /// Client and record.
     pub subscriptions: Vec<(String, Vec<u8>)>,
-    /// Client, number and record, in order.
+    /// Client, number and record.
     pub queues: Vec<(String, u64, Vec<u8>)>,
+    /// Of queued deliveries whose body is not read: client, number and the rest.
+    pub spilled: Vec<(String, u64, StoredHead)>,
     /// Client and id.
     pub receipts: Vec<(String, u64)>,
     /// Client and record.
@@ -59,6 +58,23 @@ impl Restored {
             && self.sessions.is_empty()
             && self.last_wills.is_empty()
             && self.queues.is_empty()
+            && self.spilled.is_empty()
+    }
+
+    /// Adds a record of a client's queue; the records of a client come one after the other, by number. Only the first
+    /// `resident` are kept as a whole, if they need not be.
+    pub fn add_queued(&mut self, client: &str, number: u64, record: &[u8], resident: usize) {
+        let first = self.queues.len().checked_sub(resident);
+        let has_enough = resident == 0
+            || first
+                .and_then(|at| self.queues.get(at))
+                .is_some_and(|(known, ..)| known == client);
+        match StoredHead::of(record).filter(|_| has_enough) {
+            Some(head) => self.spilled.push((client.to_owned(), number, head)),
+            None => self
+                .queues
+                .push((client.to_owned(), number, record.to_vec())),
+        }
     }
 }
 
@@ -76,6 +92,7 @@ impl Realm {
         effects: &mut Effects,
     ) -> Result<(), RestoreError> {
         let wills = self.restore_values(found.values)?;
+        let mut bounds = HashMap::new();
         for (client, record) in &found.sessions {
             let stored: StoredSession = read("session", client, record)?;
             let role = role_of(&stored.role).unwrap_or_else(|| {
@@ -90,16 +107,24 @@ impl Realm {
                 role,
                 method: stored.method.clone(),
                 provider: ByteString::from_static("store"),
-                transport: serde_json::Map::new(),
+                transport: Arc::from([]),
             };
             let place = self.restore_session(client, &stored, identity);
-            self.restore_expiry(now, place, effects);
+            bounds.insert(place, stored.handed_out);
         }
         for topic in self.kv.expiring() {
             self.arm_value_expiry(now, &topic);
         }
         self.restore_subscriptions(&found.subscriptions)?;
-        self.restore_queues(found.queues)?;
+        self.restore_queues(found.queues, found.spilled, &bounds, effects)?;
+        let mut places: Vec<usize> = bounds.into_keys().collect();
+        places.sort_unstable();
+        for place in places {
+            if let Some(session) = self.sessions.get(place) {
+                session.outbox.restored();
+            }
+            self.restore_expiry(now, place, effects);
+        }
         for (client, id) in found.receipts {
             let slot = u16::try_from(id).ok().and_then(Slot::new);
             if let (Some(session), Some(slot)) = (self.client_mut(&client), slot) {
@@ -119,7 +144,7 @@ impl Realm {
         self.kv.committed(self.commit);
         for (_, outbox) in self.gated.drain(..) {
             // Nobody is connected yet, so nobody is to be woken.
-            outbox.open_gates(self.commit);
+            outbox.saved(self.commit);
         }
         self.commit += 1;
         self.committed = self.commit - 1;
@@ -220,55 +245,82 @@ impl Realm {
             pattern,
             kind,
             filter: canonical,
+            share: stored.share.clone(),
         };
+        if let Some(id) = stored.id {
+            self.subscriptions.restore(id, &key, filter.as_ref());
+        }
         let member = Member {
             session: place,
             options,
         };
         let joined = self
             .subscriptions
-            .join(&key, filter.as_ref(), member, |_| None);
+            .join(&key, filter.as_ref(), member, false, |_| None);
         if let Some(session) = self.sessions.get_mut(place) {
             session.subscriptions.insert(joined.id, joined.place);
+            session.shares.extend(key.share.as_ref().map(|_| joined.id));
+        }
+        self.note_status_interest(&key.pattern);
+        if let Some(replaying) = stored.replaying.clone() {
+            self.restore_replay(place, joined.id, options, replaying);
         }
     }
 
-    fn restore_queues(&mut self, found: Vec<(String, u64, Vec<u8>)>) -> Result<(), RestoreError> {
+    fn restore_queues(
+        &mut self,
+        whole: Vec<(String, u64, Vec<u8>)>,
+        spilled: Vec<(String, u64, StoredHead)>,
+        bounds: &HashMap<usize, u64>,
+        effects: &mut Effects,
+    ) -> Result<(), RestoreError> {
+        let whole = whole.into_iter().map(|(c, n, record)| (c, n, Ok(record)));
+        let spilled = spilled.into_iter().map(|(c, n, head)| (c, n, Err(head)));
+        let mut found: Vec<_> = whole.chain(spilled).collect();
+        found.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
         // Deliveries of one event to many sessions share it again.
         let mut shared: HashMap<u64, Arc<crate::model::Event>> = HashMap::new();
+        let mut last = None;
         for (client, number, record) in found {
-            let stored: StoredDelivery = read("queued message", &client, &record)?;
-            let Some(session) = self.client_mut(&client) else {
+            let Some(&place) = self.clients.get(&*client) else {
+                // Left on disk alone by a session that was not durable in the end.
+                let key = records::client_key(&self.settings.name, &client, number);
+                effects.batch.delete(records::QUEUES, key);
                 continue;
             };
-            let delivery = match stored {
-                StoredDelivery::Released => None,
-                StoredDelivery::Waiting {
-                    event,
-                    subscription,
-                    qos,
-                    replayed,
-                    retain,
-                    identifiers,
-                } => {
-                    let event = records::event(event);
-                    let event = shared.entry(event.publication.0).or_insert(event).clone();
-                    Some(EventDelivery {
-                        event,
-                        subscription: SubscriptionId(subscription.0),
-                        exact: true,
-                        qos,
-                        replayed,
-                        retain,
-                        identifiers: identifiers.into(),
-                        slot: None,
-                        // It may have been handed out before the restart.
-                        repeated: true,
-                        lost: 0,
-                    })
+            let Some(session) = self.sessions.get(place) else {
+                continue;
+            };
+            if last.replace(place) != Some(place) {
+                let bound = bounds.get(&place).copied();
+                session.outbox.restore_bound(bound.unwrap_or(u64::MAX));
+            }
+            let record = match record {
+                Ok(record) => record,
+                Err(StoredHead {
+                    cost,
+                    expires_at_ms,
+                }) => {
+                    session.outbox.restore_spilled(number, cost, expires_at_ms);
+                    continue;
                 }
             };
+            let stored: StoredDelivery = read("queued message", &client, &record)?;
+            if let StoredDelivery::Lost { lost } = stored {
+                session.outbox.restore_gap(number, lost);
+                continue;
+            }
+            let mut delivery = stored.delivery();
+            if let Some(delivery) = &mut delivery {
+                let event = delivery.event.clone();
+                let event = shared.entry(event.publication.0).or_insert(event);
+                delivery.event = event.clone();
+            }
+            let waits = delivery.as_ref().map(|d| (d.subscription, d.handover));
             session.outbox.restore(number, delivery);
+            if let Some((subscription, handover)) = waits {
+                self.restore_share(&client, subscription, handover);
+            }
         }
         Ok(())
     }

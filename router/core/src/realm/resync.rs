@@ -4,10 +4,11 @@
 //! settled, subscriptions left, exactly-once ids released. Their lost writes are not remembered as
 //! such, only their keys; each key is written as things are when the store works again.
 
-use super::{Effects, Realm, stored_delivery};
+use super::queues::{stored_delivery, stored_gap};
+use super::{Effects, Realm};
 use crate::model::{EventDelivery, Slot, SubscriptionId, Topic};
 use crate::records::{self, StoredDelivery};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use storage::Space;
 
 /// What the keys of one client's records are compared with.
@@ -15,6 +16,9 @@ use storage::Space;
 struct Holdings {
     place: Option<usize>,
     deliveries: HashMap<u64, Option<EventDelivery>>,
+    gaps: HashMap<u64, u32>,
+    /// Deliveries whose record is all there is of them.
+    spilled: HashSet<u64>,
     subscriptions: HashMap<Vec<u8>, SubscriptionId>,
 }
 
@@ -43,6 +47,10 @@ impl Realm {
                 continue;
             };
             let holdings = known.entry(client).or_insert_with(|| self.holdings(client));
+            let number = records::number(part).filter(|_| *space == records::QUEUES);
+            if number.is_some_and(|number| holdings.spilled.contains(&number)) {
+                continue;
+            }
             let before = effects.batch.len();
             self.write_again(*space, key, part, holdings, effects);
             if effects.batch.len() == before {
@@ -74,11 +82,15 @@ impl Realm {
                 }
             }
             records::QUEUES => {
-                let delivery = records::number(part).and_then(|n| holdings.deliveries.get(&n));
-                let stored = delivery.map(|delivery| match delivery {
-                    Some(delivery) => stored_delivery(delivery),
-                    None => StoredDelivery::Released,
-                });
+                let number = records::number(part).unwrap_or_default();
+                let delivery = holdings.deliveries.get(&number);
+                let gap = holdings.gaps.get(&number).copied().map(stored_gap);
+                let stored = delivery
+                    .map(|delivery| match delivery {
+                        Some(delivery) => stored_delivery(delivery),
+                        None => StoredDelivery::Released,
+                    })
+                    .or(gap);
                 if let Some(Ok(record)) = stored.map(|stored| records::encode(&stored)) {
                     effects.batch.put(space, key, record);
                 }
@@ -108,12 +120,21 @@ impl Realm {
         Holdings {
             place: Some(place),
             deliveries: session.outbox.stored_copies().into_iter().collect(),
+            gaps: session.outbox.stored_gaps().into_iter().collect(),
+            spilled: session.outbox.spilled_numbers().into_iter().collect(),
             subscriptions: subscriptions.collect(),
         }
     }
 
     /// Writes every record of a session that has become durable.
-    pub(super) fn store_whole(&self, place: usize, effects: &mut Effects) {
+    pub(super) fn store_whole(&mut self, place: usize, effects: &mut Effects) {
+        if self
+            .sessions
+            .get(place)
+            .is_some_and(|session| self.is_stored(session))
+        {
+            self.begin_stored(place, effects);
+        }
         let Some(session) = self.sessions.get(place) else {
             return;
         };
@@ -130,6 +151,12 @@ impl Realm {
                 .as_ref()
                 .map_or(StoredDelivery::Released, stored_delivery);
             if let Ok(record) = records::encode(&stored) {
+                let key = records::client_key(realm, client, number);
+                effects.batch.put(records::QUEUES, key, record);
+            }
+        }
+        for (number, lost) in session.outbox.stored_gaps() {
+            if let Ok(record) = records::encode(&stored_gap(lost)) {
                 let key = records::client_key(realm, client, number);
                 effects.batch.put(records::QUEUES, key, record);
             }

@@ -57,7 +57,7 @@ impl Realm {
             }
             return;
         }
-        if let Err((kind, message)) = self.may_keep(&publish) {
+        if let Err((kind, message)) = self.may_keep(place, &publish) {
             self.refuse_publish(place, publish.request, kind, message, effects);
             return;
         }
@@ -89,7 +89,11 @@ impl Realm {
         self.answer_published(place, request, kept.answer, commit, undo, effects);
     }
 
-    fn may_keep(&self, publish: &Publish) -> Result<(), (ErrorKind, &'static str)> {
+    fn may_keep(
+        &mut self,
+        place: usize,
+        publish: &Publish,
+    ) -> Result<(), (ErrorKind, &'static str)> {
         let deletes = self.deletes(&publish.topic, &publish.payload, publish.options.as_deref());
         let is_held = self
             .kv
@@ -104,7 +108,11 @@ impl Realm {
         if !deletes && self.has_no_room_for(&publish.topic) {
             return Err((ErrorKind::QuotaExceeded, "the realm keeps no more values"));
         }
-        Ok(())
+        // A lock that cannot be released is worse than a receiver that does not hear of it.
+        match self.turned_away(place, publish) {
+            Some(why) if !(deletes && is_held) => Err(why),
+            _ => Ok(()),
+        }
     }
 
     fn has_no_room_for(&self, topic: &Topic) -> bool {
@@ -381,7 +389,7 @@ impl Realm {
             if let Some(session) = self.sessions.get_mut(waiter.session) {
                 session.waiting.remove(&waiter.id);
             }
-            if let Err((kind, message)) = self.may_keep(&waiter.publish) {
+            if let Err((kind, message)) = self.may_keep(waiter.session, &waiter.publish) {
                 let request = waiter.publish.request;
                 self.refuse_publish(waiter.session, request, kind, message, effects);
                 continue;

@@ -36,6 +36,10 @@ impl Realm {
         } else {
             self.join_subscription(place, &subscribe, filter.as_ref(), options)
         };
+        if !is_new {
+            self.change_replay(place, id, subscribe.retained, options);
+        }
+        self.note_status_interest(&subscribe.pattern);
         self.save_subscription(place, id, effects);
         let commit = self.commit_since(before, effects);
         let answer = Answer::Subscribed {
@@ -54,6 +58,11 @@ impl Realm {
             undo,
             effects,
         );
+        if subscribe.share.is_some() {
+            // Nothing is replayed to a shared subscription, whatever it asks for (5.0 section 4.8.2).
+            self.collect(id, effects);
+            return;
+        }
         if let Some(after) = subscribe.after {
             self.replay_history(
                 place,
@@ -91,6 +100,12 @@ impl Realm {
                 "the role may not subscribe to this topic",
             ));
         }
+        if subscribe.share.is_some() && (subscribe.snapshot || subscribe.after.is_some()) {
+            return Err((
+                ErrorKind::InvalidArgument,
+                "nothing is replayed to a shared subscription",
+            ));
+        }
         // Snapshots are no subscriptions, but each is a replay with a passing id of its own.
         let held = session.subscriptions.len() + session.replays.len();
         if held >= self.settings.limits.subscriptions_per_session
@@ -107,11 +122,7 @@ impl Realm {
     /// Whether the session holds this very subscription already, so that asking replaces it.
     fn is_member(&self, session: &Session, subscribe: &Subscribe) -> bool {
         let filter = subscribe.filter.clone().map(Filter::new);
-        let key = SubscriptionKey {
-            pattern: subscribe.pattern.clone(),
-            kind: subscribe.kind,
-            filter: filter.as_ref().map(Filter::canonical).unwrap_or_default(),
-        };
+        let key = key_of(subscribe, filter.as_ref());
         self.subscriptions
             .id_of(&key)
             .is_some_and(|id| session.subscriptions.contains_key(&id))
@@ -124,11 +135,7 @@ impl Realm {
         filter: Option<&Filter>,
         options: MemberOptions,
     ) -> (SubscriptionId, bool) {
-        let key = SubscriptionKey {
-            pattern: subscribe.pattern.clone(),
-            kind: subscribe.kind,
-            filter: filter.map(Filter::canonical).unwrap_or_default(),
-        };
+        let key = key_of(subscribe, filter);
         let member = Member {
             session: place,
             options,
@@ -141,10 +148,11 @@ impl Realm {
         let Some(session) = sessions.get_mut(place) else {
             return (subscriptions.passing_id(), false);
         };
-        let joined = subscriptions.join(&key, filter, member, |id| {
+        let joined = subscriptions.join(&key, filter, member, session.attached, |id| {
             session.subscriptions.get(&id).copied()
         });
         session.subscriptions.insert(joined.id, joined.place);
+        session.shares.extend(key.share.map(|_| joined.id));
         (joined.id, joined.new_member)
     }
 
@@ -157,12 +165,12 @@ impl Realm {
     ) {
         let id = match target {
             UnsubscribeTarget::Id(id) => Some(*id),
-            UnsubscribeTarget::Pattern { pattern, share: _ } => {
+            UnsubscribeTarget::Pattern { pattern, share } => {
                 self.sessions.get(place).and_then(|session| {
                     session.subscriptions.keys().copied().find(|id| {
                         self.subscriptions
                             .by_id(*id)
-                            .is_some_and(|s| s.key.pattern == *pattern)
+                            .is_some_and(|s| s.key.pattern == *pattern && s.key.share == *share)
                     })
                 })
             }
@@ -187,6 +195,9 @@ impl Realm {
         if let Some(key) = stored {
             effects.batch.delete(records::SUBSCRIPTIONS, key);
         }
+        if let Some(id) = id {
+            self.share_left(place, id, effects);
+        }
         let commit = self.commit_since(before, effects);
         self.done(place, request, Answer::Unsubscribed, commit, effects);
     }
@@ -197,6 +208,7 @@ impl Realm {
         let Realm {
             subscriptions,
             sessions,
+            backlogs,
             ..
         } = self;
         let Some(session) = sessions.get_mut(place) else {
@@ -205,10 +217,18 @@ impl Realm {
         let Some(at) = session.subscriptions.remove(&id) else {
             return had_replay;
         };
+        if let Some(rota) = subscriptions.rota_of(id) {
+            rota.keepers.remove(&place);
+            session.parked.remove(&id);
+            session.shares.remove(&id);
+        }
         if let Some(moved) = subscriptions.leave(id, at)
             && let Some(session) = sessions.get_mut(moved)
         {
             session.subscriptions.insert(id, at);
+        }
+        if subscriptions.by_id(id).is_none() {
+            backlogs.remove(&id);
         }
         true
     }
@@ -239,6 +259,9 @@ impl Realm {
             no_local: member.options.no_local,
             retain_as_published: member.options.retain_as_published,
             identifier: member.options.identifier,
+            replaying: Realm::stored_replay(session, id),
+            share: subscription.key.share.clone(),
+            id: Some(subscription.id),
         };
         let key = self.subscription_key(session, &subscription.key);
         if let (Some(key), Ok(record)) = (key, records::encode(&stored)) {
@@ -258,7 +281,10 @@ impl Realm {
             .filter(|_| self.is_stored(session))?;
         let levels = StoredSubscription::levels_of(&key.pattern);
         let kind = StoredSubscription::kind_number(key.kind);
-        let name = records::encode(&(kind, levels, &key.filter)).ok()?;
+        let name = match &key.share {
+            None => records::encode(&(kind, levels, &key.filter)).ok()?,
+            Some(share) => records::encode(&(kind, levels, &key.filter, share)).ok()?,
+        };
         Some(records::client_part_key(&self.settings.name, client, &name))
     }
 
@@ -280,10 +306,20 @@ impl Realm {
             method: session.identity.method.clone(),
             expiry_secs: session.expiry.as_secs(),
             detached_at_ms: session.detached_at_ms,
+            handed_out: session.outbox.bound(),
         };
         if let Ok(record) = records::encode(&stored) {
             let key = records::key(&self.settings.name, client.as_bytes());
             effects.batch.put(records::SESSIONS, key, record);
         }
+    }
+}
+
+fn key_of(subscribe: &Subscribe, filter: Option<&Filter>) -> SubscriptionKey {
+    SubscriptionKey {
+        pattern: subscribe.pattern.clone(),
+        kind: subscribe.kind,
+        filter: filter.map(Filter::canonical).unwrap_or_default(),
+        share: subscribe.share.clone(),
     }
 }

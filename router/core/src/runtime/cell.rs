@@ -1,15 +1,15 @@
 //! A realm behind its lock.
 
 use super::clock::Clock;
-use crate::model::{Command, Now};
+use crate::model::{Command, Now, Payload, Topic};
 use crate::outbox::Outbox;
-use crate::realm::{Effects, Realm};
+use crate::realm::{Effects, Load, Realm};
 use crate::session::{Connection, Leave};
 use bytestring::ByteString;
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::Instant;
-use storage::{Batch, GroupCommit, StorageError, Ticket};
+use storage::{Batch, Found, GroupCommit, Read, StorageError, Ticket};
 
 /// A realm and what surrounds it.
 pub struct RealmCell {
@@ -116,6 +116,17 @@ impl RealmCell {
         read(&self.state.lock().realm)
     }
 
+    /// Sets status values; see [`Realm::set_status`]. Answers whether anybody listens to any.
+    pub fn set_status(&self, now: Now, values: impl IntoIterator<Item = (Topic, Payload)>) -> bool {
+        self.with(now, |realm, effects| realm.set_status(now, values, effects))
+            .0
+    }
+
+    /// Forgets status values; see [`Realm::forget_status`].
+    pub fn forget_status(&self, is_stale: impl Fn(&Topic) -> bool) {
+        self.state.lock().realm.forget_status(is_stale);
+    }
+
     /// Runs `work` under the lock, then lets its effects out.
     pub(super) fn with<R>(
         &self,
@@ -155,6 +166,7 @@ impl RealmCell {
     /// clock, and wakes the writers once the lock is free.
     fn let_out(&self, now: Now, mut state: MutexGuard<'_, State>) -> Ran {
         self.submit(now, &mut state);
+        self.submit_reads(now, &mut state);
         let deadline = state.realm.next_deadline();
         if deadline != state.deadline {
             state.deadline = deadline;
@@ -194,6 +206,38 @@ impl RealmCell {
             *epoch += 1;
             realm.commit_failed(now, effects);
         }
+    }
+
+    /// Asks for records in their turn, after the batch just submitted.
+    fn submit_reads(&self, now: Now, state: &mut State) {
+        let State { realm, effects, .. } = state;
+        for load in std::mem::take(&mut effects.loads) {
+            let Load {
+                id,
+                space,
+                keys,
+                max_bytes,
+            } = load;
+            let read = Read {
+                owner: self.owner,
+                id,
+                space,
+                keys,
+                max_bytes,
+            };
+            let refused = match &self.commits {
+                Some(commits) => commits.submit_read(read).err(),
+                None => Some(StorageError::Stopped),
+            };
+            if let Some(error) = refused {
+                realm.loaded(now, id, vec![Err(error)], effects);
+            }
+        }
+    }
+
+    /// What was found under the keys that the realm asked for.
+    pub(super) fn read(&self, now: Now, id: u64, found: Vec<Found>) {
+        self.with(now, |realm, effects| realm.loaded(now, id, found, effects));
     }
 
     /// What became of a batch.

@@ -4,25 +4,26 @@ use super::cell::RealmCell;
 use super::clock::{Clock, Kind};
 use super::now;
 use crate::auth::{Access, AuthError, Credentials, Proof, Verified};
+use crate::broker::Sharing;
 use crate::limits::RealmLimits;
 use crate::metrics::Counters;
 use crate::model::{EndReason, ErrorKind, Now};
 use crate::outbox::Outbox;
 use crate::realm::{IdClock, Naming, Realm, RestoreError, Restored, Settings};
 use crate::records;
-use crate::session::{ClientJoin, Connection, EventStyle, Features, Identity, Join, Joined};
+use crate::session::{ClientJoin, Connection, EventStyle, Facts, Features, Identity, Join, Joined};
 use bytestring::ByteString;
 use parking_lot::Mutex;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
-use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use storage::{
-    Batch, CommitListener, GroupCommit, GroupLimits, GroupStats, Outcome, Storage, StorageError,
+    Batch, CommitListener, Found, GroupCommit, GroupLimits, GroupStats, Outcome, Storage,
+    StorageError,
 };
 use thiserror::Error;
 
@@ -48,6 +49,8 @@ pub struct HubSettings {
     pub limits: RealmLimits,
     /// Names of the realm's own topics and procedures.
     pub naming: Naming,
+    /// How the groups of shared subscriptions pick a member.
+    pub sharing: Sharing,
 }
 
 /// Why a hub cannot be opened.
@@ -88,7 +91,7 @@ pub enum EnterError {
     /// The router takes no more realms or sessions.
     #[error("the router takes no more sessions")]
     TooMany,
-    /// The durable store does not work.
+    /// The durable store or the operating system does not work.
     #[error("the store is not available")]
     Unavailable,
     /// The router shuts down.
@@ -101,6 +104,7 @@ impl From<AuthError> for EnterError {
         match error {
             AuthError::Required => EnterError::CredentialsRequired,
             AuthError::Wrong => EnterError::BadCredentials,
+            AuthError::Unavailable => EnterError::Unavailable,
         }
     }
 }
@@ -117,7 +121,7 @@ pub struct EnterRequest {
     /// How names are proven in this protocol, when by a secret: `ticket`, `password` ...
     pub method: ByteString,
     /// Facts about the connection for the session list.
-    pub transport: Map<String, Value>,
+    pub transport: Facts,
 }
 
 /// A session's way into its realm.
@@ -188,6 +192,16 @@ impl CommitListener for Reports {
             if let Some(cell) = cell {
                 cell.committed(now, *ticket, result);
             }
+        }
+    }
+
+    fn read(&self, owner: u64, id: u64, found: Vec<Found>) {
+        let Some(inner) = self.inner.lock().upgrade() else {
+            return;
+        };
+        let cell = inner.realms.lock().by_owner.get(&owner).cloned();
+        if let Some(cell) = cell {
+            cell.read(now(), id, found);
         }
     }
 }
@@ -446,6 +460,7 @@ impl Inner {
             limits: self.settings.limits,
             naming: self.settings.naming.clone(),
             durable: self.commits.is_some(),
+            sharing: self.settings.sharing.clone(),
         };
         let seed = SysRng.try_next_u64().unwrap_or_else(|_| now().unix_ms);
         let realm = Realm::new(settings, self.ids.clone(), seed);
@@ -462,7 +477,7 @@ impl Inner {
     }
 
     fn restore(&self, now: Now) -> Result<(), OpenError> {
-        let mut found = read_records(&*self.storage)?;
+        let mut found = read_records(&*self.storage, self.settings.limits.outbox.resident)?;
         let mut names: Vec<String> = found.keys().cloned().collect();
         names.sort_unstable();
         for name in names {
@@ -565,7 +580,10 @@ fn renew_lease(now: Now, ids: &IdClock, storage: &dyn Storage) -> Result<(), Sto
 }
 
 /// Reads every record, by realm.
-fn read_records(storage: &dyn Storage) -> Result<HashMap<String, Restored>, OpenError> {
+fn read_records(
+    storage: &dyn Storage,
+    resident: usize,
+) -> Result<HashMap<String, Restored>, OpenError> {
     let mut found: HashMap<String, Restored> = HashMap::new();
     let spaces = [
         records::VALUES,
@@ -578,7 +596,7 @@ fn read_records(storage: &dyn Storage) -> Result<HashMap<String, Restored>, Open
     for space in spaces {
         let mut bad = None;
         storage.scan(space, &[], &mut |key, value| {
-            let placed = place_record(&mut found, space, key, value);
+            let placed = place_record(&mut found, space, key, value, resident);
             if placed.is_none() {
                 bad = Some(key.to_vec());
             }
@@ -595,24 +613,24 @@ fn place_record(
     found: &mut HashMap<String, Restored>,
     space: storage::Space,
     key: &[u8],
-    value: &[u8],
+    record: &[u8],
+    resident: usize,
 ) -> Option<()> {
-    let value = value.to_vec();
+    let value = || record.to_vec();
     let (realm, rest) = records::split_key(key)?;
     let of = found.entry(realm.to_owned()).or_default();
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
     match space {
-        records::VALUES => of.values.push((rest.to_vec(), value)),
-        records::SESSIONS => of.sessions.push((text(rest)?, value)),
-        records::LAST_WILLS => of.last_wills.push((text(rest)?, value)),
+        records::VALUES => of.values.push((rest.to_vec(), value())),
+        records::SESSIONS => of.sessions.push((text(rest)?, value())),
+        records::LAST_WILLS => of.last_wills.push((text(rest)?, value())),
         records::SUBSCRIPTIONS => {
             let (_, client, _) = records::split_client_key(key)?;
-            of.subscriptions.push((client.to_owned(), value));
+            of.subscriptions.push((client.to_owned(), value()));
         }
         records::QUEUES => {
             let (_, client, part) = records::split_client_key(key)?;
-            of.queues
-                .push((client.to_owned(), records::number(part)?, value));
+            of.add_queued(client, records::number(part)?, record, resident);
         }
         _ => {
             let (_, client, part) = records::split_client_key(key)?;

@@ -9,7 +9,7 @@ use router_core::model::{
     SubscriptionId, Topic, UnsubscribeTarget, WillScope,
 };
 use router_core::session::{ClientJoin, EventStyle, Features, Identity, Join};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ fn identity(authid: &str, role: Role) -> Identity {
         role: Arc::new(role),
         method: "anonymous".into(),
         provider: "static".into(),
-        transport: Map::new(),
+        transport: [].into(),
     }
 }
 
@@ -350,6 +350,12 @@ impl Sub {
         self
     }
 
+    /// As a member of a share group.
+    pub fn share(mut self, group: &str) -> Sub {
+        self.0.share = Some(group.into());
+        self
+    }
+
     pub fn filter(mut self, filter: Value) -> Sub {
         self.0.filter = Some(filter);
         self
@@ -385,6 +391,16 @@ pub fn unsub_pattern(request: u64, text: &str) -> Command {
         target: UnsubscribeTarget::Pattern {
             pattern: pattern(text),
             share: None,
+        },
+    }
+}
+
+pub fn unsub_share(request: u64, group: &str, text: &str) -> Command {
+    Command::Unsubscribe {
+        request: RequestId(request),
+        target: UnsubscribeTarget::Pattern {
+            pattern: pattern(text),
+            share: Some(group.into()),
         },
     }
 }

@@ -17,19 +17,21 @@ mod line;
 pub use build::*;
 #[allow(unused_imports, reason = "as above")]
 pub use dice::Dice;
-pub use line::line;
+#[allow(unused_imports, reason = "as above")]
+pub use line::{body, line};
 
 use router_core::auth::Role;
+use router_core::broker::Sharing;
 use router_core::limits::RealmLimits;
 use router_core::model::{Command, Delivery, Now, Refusal, RequestId, SessionId, Topic};
 use router_core::outbox::Outbox;
-use router_core::realm::{Effects, IdClock, Naming, Realm, Restored, Settings};
+use router_core::realm::{Effects, IdClock, Load, Naming, Realm, Restored, Settings};
 use router_core::records;
 use router_core::session::{Connection, Join, Leave};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use storage::{Batch, Op};
+use storage::{Batch, Op, StorageError};
 
 /// The realm's name.
 pub const REALM: &str = "realm1";
@@ -49,6 +51,10 @@ pub struct World {
     pub pending: VecDeque<(u64, Batch)>,
     /// Commits are confirmed as soon as they are sealed.
     pub auto_commit: bool,
+    /// Reads of the disk that are open, each with the commit that must be done before.
+    pub loads: VecDeque<(u64, Load)>,
+    /// What the next reads of a record come to instead, if anything.
+    pub read_faults: VecDeque<Option<StorageError>>,
     ids: Arc<IdClock>,
     settings: Settings,
     seed: u64,
@@ -70,6 +76,7 @@ impl Peer {
 pub fn naming() -> Naming {
     Naming {
         reserved: "wamp".into(),
+        inspection: "reynard/session".into(),
         value_get: "fox/kv/get".into(),
         read_key: |text| Topic::new(text.replace('.', "/")).ok(),
         killed: "wamp.close.killed".into(),
@@ -102,11 +109,16 @@ impl World {
     }
 
     pub fn seeded(durable: bool, limits: RealmLimits, seed: u64) -> World {
+        World::sharing(durable, limits, seed, Sharing::default())
+    }
+
+    pub fn sharing(durable: bool, limits: RealmLimits, seed: u64, sharing: Sharing) -> World {
         let settings = Settings {
             name: REALM.into(),
             limits,
             naming: naming(),
             durable,
+            sharing,
         };
         let ids = leased(0);
         World {
@@ -119,6 +131,8 @@ impl World {
             disk: Disk::new(),
             pending: VecDeque::new(),
             auto_commit: true,
+            loads: VecDeque::new(),
+            read_faults: VecDeque::new(),
             ids,
             settings,
             seed,
@@ -181,6 +195,7 @@ impl World {
             let batch = std::mem::take(&mut self.effects.batch);
             self.pending.push_back((commit, batch));
         }
+        self.queue_loads();
         if self.auto_commit {
             self.commit();
         }
@@ -189,6 +204,40 @@ impl World {
     /// Confirms everything that is sealed.
     pub fn commit(&mut self) {
         while self.commit_one() {}
+    }
+
+    fn queue_loads(&mut self) {
+        let after = self.pending.back().map_or(0, |(commit, _)| *commit);
+        let loads = std::mem::take(&mut self.effects.loads);
+        self.loads
+            .extend(loads.into_iter().map(|load| (after, load)));
+    }
+
+    /// Answers the reads whose turn has come; answers whether there were any.
+    pub fn answer_loads(&mut self) -> bool {
+        let open = self.pending.front().map_or(u64::MAX, |(commit, _)| *commit);
+        let mut answered = false;
+        while let Some((after, _)) = self.loads.front()
+            && *after < open
+            && let Some((_, load)) = self.loads.pop_front()
+        {
+            let mut bytes = 0;
+            let mut found = Vec::new();
+            for key in load.keys {
+                let record = self.disk.get(&(load.space.0, key)).cloned();
+                bytes += record.as_ref().map_or(0, Vec::len);
+                let fault = self.read_faults.pop_front().flatten();
+                found.push(fault.map_or(Ok(record), Err));
+                if bytes >= load.max_bytes {
+                    break;
+                }
+            }
+            self.realm
+                .loaded(self.now, load.id, found, &mut self.effects);
+            self.let_out();
+            answered = true;
+        }
+        answered
     }
 
     /// Confirms the oldest sealed batch; answers whether there was one.
@@ -208,6 +257,7 @@ impl World {
             let batch = std::mem::take(&mut self.effects.batch);
             self.pending.push_back((commit, batch));
         }
+        self.queue_loads();
     }
 
     /// The store refuses the oldest sealed batch, and so everything sealed after it.
@@ -235,7 +285,7 @@ impl World {
                 self.realm
                     .refill(self.now, peer.connection, &mut self.effects);
                 self.let_out();
-            } else if !drained.more {
+            } else if !drained.more && !self.answer_loads() {
                 return out;
             }
         }
@@ -301,12 +351,13 @@ impl World {
     /// ... `down` later.
     pub fn restart_after(&mut self, down: Duration) {
         self.pending.clear();
+        self.loads.clear();
         self.effects = Effects::default();
         self.seed += 1;
         self.now = self.now.plus(down);
         self.ids = leased(self.ids.last().0);
         self.realm = Realm::new(self.settings.clone(), self.ids.clone(), self.seed);
-        let found = restored(&self.disk);
+        let found = restored(&self.disk, self.settings.limits.outbox.resident);
         let role_of = |name: &str| Some(Arc::new(Role::unrestricted(name.to_owned())));
         self.realm
             .restore(self.now, found, &role_of, &mut self.effects)
@@ -338,7 +389,7 @@ pub fn apply(disk: &mut Disk, batch: &Batch) {
 }
 
 /// The records of the realm as a router reads them at its start.
-pub fn restored(disk: &Disk) -> Restored {
+pub fn restored(disk: &Disk, resident: usize) -> Restored {
     let mut found = Restored::default();
     for ((space, key), value) in disk {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("client ids are text");
@@ -355,7 +406,7 @@ pub fn restored(disk: &Disk) -> Restored {
             records::QUEUES => {
                 let (_, client, part) = of_client();
                 let number = records::number(part).expect("a number");
-                found.queues.push((client.to_owned(), number, value));
+                found.add_queued(client, number, &value, resident);
             }
             records::RECEIPTS => {
                 let (_, client, part) = of_client();

@@ -29,7 +29,9 @@ fn uncommented() -> String {
 
 #[test]
 fn the_examples_in_the_default_file_work() {
-    let sources = FakeSources::default().file("ann.secret", "ann-secret\n");
+    let sources = FakeSources::default()
+        .file("ann.secret", "ann-secret\n")
+        .file("cloud.secret", "cloud-secret\n");
     let (config, warnings) =
         read(&uncommented(), &sources).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(warnings, []);
@@ -79,6 +81,7 @@ fn the_default_file_shows_every_key_with_its_default() {
 fn file_with(section: &str, line: &str) -> String {
     let needed = |path: &str| match path {
         "realm" => "[[realm]]\nname = \"r\"\n",
+        "bridge" => "[[bridge]]\nname = \"b\"\naddress = \"h:1\"\n",
         _ => "",
     };
     match section {
@@ -133,8 +136,20 @@ fn every_table_refuses_what_is_not_on_the_list() {
     }
 }
 
-/// What must stand beside a size, so that the outbox holds a largest message.
+/// What must stand beside a number: what its table needs, and for a size, so that the outbox holds a
+/// largest message.
 fn beside(key: &Key) -> &'static str {
+    match (key.section, key.name) {
+        ("bridge", "reconnect_min_ms") => {
+            return "reconnect_max_ms = 3600000\nname = \"b\"\naddress = \"h:1\"\n";
+        }
+        ("bridge", "reconnect_max_ms") => {
+            return "reconnect_min_ms = 10\nname = \"b\"\naddress = \"h:1\"\n";
+        }
+        ("bridge", _) => return "name = \"b\"\naddress = \"h:1\"\n",
+        ("bridge.rule", _) => return "direction = \"in\"\nfilter = \"#\"\n",
+        _ => {}
+    }
     match key.name {
         "max_packet_bytes" if key.section == "listener" => {
             "bind = \"127.0.0.1:9000\"\n[limits]\nmax_outbox_bytes = 1099511627776\n"

@@ -2,9 +2,11 @@
 
 use super::{FakeSources, good, read};
 use crate::config::{
-    Anonymous, Config, DataStore, Limits, Listener, ListenerKind, ListenerLimits, Log, LogFormat,
-    LogLevel, Mqtt, QueueFull, Realm, Role, Rule, Secret, SharedGroup, SharedStrategy, User,
+    Anonymous, Bridge, BridgeVersion, Config, DataStore, Limits, Listener, ListenerKind,
+    ListenerLimits, Log, LogFormat, LogLevel, Mqtt, Realm, Role, Rule, Secret, SharedGroup, User,
 };
+use router_core::broker::ShareStrategy;
+use router_core::limits::WhenFull;
 
 const HASH: &str =
     "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
@@ -15,6 +17,7 @@ memory = true
 default_realm = "shop"
 auto_realms = false
 insecure = true
+bridge_id = "plant-7"
 
 [[listener]]
 bind = "[::1]:7000"
@@ -49,6 +52,31 @@ deny = ["subscribe test/+/#"]
 [realm.anonymous]
 role = "guest"
 
+[[bridge]]
+name = "cloud"
+address = "broker.example.org:1884"
+realm = "shop"
+role = "link"
+client_id = "plant-7-cloud"
+username = "plant"
+password = "plant-secret"
+version = "3.1.1"
+keep_alive_secs = 37
+clean_start = true
+session_expiry_secs = 38
+max_inflight = 39
+reconnect_min_ms = 40
+reconnect_max_ms = 41
+sync_retained = false
+notifications = false
+notification_topic = "plants/7/state"
+[[bridge.rule]]
+direction = "in"
+filter = "commands/#"
+qos = 2
+local_prefix = "here/"
+remote_prefix = "there/"
+
 [mqtt]
 max_keepalive_secs = 1
 receive_maximum = 2
@@ -59,6 +87,7 @@ max_topic_levels = 31
 max_filters_per_packet = 32
 max_inflight = 33
 outgoing_topic_aliases = 34
+response_information = "answers/{client}"
 max_queued_messages = 5
 max_queued_bytes = 6_000
 queued_in_memory = 35
@@ -141,6 +170,33 @@ fn full() -> Config {
                 role: "guest".to_owned(),
             }),
         }],
+        bridge_id: Some("plant-7".to_owned()),
+        bridges: vec![Bridge {
+            name: "cloud".to_owned(),
+            address: "broker.example.org:1884".to_owned(),
+            realm: Some("shop".to_owned()),
+            role: "link".to_owned(),
+            client_id: Some("plant-7-cloud".to_owned()),
+            username: Some("plant".to_owned()),
+            password: Some(Secret::Plain("plant-secret".to_owned())),
+            version: BridgeVersion::V3_1_1,
+            keep_alive_secs: 37,
+            clean_start: true,
+            session_expiry_secs: 38,
+            max_inflight: 39,
+            reconnect_min_ms: 40,
+            reconnect_max_ms: 41,
+            sync_retained: false,
+            notifications: false,
+            notification_topic: Some("plants/7/state".to_owned()),
+            rules: vec![protocols::mqtt::bridge::Rule {
+                direction: protocols::mqtt::bridge::Direction::In,
+                filter: "commands/#".to_owned(),
+                qos: protocols::mqtt::packet::QoS::ExactlyOnce,
+                local_prefix: "here/".to_owned(),
+                remote_prefix: "there/".to_owned(),
+            }],
+        }],
         mqtt: Mqtt {
             max_keepalive_secs: 1,
             receive_maximum: 2,
@@ -151,15 +207,16 @@ fn full() -> Config {
             max_filters_per_packet: 32,
             max_inflight: 33,
             outgoing_topic_aliases: 34,
+            response_information: "answers/{client}".to_owned(),
             max_queued_messages: 5,
             max_queued_bytes: 6000,
             queued_in_memory: 35,
-            queue_full: QueueFull::Refuse,
+            queue_full: WhenFull::RefusePublisher,
             max_session_expiry_secs: u32::MAX,
-            shared_strategy: SharedStrategy::Sticky,
+            shared_strategy: ShareStrategy::Sticky,
             shared: vec![SharedGroup {
                 group: "jobs".to_owned(),
-                strategy: SharedStrategy::LeastLoaded,
+                strategy: ShareStrategy::LeastLoaded,
             }],
             sys_interval_secs: 36,
         },

@@ -1,10 +1,10 @@
-//! Packets of `mqttbytes` for 5.0 as ours, field by field, and as its bytes.
+//! Packets of `mqttbytes::v5` as ours and as its bytes.
 
 use std::num::{NonZeroU16, NonZeroU32};
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
-use mqttbytes::v5;
+use mqttbytes::{Error, v5};
 use protocols::mqtt::packet::{
     Ack, ConnAck, Connect, Disconnect, Packet, PacketId, Properties, ProtocolVersion, Publish, QoS,
     RetainHandling, Secret, SubAck, Subscribe, SubscribeFilter, SubscriptionOptions, UnsubAck,
@@ -12,20 +12,10 @@ use protocols::mqtt::packet::{
 };
 use protocols::mqtt::reason::ReasonCode;
 
-fn qos(value: mqttbytes::QoS) -> QoS {
-    QoS::from_u8(value as u8).expect("three values")
-}
+use super::{id, qos, text};
 
-fn id(value: u16) -> PacketId {
-    PacketId::new(value).expect("we accepted it")
-}
-
-fn reason(value: u8) -> ReasonCode {
-    ReasonCode::from_u8(value).expect("we accepted it")
-}
-
-fn text(string: &str) -> ByteString {
-    ByteString::from(string)
+fn reason(value: u8) -> Option<ReasonCode> {
+    ReasonCode::from_u8(value)
 }
 
 fn maybe(string: &Option<String>) -> Option<ByteString> {
@@ -60,8 +50,8 @@ macro_rules! answer {
 macro_rules! ack {
     ($ack:expr) => {
         Ack {
-            packet_id: id($ack.pkid),
-            reason: reason($ack.reason as u8),
+            packet_id: id($ack.pkid)?,
+            reason: reason($ack.reason as u8)?,
             properties: answer!($ack.properties),
         }
     };
@@ -83,27 +73,27 @@ macro_rules! message {
 }
 
 /// Their packet as ours, field by field.
-pub fn translated(packet: &v5::Packet) -> Packet {
-    match packet {
-        v5::Packet::Connect(connect) => Packet::Connect(Box::new(translated_connect(connect))),
-        v5::Packet::ConnAck(ack) => Packet::ConnAck(translated_conn_ack(ack)),
-        v5::Packet::Publish(publish) => Packet::Publish(translated_publish(publish)),
+pub fn translated(packet: &v5::Packet) -> Option<Packet> {
+    Some(match packet {
+        v5::Packet::Connect(packet) => Packet::Connect(Box::new(connect(packet)?)),
+        v5::Packet::ConnAck(ack) => Packet::ConnAck(conn_ack(ack)?),
+        v5::Packet::Publish(packet) => Packet::Publish(publish(packet)?),
         v5::Packet::PubAck(ack) => Packet::PubAck(ack!(ack)),
         v5::Packet::PubRec(ack) => Packet::PubRec(ack!(ack)),
         v5::Packet::PubRel(ack) => Packet::PubRel(ack!(ack)),
         v5::Packet::PubComp(ack) => Packet::PubComp(ack!(ack)),
-        v5::Packet::Subscribe(subscribe) => Packet::Subscribe(translated_subscribe(subscribe)),
+        v5::Packet::Subscribe(packet) => Packet::Subscribe(subscribe(packet)?),
         v5::Packet::SubAck(ack) => Packet::SubAck(SubAck {
-            packet_id: id(ack.pkid),
+            packet_id: id(ack.pkid)?,
             properties: answer!(ack.properties),
             reasons: ack
                 .return_codes
                 .iter()
                 .map(|&code| reason(code as u8))
-                .collect(),
+                .collect::<Option<_>>()?,
         }),
         v5::Packet::Unsubscribe(unsubscribe) => Packet::Unsubscribe(Unsubscribe {
-            packet_id: id(unsubscribe.pkid),
+            packet_id: id(unsubscribe.pkid)?,
             properties: unsubscribe.properties.as_ref().and_then(|set| {
                 let user_properties = user(&set.user_properties);
                 Properties {
@@ -119,14 +109,18 @@ pub fn translated(packet: &v5::Packet) -> Packet {
                 .collect(),
         }),
         v5::Packet::UnsubAck(ack) => Packet::UnsubAck(UnsubAck {
-            packet_id: id(ack.pkid),
+            packet_id: id(ack.pkid)?,
             properties: answer!(ack.properties),
-            reasons: ack.reasons.iter().map(|&code| reason(code as u8)).collect(),
+            reasons: ack
+                .reasons
+                .iter()
+                .map(|&code| reason(code as u8))
+                .collect::<Option<_>>()?,
         }),
         v5::Packet::PingReq => Packet::PingReq,
         v5::Packet::PingResp => Packet::PingResp,
         v5::Packet::Disconnect(disconnect) => Packet::Disconnect(Disconnect {
-            reason: reason(disconnect.reason_code as u8),
+            reason: reason(disconnect.reason_code as u8)?,
             properties: disconnect.properties.as_ref().and_then(|set| {
                 Properties {
                     session_expiry_interval: set.session_expiry_interval,
@@ -138,18 +132,21 @@ pub fn translated(packet: &v5::Packet) -> Packet {
                 .into_optional()
             }),
         }),
-    }
+    })
 }
 
-fn translated_connect(connect: &v5::Connect) -> Connect {
+fn connect(connect: &v5::Connect) -> Option<Connect> {
     let login = connect.login.as_ref();
     let given = |text: &&String| !text.is_empty();
-    Connect {
+    Some(Connect {
         version: ProtocolVersion::V5,
         clean_start: connect.clean_session,
         keep_alive: connect.keep_alive,
         client_id: text(&connect.client_id),
-        will: connect.last_will.as_ref().map(translated_will),
+        will: match &connect.last_will {
+            Some(last_will) => Some(will(last_will)?),
+            None => None,
+        },
         username: login
             .map(|login| &login.username)
             .filter(given)
@@ -173,12 +170,12 @@ fn translated_connect(connect: &v5::Connect) -> Connect {
             }
             .into_optional()
         }),
-    }
+    })
 }
 
-fn translated_will(will: &v5::LastWill) -> Will {
-    Will {
-        qos: qos(will.qos),
+fn will(will: &v5::LastWill) -> Option<Will> {
+    Some(Will {
+        qos: qos(will.qos)?,
         retain: will.retain,
         topic: text(&will.topic),
         payload: will.message.clone(),
@@ -189,13 +186,13 @@ fn translated_will(will: &v5::LastWill) -> Will {
             }
             .into_optional()
         }),
-    }
+    })
 }
 
-fn translated_conn_ack(ack: &v5::ConnAck) -> ConnAck {
-    ConnAck {
+fn conn_ack(ack: &v5::ConnAck) -> Option<ConnAck> {
+    Some(ConnAck {
         session_present: ack.session_present,
-        reason: reason(ack.code as u8),
+        reason: reason(ack.code as u8)?,
         properties: ack.properties.as_ref().and_then(|set| {
             Properties {
                 session_expiry_interval: set.session_expiry_interval,
@@ -219,13 +216,13 @@ fn translated_conn_ack(ack: &v5::ConnAck) -> ConnAck {
             }
             .into_optional()
         }),
-    }
+    })
 }
 
-fn translated_publish(publish: &v5::Publish) -> Publish {
-    Publish {
+fn publish(publish: &v5::Publish) -> Option<Publish> {
+    Some(Publish {
         dup: publish.dup,
-        qos: qos(publish.qos),
+        qos: qos(publish.qos)?,
         retain: publish.retain,
         topic: text(&publish.topic),
         packet_id: PacketId::new(publish.pkid),
@@ -238,25 +235,12 @@ fn translated_publish(publish: &v5::Publish) -> Publish {
             .into_optional()
         }),
         payload: publish.payload.clone(),
-    }
+    })
 }
 
-fn translated_subscribe(subscribe: &v5::Subscribe) -> Subscribe {
-    let filter = |filter: &v5::SubscribeFilter| SubscribeFilter {
-        filter: text(&filter.path),
-        options: SubscriptionOptions {
-            maximum_qos: qos(filter.qos),
-            no_local: filter.nolocal,
-            retain_as_published: filter.preserve_retain,
-            retain_handling: match filter.retain_forward_rule {
-                v5::RetainForwardRule::OnEverySubscribe => RetainHandling::SendAtSubscribe,
-                v5::RetainForwardRule::OnNewSubscribe => RetainHandling::SendIfNew,
-                v5::RetainForwardRule::Never => RetainHandling::DoNotSend,
-            },
-        },
-    };
-    Subscribe {
-        packet_id: id(subscribe.pkid),
+fn subscribe(subscribe: &v5::Subscribe) -> Option<Subscribe> {
+    Some(Subscribe {
+        packet_id: id(subscribe.pkid)?,
         properties: subscribe.properties.as_ref().and_then(|set| {
             Properties {
                 subscription_identifiers: numbers(&Vec::from_iter(set.id)),
@@ -265,8 +249,28 @@ fn translated_subscribe(subscribe: &v5::Subscribe) -> Subscribe {
             }
             .into_optional()
         }),
-        filters: subscribe.filters.iter().map(filter).collect(),
-    }
+        filters: subscribe
+            .filters
+            .iter()
+            .map(filter)
+            .collect::<Option<_>>()?,
+    })
+}
+
+fn filter(filter: &v5::SubscribeFilter) -> Option<SubscribeFilter> {
+    Some(SubscribeFilter {
+        filter: text(&filter.path),
+        options: SubscriptionOptions {
+            maximum_qos: qos(filter.qos)?,
+            no_local: filter.nolocal,
+            retain_as_published: filter.preserve_retain,
+            retain_handling: match filter.retain_forward_rule {
+                v5::RetainForwardRule::OnEverySubscribe => RetainHandling::SendAtSubscribe,
+                v5::RetainForwardRule::OnNewSubscribe => RetainHandling::SendIfNew,
+                v5::RetainForwardRule::Never => RetainHandling::DoNotSend,
+            },
+        },
+    })
 }
 
 fn numbers(ids: &[usize]) -> Vec<u32> {
@@ -276,24 +280,21 @@ fn numbers(ids: &[usize]) -> Vec<u32> {
 }
 
 /// Their bytes of their packet.
-pub fn written(packet: &v5::Packet) -> BytesMut {
-    let mut out = BytesMut::new();
+pub fn write(packet: &v5::Packet, out: &mut BytesMut) -> Result<usize, Error> {
     match packet {
-        v5::Packet::Connect(packet) => packet.write(&mut out),
-        v5::Packet::ConnAck(packet) => packet.write(&mut out),
-        v5::Packet::Publish(packet) => packet.write(&mut out),
-        v5::Packet::PubAck(packet) => packet.write(&mut out),
-        v5::Packet::PubRec(packet) => packet.write(&mut out),
-        v5::Packet::PubRel(packet) => packet.write(&mut out),
-        v5::Packet::PubComp(packet) => packet.write(&mut out),
-        v5::Packet::Subscribe(packet) => packet.write(&mut out),
-        v5::Packet::SubAck(packet) => packet.write(&mut out),
-        v5::Packet::Unsubscribe(packet) => packet.write(&mut out),
-        v5::Packet::UnsubAck(packet) => packet.write(&mut out),
-        v5::Packet::PingReq => v5::PingReq.write(&mut out),
-        v5::Packet::PingResp => v5::PingResp.write(&mut out),
-        v5::Packet::Disconnect(packet) => packet.write(&mut out),
+        v5::Packet::Connect(packet) => packet.write(out),
+        v5::Packet::ConnAck(packet) => packet.write(out),
+        v5::Packet::Publish(packet) => packet.write(out),
+        v5::Packet::PubAck(packet) => packet.write(out),
+        v5::Packet::PubRec(packet) => packet.write(out),
+        v5::Packet::PubRel(packet) => packet.write(out),
+        v5::Packet::PubComp(packet) => packet.write(out),
+        v5::Packet::Subscribe(packet) => packet.write(out),
+        v5::Packet::SubAck(packet) => packet.write(out),
+        v5::Packet::Unsubscribe(packet) => packet.write(out),
+        v5::Packet::UnsubAck(packet) => packet.write(out),
+        v5::Packet::PingReq => v5::PingReq.write(out),
+        v5::Packet::PingResp => v5::PingResp.write(out),
+        v5::Packet::Disconnect(packet) => packet.write(out),
     }
-    .expect("they can write what they read");
-    out
 }

@@ -1,0 +1,308 @@
+//! What oracles accept against the rules of single packets and properties (5.0 section 3).
+
+use super::{Row, What};
+
+/// The rows, in the order of the standard.
+pub const ROWS: &[Row] = &[
+    Row {
+        name: "reserved-connect-flag",
+        what: What::Accepts("reserved connect flag is set [MQTT-3.1.2-3]"),
+        why: "ignores the reserved bit",
+        clause: "MQTT-3.1.2-3",
+        witnesses: &[
+            "mc 3.1.1 > 10 0d 00044d515454 04 03 003c 000163",
+            "mc 5 > 10 0e 00044d515454 05 03 003c 00 000163",
+        ],
+    },
+    Row {
+        name: "flags-without-will",
+        what: What::Accepts(
+            "Will QoS or Will Retain without a will [MQTT-3.1.2-11] [MQTT-3.1.2-13]",
+        ),
+        why: "ignores Will QoS and Will Retain without a will",
+        clause: "MQTT-3.1.2-13, MQTT-3.1.2-15 (3.1.1), MQTT-3.1.2-11, MQTT-3.1.2-13",
+        witnesses: &[
+            "c 3.1.1 > 10 0d 00044d515454 04 22 003c 000163",
+            "rc 5 > 10 0e 00044d515454 05 22 003c 00 000163",
+        ],
+    },
+    Row {
+        name: "will-qos-3",
+        what: What::Accepts("Will QoS is 3 [MQTT-3.1.2-12]"),
+        why: "reads QoS 3 as 0",
+        clause: "MQTT-3.1.2-14 (3.1.1), MQTT-3.1.2-12",
+        witnesses: &[
+            "c 3.1.1 > 10 13 00044d515454 04 1e 003c 000163 000177 00016d",
+            "c 5 > 10 15 00044d515454 05 1e 003c 00 000163 00 000177 00016d",
+        ],
+    },
+    Row {
+        name: "will-topic",
+        what: What::Accepts("Will Topic is not a Topic Name [MQTT-4.7.3-1] [MQTT-4.7.0-1]"),
+        why: "does not check the Will Topic",
+        clause: "section 3.3 (3.1), MQTT-4.7.1-1 (3.1.1), MQTT-4.7.0-1",
+        witnesses: &[
+            "r 3.1 > 10 15 00064d5149736470 03 06 003c 000163 000123 00016d",
+            "mrc 3.1.1 > 10 13 00044d515454 04 06 003c 000163 000123 00016d",
+            "mrc 5 > 10 15 00044d515454 05 06 003c 00 000163 00 000123 00016d",
+        ],
+    },
+    Row {
+        name: "password-without-user-name",
+        what: What::Accepts("password without a user name [MQTT-3.1.2-22]"),
+        why: "takes each flag for itself",
+        clause: "section 3.1 (3.1), MQTT-3.1.2-22 (3.1.1)",
+        witnesses: &[
+            "r 3.1 > 10 12 00064d5149736470 03 42 003c 000163 000170",
+            "mr 3.1.1 > 10 10 00044d515454 04 42 003c 000163 000170",
+        ],
+    },
+    Row {
+        name: "protocol-name-and-level",
+        what: What::Accepts("unknown Protocol Level [MQTT-3.1.2-2]"),
+        why: "takes name and level each for itself",
+        clause: "section 3.1 (3.1), MQTT-3.1.2-1, MQTT-3.1.2-2",
+        witnesses: &[
+            "r 3.1 > 10 0d 00044d515454 03 02 003c 000163",
+            "r 3.1.1 > 10 0f 00064d5149736470 04 02 003c 000163",
+        ],
+    },
+    Row {
+        name: "reserved-connack-flags",
+        what: What::Accepts("reserved CONNACK flags [MQTT-3.2.2-1]"),
+        why: "looks at the lowest bit alone",
+        clause: "3.2.2.1 (3.1.1), MQTT-3.2.2-1",
+        witnesses: &["mc 3.1.1 < 20 02 0200", "mc 5 < 20 03 0200 00"],
+    },
+    Row {
+        name: "session-with-refusal",
+        what: What::Accepts("Session Present with an error [MQTT-3.2.2-6]"),
+        why: "takes flag and code each for itself",
+        clause: "MQTT-3.2.2-4 (3.1.1), MQTT-3.2.2-6",
+        witnesses: &["mrc 3.1.1 < 20 02 0105", "mrc 5 < 20 03 0187 00"],
+    },
+    Row {
+        name: "reserved-return-code",
+        what: What::Accepts("reserved return code"),
+        why: "has a code 6 of its own",
+        clause: "section 3.2 (3.1), table 3.1 (3.1.1)",
+        witnesses: &["r 3.1 < 20 02 0006", "r 3.1.1 < 20 02 0006"],
+    },
+    Row {
+        name: "dup-with-qos-0",
+        what: What::Accepts("DUP with QoS 0 [MQTT-3.3.1-2]"),
+        why: "takes DUP and QoS each for itself",
+        clause: "section 2.1 (3.1), MQTT-3.3.1-2",
+        witnesses: &[
+            "r 3.1 > 38 03 000161",
+            "mrc 3.1.1 > 38 03 000161",
+            "mrc 5 > 38 04 000161 00",
+        ],
+    },
+    Row {
+        name: "wildcard-in-topic",
+        what: What::Accepts("Topic Name contains a wildcard [MQTT-3.3.2-2]"),
+        why: "does not look for wildcards",
+        clause: "section 3.3 (3.1), MQTT-3.3.2-2",
+        witnesses: &[
+            "r 3.1 > 30 03 000123",
+            "mrc 3.1.1 > 30 03 000123",
+            "mrc 5 > 30 04 000123 00",
+        ],
+    },
+    Row {
+        name: "empty-topic",
+        what: What::Accepts("empty Topic Name [MQTT-4.7.3-1]"),
+        why: "lets a PUBLISH have neither topic nor alias",
+        clause: "MQTT-4.7.3-1",
+        witnesses: &["mc 3.1.1 > 30 02 0000", "mrc 5 > 30 03 0000 00"],
+    },
+    Row {
+        name: "topic-alias-0",
+        what: What::Accepts("Topic Alias is 0 [MQTT-3.3.2-8]"),
+        why: "does not check the range",
+        clause: "MQTT-3.3.2-8",
+        witnesses: &["m 5 > 30 07 000161 03 230000"],
+    },
+    Row {
+        name: "subscription-identifier-from-client",
+        what: What::Accepts("Subscription Identifier in a PUBLISH from a client [MQTT-3.3.4-6]"),
+        why: "knows no direction",
+        clause: "MQTT-3.3.4-6",
+        witnesses: &["mrc 5 > 30 06 000161 02 0b01"],
+    },
+    Row {
+        name: "subscription-identifier-0",
+        what: What::Accepts("Subscription Identifier is 0"),
+        why: "does not check the range",
+        clause: "3.3.2.3.8, 3.8.2.1.2",
+        witnesses: &[
+            "m 5 < 30 06 000161 02 0b00",
+            "m 5 > 82 09 0001 02 0b00 000161 00",
+        ],
+    },
+    Row {
+        name: "response-topic",
+        what: What::Accepts("Response Topic is not a Topic Name [MQTT-3.3.2-14]"),
+        why: "does not check the Response Topic",
+        clause: "MQTT-3.3.2-14, 3.1.3.2.6",
+        witnesses: &[
+            "mrc 5 > 10 18 00044d515454 05 06 003c 00 000163 04 08000123 000177 0000",
+            "mrc 5 > 30 08 000161 04 08000123",
+        ],
+    },
+    Row {
+        name: "no-filter-to-subscribe",
+        what: What::Accepts("SUBSCRIBE without a Topic Filter [MQTT-3.8.3-2]"),
+        why: "lets the list be empty",
+        clause: "MQTT-3.8.3-3 (3.1.1), MQTT-3.8.3-2",
+        witnesses: &["m 3.1.1 > 82 02 0001", "m 5 > 82 03 0001 00"],
+    },
+    Row {
+        name: "no-filter-to-unsubscribe",
+        what: What::Accepts("UNSUBSCRIBE without a Topic Filter [MQTT-3.10.3-2]"),
+        why: "lets the list be empty",
+        clause: "MQTT-3.10.3-2",
+        witnesses: &["m 3.1.1 > a2 02 0001", "m 5 > a2 03 0001 00"],
+    },
+    Row {
+        name: "reserved-options",
+        what: What::Accepts("reserved Subscription Options [MQTT-3.8.3-5]"),
+        why: "ignores what it does not use; core reads the options of 5.0 in 3.1.1",
+        clause: "MQTT-3-8.3-4 (3.1.1), MQTT-3.8.3-5",
+        witnesses: &[
+            "mrc 3.1.1 > 82 06 0001 000161 04",
+            "m 5 > 82 07 0001 00 000161 40",
+        ],
+    },
+    Row {
+        name: "no-local-on-shared",
+        what: What::Accepts("No Local on a Shared Subscription [MQTT-3.8.3-4]"),
+        why: "takes options and filter each for itself",
+        clause: "MQTT-3.8.3-4",
+        witnesses: &["mrc 5 > 82 10 0001 00 000a 2473686172652f672f61 04"],
+    },
+    Row {
+        name: "no-code-in-suback",
+        what: What::Accepts("SUBACK without a code [MQTT-3.9.3-1]"),
+        why: "lets the list be empty",
+        clause: "section 3.9 (3.1), 3.9.3",
+        witnesses: &[
+            "r 3.1 < 90 02 0001",
+            "r 3.1.1 < 90 02 0001",
+            "r 5 < 90 03 0001 00",
+        ],
+    },
+    Row {
+        name: "no-code-in-unsuback",
+        what: What::Accepts("UNSUBACK without a code [MQTT-3.11.3-1]"),
+        why: "lets the list be empty",
+        clause: "3.11.3",
+        witnesses: &["r 5 < b0 03 0001 00"],
+    },
+    Row {
+        name: "property-twice",
+        what: What::Accepts("property given twice"),
+        why: "takes the last one; core counts no Subscription Identifiers in SUBSCRIBE",
+        clause: "2.2.2.2",
+        witnesses: &[
+            "m 5 > 10 18 00044d515454 05 02 003c 0a 1100000001 1100000001 000163",
+            "m 5 < 20 07 0000 04 2501 2501",
+            "m 5 > 30 08 000161 04 0101 0101",
+            "m 5 > 40 0a 0001 00 06 1f0000 1f0000",
+            "m 5 > 50 0a 0001 00 06 1f0000 1f0000",
+            "m 5 > 62 0a 0001 00 06 1f0000 1f0000",
+            "m 5 > 70 0a 0001 00 06 1f0000 1f0000",
+            "mc 5 > 82 0b 0001 04 0b01 0b02 000161 00",
+            "m 5 < 90 0a 0001 06 1f0000 1f0000 00",
+            "m 5 < b0 0a 0001 06 1f0000 1f0000 00",
+            "m 5 > e0 08 00 06 1f0000 1f0000",
+        ],
+    },
+    Row {
+        name: "foreign-property",
+        what: What::Accepts("property not valid in this packet"),
+        why: "ends the block a byte early after a Subscription Identifier",
+        clause: "2.2.2.2",
+        witnesses: &[
+            "m 5 < 30 07 000161 03 0b01 7f",
+            "m 5 > 82 09 0001 03 0b01 00 0161 00",
+        ],
+    },
+    Row {
+        name: "flag-value",
+        what: What::Accepts("property value is neither 0 nor 1"),
+        why: "does not check the range; rmqtt allows Maximum QoS 2",
+        clause: "3.1.2.11.7, 3.2.2.3.4, 3.3.2.3.2",
+        witnesses: &[
+            "m 5 > 10 10 00044d515454 05 02 003c 02 1702 000163",
+            "mr 5 < 20 05 0000 02 2402",
+            "m 5 > 30 06 000161 02 0102",
+        ],
+    },
+    Row {
+        name: "receive-maximum-0",
+        what: What::Accepts("Receive Maximum is 0"),
+        why: "does not check the range",
+        clause: "3.1.2.11.3, 3.2.2.3.3",
+        witnesses: &[
+            "m 5 > 10 11 00044d515454 05 02 003c 03 210000 000163",
+            "m 5 < 20 06 0000 03 210000",
+        ],
+    },
+    Row {
+        name: "maximum-packet-size-0",
+        what: What::Accepts("Maximum Packet Size is 0"),
+        why: "does not check the range",
+        clause: "3.1.2.11.4, 3.2.2.3.6",
+        witnesses: &[
+            "m 5 > 10 13 00044d515454 05 02 003c 05 2700000000 000163",
+            "mr 5 < 20 08 0000 05 2700000000",
+        ],
+    },
+    Row {
+        name: "data-without-method",
+        what: What::Accepts("Authentication Data without a Method"),
+        why: "takes each property for itself",
+        clause: "3.1.2.11.10",
+        witnesses: &["mrc 5 > 10 12 00044d515454 05 02 003c 04 16000164 000163"],
+    },
+    Row {
+        name: "auth-without-method",
+        what: What::Accepts("AUTH without an Authentication Method"),
+        why: "does not ask for the method, core not for that of Success",
+        clause: "3.15.2.2.2",
+        witnesses: &[
+            "r 5 > f0 02 18 00",
+            "r 5 > f0 06 18 04 16000164",
+            "rc 5 < f0 07 00 05 2600000000",
+        ],
+    },
+    Row {
+        name: "auth-success-from-client",
+        what: What::Accepts("AUTH with Success from a client"),
+        why: "knows no direction",
+        clause: "3.15.2.1",
+        witnesses: &["rc 5 > f0 00"],
+    },
+    Row {
+        name: "code-of-the-other-side",
+        what: What::Accepts("Reason Code not valid in this packet"),
+        why: "knows no direction",
+        clause: "3.14.2.1, 3.15.2.1",
+        witnesses: &[
+            "mrc 5 > e0 02 8e 00",
+            "rc 5 > f0 02 00 00",
+            "rc 5 > f0 06 00 04 1500016d",
+        ],
+    },
+    Row {
+        name: "expiry-from-server",
+        what: What::Accepts(
+            "Session Expiry Interval in a DISCONNECT from the server [MQTT-3.14.2-2]",
+        ),
+        why: "knows no direction",
+        clause: "MQTT-3.14.2-2",
+        witnesses: &["mrc 5 < e0 07 00 05 1100000001"],
+    },
+];
