@@ -552,3 +552,21 @@ fn a_payload_that_does_not_fit_leaves_the_next_one_alone() {
     assert_eq!(world.next_publish(client).payload.len(), 5);
     world.nothing(client);
 }
+
+#[test]
+fn a_connect_beyond_a_limit_is_told_which_kind_it_was() {
+    // 5.0 sections 3.2.2.2 and 4.13.2
+    for (count, code) in [(1_024, 0x00), (1_025, 0x97)] {
+        let set = Properties {
+            user_properties: vec![("k".into(), "v".into()); count],
+            ..Properties::default()
+        };
+        let mut world = World::new();
+        let client = world.open(asking("c", set));
+        let Packet::ConnAck(ack) = world.next(client) else {
+            panic!("no CONNACK")
+        };
+        assert_eq!(ack.reason.value(), code);
+        assert_eq!(world.clients[client].closed.is_some(), code != 0);
+    }
+}

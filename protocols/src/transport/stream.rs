@@ -5,11 +5,12 @@ use crate::gate::Output;
 use bytes::{Buf as _, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes asked for in one read when the last one was small; idle connections hold no more.
+/// Bytes asked for in one read when the last one was small.
 const SMALL_READ: usize = 4 << 10;
 /// ... and when the last one filled its buffer.
 const LARGE_READ: usize = 64 << 10;
@@ -22,8 +23,6 @@ pub struct StreamTransport<S> {
     io: S,
     buffer: BytesMut,
     next_read: usize,
-    /// Nothing is read at the moment, so no room is kept for it.
-    resting: bool,
     queue: VecDeque<Bytes>,
     queued: usize,
 }
@@ -35,35 +34,46 @@ impl<S> StreamTransport<S> {
             io,
             buffer: read,
             next_read: SMALL_READ,
-            resting: false,
             queue: VecDeque::new(),
             queued: 0,
         }
     }
 }
 
+impl<S: AsyncRead + Unpin> StreamTransport<S> {
+    /// Reads by way of the stack, so that a connection holds no more memory than it was sent: what
+    /// is queued or kept is a slice of this buffer.
+    fn poll_read_small(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut small = [const { MaybeUninit::uninit() }; SMALL_READ];
+        let mut into = ReadBuf::uninit(&mut small);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut into))?;
+        self.buffer.extend_from_slice(into.filled());
+        Poll::Ready(Ok(into.filled().len()))
+    }
+
+    fn poll_read_large(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let start = self.buffer.len();
+        self.buffer.resize(start + self.next_read, 0);
+        let mut into = ReadBuf::new(self.buffer.get_mut(start..).unwrap_or_default());
+        let result = Pin::new(&mut self.io).poll_read(cx, &mut into);
+        let read = into.filled().len();
+        self.buffer.truncate(start + read);
+        ready!(result)?;
+        Poll::Ready(Ok(read))
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for StreamTransport<S> {
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Received>> {
-        self.buffer.reserve(self.next_read);
-        let read = {
-            let spare = self.next_read;
-            let start = self.buffer.len();
-            self.buffer.resize(start + spare, 0);
-            let mut into = ReadBuf::new(self.buffer.get_mut(start..).unwrap_or_default());
-            let result = Pin::new(&mut self.io).poll_read(cx, &mut into);
-            let read = into.filled().len();
-            self.buffer.truncate(start + read);
-            if result.is_pending() && self.resting && start == 0 {
-                self.buffer = BytesMut::new();
-            }
-            ready!(result)?;
-            read
+        let read = if self.next_read <= SMALL_READ {
+            ready!(self.poll_read_small(cx))?
+        } else {
+            ready!(self.poll_read_large(cx))?
         };
-        self.resting = false;
-        self.next_read = if read == self.next_read {
+        self.next_read = if read >= SMALL_READ {
             LARGE_READ
         } else {
-            SMALL_READ.max(read)
+            SMALL_READ
         };
         Poll::Ready(Ok(if read == 0 {
             Received::Closed
@@ -125,7 +135,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for StreamTransport<S> 
     }
 
     fn rest(&mut self) {
-        self.resting = true;
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
         }

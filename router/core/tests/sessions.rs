@@ -168,13 +168,16 @@ fn a_last_will_can_be_kept_disarmed_and_refused() {
         refused.err().map(|r| r.kind),
         Some(ErrorKind::NotAuthorized)
     );
-    // The right is looked at when it is published.
-    let c = w.join(
+    let refused = w.try_join(
         client("d")
             .role(role("r", &["publish ok"], &[]))
             .will(0, publish("no", json!([])).retain()),
     );
-    w.leave(&c, Leave::Lost);
+    assert_eq!(
+        refused.err().map(|r| r.kind),
+        Some(ErrorKind::NotAuthorized),
+        "what the role may not publish"
+    );
     assert_eq!(w.key(&reader, "no")["value"], json!(null));
 }
 

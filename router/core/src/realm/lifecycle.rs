@@ -78,11 +78,19 @@ impl Realm {
             let message = "the client id belongs to another user";
             return Some(Refusal::new(ErrorKind::NotAuthorized, message));
         }
-        if let Some(will) = &client.last_will
-            && self.is_reserved(&will.publish.topic)
-        {
-            let message = "the last will's first level belongs to the router";
-            return Some(Refusal::new(ErrorKind::NotAuthorized, message));
+        if let Some(will) = &client.last_will {
+            let topic = &will.publish.topic;
+            // Checked once more when it is published: rights may have changed by then.
+            let refusal = if self.is_reserved(topic) {
+                Some("the last will's first level belongs to the router")
+            } else if !identity.role.permits(Action::Publish, topic) {
+                Some("the role may not publish the last will")
+            } else {
+                None
+            };
+            if let Some(message) = refusal {
+                return Some(Refusal::new(ErrorKind::NotAuthorized, message));
+            }
         }
         let is_full = self.sessions.len() >= self.settings.limits.detached_sessions
             && !self.clients.contains_key(&client.id);

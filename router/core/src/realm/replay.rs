@@ -350,6 +350,10 @@ impl Realm {
             let unfinished = session.attached && !session.replays.is_empty();
             session.outbox.set_refill(unfinished);
             session.replays.extend(waiting);
+            if session.replays.is_empty() {
+                // Most sessions replay once: its memory is given back.
+                session.replays = VecDeque::new();
+            }
             if unfinished && may_go_on {
                 // A step that found nothing to send must be gone on with all the same.
                 effects.wake.push(session.outbox.clone());
