@@ -112,6 +112,12 @@ impl SimDriver {
         [input, deadline].into_iter().flatten().min()
     }
 
+    /// Whether the realm has something for its client, or waits for acknowledgements.
+    pub fn has_deliveries(&self) -> bool {
+        let seat = self.seat.as_ref().filter(|seat| !seat.ended);
+        seat.is_some_and(|seat| seat.outbox.load(0).held > 0)
+    }
+
     /// Runs as a task would until it sleeps; answers whether it is over.
     pub fn poll(
         &mut self,
@@ -296,7 +302,11 @@ impl SimDriver {
             provider: "static".into(),
             transport: [("protocol", protocol.into())].into(),
         };
-        ledger.joins(self.link, client.as_ref().map(|client| &*client.id));
+        let id = client.as_ref().map(|client| &*client.id);
+        if id.is_some_and(|id| core.realm.outbox_of(id).is_none()) {
+            ledger.begins_anew(self.link);
+        }
+        ledger.joins(self.link, id);
         let join = Join {
             identity: identity.clone(),
             features,

@@ -7,6 +7,7 @@ use crate::net::LinkId;
 use crate::wamp::Role;
 use crate::wamp_end::{CALL, PUBLISH, WampEnd, dict, uid_in, uri};
 use protocols::wamp::message::{Call, Message, Publish};
+use router_core::limits::WhenFull;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -251,7 +252,9 @@ impl KvClient {
     }
 
     fn refused(&mut self, kind: u64, request: u64, error: &str, cx: &mut Cx<'_>) {
-        let store = error == "wamp.error.unavailable" && cx.ledger.store_failures > 0;
+        let full = cx.ledger.queue_full == Some(WhenFull::RefusePublisher);
+        let store = error == "wamp.error.unavailable" && cx.ledger.store_failures > 0
+            || error == "reynard.error.quota_exceeded" && full;
         let condition = matches!(error, "wamp.error.invalid_payload" | "wamp.error.timeout");
         match self.open.remove(&(kind, request)) {
             Some(Open::Write(uid)) => {

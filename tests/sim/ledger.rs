@@ -9,6 +9,7 @@
 
 use crate::locks::Locks;
 use crate::net::LinkId;
+use router_core::limits::WhenFull;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 pub type Uid = u64;
@@ -46,13 +47,13 @@ impl Publication {
         self.execs.first().copied().unwrap_or(u64::MAX)
     }
 
-    fn last(&self) -> u64 {
+    pub fn last(&self) -> u64 {
         self.execs.last().copied().unwrap_or(0)
     }
 }
 
 /// A subscription a client knows it has.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Interest {
     pub actor: ActorId,
     pub filter: String,
@@ -65,8 +66,14 @@ pub struct Interest {
     pub until: Option<u64>,
     /// Since when the present connection is up without a break.
     pub linked: Option<u64>,
-    /// Messages may have been dropped because a queue was full.
+    /// Messages may have been dropped because they are too large for the client.
     pub lossy: bool,
+    /// The share group it is a member of.
+    pub group: Option<&'static str>,
+    /// When it was asked for.
+    pub asked: u64,
+    /// The client is told of messages dropped because its queue was full; so many by now.
+    pub told: Option<u64>,
 }
 
 /// What one actor got of one publication.
@@ -112,6 +119,16 @@ pub struct Ledger {
     pub life: u32,
     /// Queues are so short that slow readers are given up.
     pub tight: bool,
+    /// Queues of what is to be settled are short, and what happens when one is full.
+    pub queue_full: Option<WhenFull>,
+    /// Deliveries that routers' lives dropped because a queue was full.
+    pub dropped: u64,
+    /// When the clients of actors came in, and when they gave up a session; the router hears of that
+    /// at the next coming in at the latest.
+    joined: Vec<(ActorId, u64)>,
+    session_ends: Vec<(ActorId, u64)>,
+    /// Messages with a mark of a gap, by who got it.
+    marked: BTreeSet<(InterestId, Uid)>,
     pub store_failures: u64,
     /// The realm refuses durable writes at the moment.
     pub store_down: bool,
@@ -353,8 +370,30 @@ impl Ledger {
         }
     }
 
+    /// The router has no session for the client of this connection. If it had one that was ended for
+    /// being slow, the client may not hear of it: a CONNACK that says so can be lost, and the next
+    /// one finds the new session.
+    pub fn begins_anew(&mut self, link: LinkId) {
+        let Some(actor) = self.links.get(&link).map(|facts| facts.actor) else {
+            return;
+        };
+        if !self.tight {
+            return;
+        }
+        self.session_over(actor);
+        let step = self.tick();
+        let durable = |i: &&mut Interest| i.actor == actor && i.durable;
+        for interest in self.interests.iter_mut().filter(durable) {
+            interest.until.get_or_insert(step);
+        }
+    }
+
     /// Whoever took this client's session over: the former connections of the client are over.
     pub fn joins(&mut self, link: LinkId, client: Option<&str>) {
+        let step = self.tick();
+        if let Some(facts) = self.links.get(&link) {
+            self.joined.push((facts.actor, step));
+        }
         let former: Vec<LinkId> = self
             .links
             .iter()
@@ -461,6 +500,38 @@ impl Ledger {
     pub fn interest_linked(&mut self, id: InterestId, linked: bool) {
         let step = self.tick();
         self.interests[id].linked = linked.then_some(step);
+    }
+
+    /// A client has given up its session.
+    pub fn session_over(&mut self, actor: ActorId) {
+        let step = self.tick();
+        self.session_ends.push((actor, step));
+    }
+
+    /// Sessions of these actors that the router may have ended after `step`.
+    pub fn sessions_ended(&self, actors: &BTreeSet<ActorId>, step: u64) -> u32 {
+        let heard = |actor: ActorId, end: u64| {
+            let next = |(other, at): &&(ActorId, u64)| *other == actor && *at > end;
+            self.joined
+                .iter()
+                .find(next)
+                .map_or(u64::MAX, |(_, at)| *at)
+        };
+        let is_later = |(actor, end): &&(ActorId, u64)| {
+            actors.contains(actor) && (*end > step || heard(*actor, *end) > step)
+        };
+        self.session_ends.iter().filter(is_later).count() as u32
+    }
+
+    /// A message tells that `lost` ones before it were dropped. Repeated ones tell it again.
+    pub fn gap(&mut self, id: InterestId, uid: Uid, repeated: bool, lost: u64) {
+        if !self.marked.insert((id, uid)) && repeated {
+            return;
+        }
+        self.count("gaps told");
+        if let Some(told) = &mut self.interests[id].told {
+            *told += lost;
+        }
     }
 
     /// An actor's application was given a publication. `replayed`: a retained value that was kept.

@@ -23,6 +23,7 @@ mod noise;
 mod pubsub;
 mod router;
 mod rpc;
+mod shared;
 mod store;
 mod verify;
 mod wamp;
@@ -158,7 +159,13 @@ fn assert_caught(broken: Broken, words: &[&str]) {
 fn the_judge_sees_answers_ahead_of_their_commit() {
     assert_caught(
         Broken::AcknowledgesEarly,
-        &["was acknowledged", "never reached", "is gone", "after"],
+        &[
+            "was acknowledged",
+            "never reached",
+            "is gone",
+            "after",
+            "of QoS 2",
+        ],
     );
 }
 
@@ -172,7 +179,10 @@ fn the_judge_sees_a_condition_that_is_ignored() {
 
 #[test]
 fn the_judge_sees_a_will_that_is_lost() {
-    assert_caught(Broken::ForgetsWills, &["was acknowledged", "waits for l/"]);
+    assert_caught(
+        Broken::ForgetsWills,
+        &["was acknowledged", "waits for l/", "waits for answers"],
+    );
 }
 
 #[test]
@@ -201,5 +211,10 @@ fn the_judge_sees_a_limit_that_is_exceeded() {
 
 #[test]
 fn the_judge_sees_a_read_that_is_lost() {
-    assert_caught(Broken::LosesLoads, &["never reached", "is owed"]);
+    assert_caught(Broken::LosesLoads, &["never reached", "are held back"]);
+}
+
+#[test]
+fn the_judge_sees_a_message_that_two_members_get() {
+    assert_caught(Broken::IgnoresGroups, &["more than"]);
 }

@@ -5,6 +5,7 @@
 //! the spot: an answer to nothing, answers out of order, a session that is gone.
 
 mod packets;
+mod terms;
 
 use crate::actor::{Actor, Cx, Phase};
 use crate::ledger::{ActorId, InterestId, Uid};
@@ -13,11 +14,13 @@ use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use protocols::mqtt::codec::{Decoder, Limits, encode};
 use protocols::mqtt::packet::{
-    Ack, Connect, Disconnect, Packet, PacketId, Properties, ProtocolVersion, Publish, QoS,
-    Subscribe, SubscribeFilter, SubscriptionOptions, Will,
+    Ack, Connect, Disconnect, Packet, PacketId, ProtocolVersion, Publish, QoS, Subscribe,
+    SubscribeFilter, SubscriptionOptions, Unsubscribe, Will,
 };
 use protocols::mqtt::reason::ReasonCode;
+use router_core::limits::WhenFull;
 use std::collections::{BTreeSet, VecDeque};
+use terms::Terms;
 
 const KEEP_ALIVE_SECS: u16 = 30;
 const PING_MS: u64 = 8_000;
@@ -35,6 +38,14 @@ pub struct Plan {
     pub retains: Vec<&'static str>,
     /// Topic of its will, and whether it is retained.
     pub will: Option<(String, bool)>,
+    /// The share group it subscribes in.
+    pub group: Option<&'static str>,
+    /// It unsubscribes now and then.
+    pub leaves: bool,
+    /// It never begins a new session.
+    pub stays: bool,
+    /// The largest packet it takes.
+    pub packet: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +86,10 @@ pub struct MqttActor {
     has_session: bool,
     interest: Option<InterestId>,
     subscribing: Option<PacketId>,
+    /// When it first asked for its subscription in this session; it may be there without an answer.
+    asked: Option<u64>,
+    unsubscribing: Option<PacketId>,
+    terms: Terms,
     /// What the router owes on this connection, in order.
     owed_pubacks: VecDeque<PacketId>,
     owed_pubrecs: VecDeque<PacketId>,
@@ -109,6 +124,9 @@ impl MqttActor {
             has_session: false,
             interest: None,
             subscribing: None,
+            asked: None,
+            unsubscribing: None,
+            terms: Terms::default(),
             owed_pubacks: VecDeque::new(),
             owed_pubrecs: VecDeque::new(),
             owed_pubcomps: Vec::new(),
@@ -128,23 +146,24 @@ impl MqttActor {
         cx.ledger.opened(link, self.me, Some(self.client.clone()));
         self.link = Some(link);
         self.state = State::Connecting;
-        self.decoder = Decoder::client(self.version, Limits::default());
+        self.terms = Terms::new(self.plan.v5, self.plan.packet, cx.dice);
+        self.decoder = Decoder::client(self.version, self.terms.limits());
         self.input = BytesMut::new();
+        if !self.plan.v5 && cx.ledger.queue_full == Some(WhenFull::RefusePublisher) {
+            cx.ledger
+                .excuse(link, "refused in the only way 3.1.1 knows");
+        }
         let leaving = cx.phase == Phase::Leave;
         // A new start in between, which the router must not mix with the former session.
         // Until it has succeeded, since the client has forgotten everything by then.
-        self.anew |= self.plan.v5 && cx.phase == Phase::Chaos && cx.dice.permille(30);
+        let may_begin = self.plan.v5 && !self.plan.stays && cx.phase == Phase::Chaos;
+        self.anew |= may_begin && cx.dice.permille(30);
         self.clean = !self.plan.persistent || leaving || self.anew;
         let durable = self.plan.persistent && !leaving;
         if self.clean {
             self.forget(cx);
         }
-        let properties = (self.plan.v5 && durable).then(|| {
-            Box::new(Properties {
-                session_expiry_interval: Some(100_000),
-                ..Properties::default()
-            })
-        });
+        let properties = self.terms.properties(durable);
         let will = if leaving { None } else { self.will(link, cx) };
         cx.note(self.me, || {
             format!("connects on {link}, clean {}", self.clean)
@@ -180,7 +199,9 @@ impl MqttActor {
 
     /// The session begins anew.
     fn forget(&mut self, cx: &mut Cx<'_>) {
+        cx.ledger.session_over(self.me);
         self.has_session = false;
+        self.asked = None;
         self.out.clear();
         self.received.clear();
         self.acks.clear();
@@ -197,6 +218,7 @@ impl MqttActor {
                 "the simulation cannot encode {packet:?}: {error:?}"
             ));
         }
+        self.terms.sends(packet);
         let bytes = bytes.freeze();
         self.last_sent = cx.now;
         match cx.net.link(link).wire {
@@ -225,6 +247,7 @@ impl MqttActor {
         self.owed_pubrecs.clear();
         self.owed_pubcomps.clear();
         self.subscribing = None;
+        self.unsubscribing = None;
         self.acks.clear();
         if !self.plan.persistent {
             self.forget(cx);
@@ -252,6 +275,7 @@ impl MqttActor {
             _ => {}
         }
         cx.ledger.sent(link, uid);
+        let publish = self.terms.shorten(publish, cx.dice);
         self.send(cx, &Packet::Publish(publish));
     }
 
@@ -259,7 +283,8 @@ impl MqttActor {
         loop {
             self.next_id = self.next_id % 40 + 1;
             let id = PacketId::MIN.saturating_add(self.next_id - 1);
-            if !self.out.iter().any(|out| out.id == id) && self.subscribing != Some(id) {
+            let is_asked = self.subscribing == Some(id) || self.unsubscribing == Some(id);
+            if !is_asked && !self.out.iter().any(|out| out.id == id) {
                 return id;
             }
         }
@@ -308,13 +333,15 @@ impl MqttActor {
     fn subscribe(&mut self, filter: &'static str, qos: u8, cx: &mut Cx<'_>) {
         let packet_id = self.free_id();
         self.subscribing = Some(packet_id);
+        let step = cx.ledger.tick();
+        self.asked.get_or_insert(step);
         let maximum_qos = QoS::from_u8(qos).unwrap_or_default();
         let options = SubscriptionOptions {
             maximum_qos,
             ..SubscriptionOptions::default()
         };
         let filters = vec![SubscribeFilter {
-            filter: ByteString::from_static(filter),
+            filter: self.filter(filter),
             options,
         }];
         self.send(
@@ -325,6 +352,31 @@ impl MqttActor {
                 filters,
             }),
         );
+    }
+
+    fn filter(&self, filter: &'static str) -> ByteString {
+        match self.plan.group {
+            Some(group) => format!("$share/{group}/{filter}").into(),
+            None => ByteString::from_static(filter),
+        }
+    }
+
+    fn unsubscribe(&mut self, cx: &mut Cx<'_>) {
+        let (Some((filter, _)), Some(interest)) = (self.plan.subscribes, self.interest.take())
+        else {
+            return;
+        };
+        cx.note(self.me, || "unsubscribes".to_owned());
+        cx.ledger.interest_over(interest);
+        let packet_id = self.free_id();
+        self.unsubscribing = Some(packet_id);
+        let packet = Unsubscribe {
+            packet_id,
+            properties: None,
+            filters: vec![self.filter(filter)],
+        };
+        self.send(cx, &Packet::Unsubscribe(packet));
+        cx.ledger.count("members that left");
     }
 
     fn say_goodbye(&mut self, cx: &mut Cx<'_>) {
@@ -353,7 +405,7 @@ impl MqttActor {
         if let Some((filter, qos)) = self.plan.subscribes
             && self.interest.is_none()
         {
-            if self.subscribing.is_none() {
+            if self.subscribing.is_none() && self.unsubscribing.is_none() {
                 self.subscribe(filter, qos, cx);
             }
             return;
@@ -374,6 +426,7 @@ impl MqttActor {
                     self.next_act = cx.now + cx.dice.range(0, 20);
                 }
             }
+            4..8 if self.plan.leaves => self.unsubscribe(cx),
             _ => self.publish(cx),
         }
     }

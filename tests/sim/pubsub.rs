@@ -5,6 +5,7 @@ use crate::ledger::{ActorId, Interest, InterestId, Uid};
 use crate::wamp::Role;
 use crate::wamp_end::{PUBLISH, SUBSCRIBE, WampEnd, dict, uri};
 use protocols::wamp::message::{Message, Publish, Subscribe};
+use router_core::limits::WhenFull;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -67,12 +68,7 @@ impl Role for PubSub {
                     actor: self.me,
                     filter: (*filter).to_owned(),
                     qos: 2,
-                    durable: false,
-                    own: false,
-                    from: 0,
-                    until: None,
-                    linked: None,
-                    lossy: false,
+                    ..Interest::default()
                 }));
             }
             Message::Event(event) => {
@@ -90,7 +86,9 @@ impl Role for PubSub {
                 if let Some(uid) = self.open.remove(&error.request) {
                     cx.ledger.refused(uid);
                     let store = cx.ledger.store_failures > 0;
-                    let known = store && error.error == "wamp.error.unavailable";
+                    let full = cx.ledger.queue_full == Some(WhenFull::RefusePublisher);
+                    let known = store && error.error == "wamp.error.unavailable"
+                        || full && error.error == "reynard.error.quota_exceeded";
                     cx.ledger
                         .require(known, || format!("publication {uid}: {error:?}"));
                 }

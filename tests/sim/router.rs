@@ -177,15 +177,17 @@ impl Core {
         ledger: &mut Ledger,
         dice: &mut Dice,
     ) {
-        let passing = self.witness(link, &command, ledger);
+        let executed = self.witness(link, &command, ledger);
         self.sabotage(&mut command, dice);
         let now = self.now();
-        let refused = self.realm.counters().storage_refused;
+        let before = *self.realm.counters();
         self.realm
             .handle(now, connection, command, &mut self.effects);
         // A message that could not be queued durably is turned down before anybody receives it.
-        if let Some(uid) = passing
-            && self.realm.counters().storage_refused > refused
+        let after = self.realm.counters();
+        if let Some((uid, retained)) = executed
+            && (after.refused_queue_full > before.refused_queue_full
+                || (!retained && after.storage_refused > before.storage_refused))
         {
             ledger.turned_down(uid);
         }
@@ -196,8 +198,8 @@ impl Core {
         self.let_out(dice);
     }
 
-    /// Answers which message was published without being kept, if one was.
-    fn witness(&self, link: LinkId, command: &Command, ledger: &mut Ledger) -> Option<Uid> {
+    /// Answers which message was published, if one was, and whether it is to be kept.
+    fn witness(&self, link: LinkId, command: &Command, ledger: &mut Ledger) -> Option<(Uid, bool)> {
         match command {
             Command::Publish(publish) => {
                 let uid = ledger.executes(link, publish.topic.text());
@@ -208,7 +210,7 @@ impl Core {
                     let step = ledger.tick();
                     ledger.locks.released(publish.topic.text(), link, step);
                 }
-                return uid.filter(|_| !publish.retain);
+                return uid.map(|uid| (uid, publish.retain));
             }
             Command::DisarmLastWill => ledger.will_disarmed(link, self.store.submitted),
             _ => {}
@@ -229,6 +231,9 @@ impl Core {
                 if let Some(options) = &mut publish.options {
                     options.will = None;
                 }
+            }
+            (Broken::IgnoresGroups, Command::Subscribe(subscribe)) if dice.permille(300) => {
+                subscribe.share = None;
             }
             (Broken::IgnoresConcurrency, Command::Register(register)) => {
                 register.concurrency = register.concurrency.map(|most| most + 5);
@@ -371,7 +376,7 @@ impl Core {
 /// Core and connections.
 pub struct Router {
     pub core: Core,
-    pub drivers: BTreeMap<LinkId, SimDriver>,
+    pub drivers: BTreeMap<LinkId, Box<SimDriver>>,
     mqtt: MqttOptions,
     wamp: WampOptions,
     limits: RealmLimits,
@@ -427,7 +432,7 @@ impl Router {
             }
         };
         self.drivers
-            .insert(link, SimDriver::new(link, wire, gate, now));
+            .insert(link, Box::new(SimDriver::new(link, wire, gate, now)));
     }
 
     pub fn run_driver(
@@ -455,6 +460,7 @@ impl Router {
             net.router_close(link, self.core.ms, dice);
         }
         ledger.crashed(self.core.store.durable);
+        ledger.dropped += self.core.realm.counters().dropped_sure;
         self.core.store.crash();
         self.core.effects = Effects::default();
         self.core.epoch = 0;

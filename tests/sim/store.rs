@@ -6,9 +6,9 @@
 //! perhaps later ones, and is answered after their outcomes.
 
 use crate::dice::Dice;
+use router_core::realm::Load;
 use std::collections::VecDeque;
 use storage::testing::{Fault, FaultyStorage};
-use router_core::realm::Load;
 use storage::{Batch, Found, MemoryStorage, Storage as _, StorageError};
 
 /// A batch on its way.

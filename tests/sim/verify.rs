@@ -1,10 +1,11 @@
 //! What must hold when everything has come to rest.
 
 use crate::ledger::{Interest, Ledger, Publication, Uid};
+use router_core::limits::WhenFull;
 use std::collections::{BTreeMap, HashMap};
 
 /// Whether an MQTT filter of the simulation matches.
-fn matches(filter: &str, topic: &str) -> bool {
+pub fn matches(filter: &str, topic: &str) -> bool {
     match filter.strip_suffix("/#") {
         Some(prefix) => topic
             .strip_prefix(prefix)
@@ -22,29 +23,88 @@ fn is_wamp(interest: &Interest) -> bool {
     !interest.own
 }
 
-/// Messages that must have arrived, and did not.
+/// Messages that must have arrived, and did not; beyond those that full queues may have dropped.
 ///
 /// # Errors
 /// The first one.
 pub fn nothing_lost(ledger: &Ledger) -> Result<(), String> {
-    for interest in ledger
-        .interests
-        .iter()
-        .filter(|i| i.until.is_none() && !i.lossy)
-    {
-        for (uid, publication) in ledger.publications.iter().enumerate() {
-            let uid = uid as Uid;
-            if !is_due(ledger, interest, publication) || ledger.got(interest.actor, uid).all > 0 {
-                continue;
-            }
-            return Err(format!(
+    let mut missing = crate::shared::missing(ledger);
+    for interest in judged(ledger) {
+        let lost = lost_to(ledger, interest);
+        gaps_are_told(ledger, interest, lost.len() as u64)
+            .map_err(|what| format!("{what}: {:?}", lost.first()))?;
+        missing.extend(lost);
+    }
+    let allowed = match ledger.queue_full {
+        Some(WhenFull::DropOldest) => ledger.dropped,
+        _ => 0,
+    };
+    match missing.first() {
+        Some(what) if missing.len() as u64 > allowed => Err(format!(
+            "{} messages, {allowed} dropped; {what}",
+            missing.len()
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Subscriptions of their own that still are.
+fn judged(ledger: &Ledger) -> impl Iterator<Item = &Interest> {
+    let is_judged = |i: &&Interest| i.until.is_none() && !i.lossy && i.group.is_none();
+    ledger.interests.iter().filter(is_judged)
+}
+
+fn lost_to(ledger: &Ledger, interest: &Interest) -> Vec<String> {
+    let mut lost = Vec::new();
+    for (uid, publication) in ledger.publications.iter().enumerate() {
+        let is_there = ledger.got(interest.actor, uid as Uid).all > 0;
+        if !is_there && is_due(ledger, interest, publication) {
+            lost.push(format!(
                 "publication {uid} never reached actor {}: {publication:?}, {interest:?}, crashed after {}",
                 interest.actor,
                 ledger.crashed_after(publication.execs[0])
             ));
         }
     }
+    lost
+}
+
+/// A client that is told of gaps is told of every message it did not get, and of no other.
+fn gaps_are_told(ledger: &Ledger, interest: &Interest, lost: u64) -> Result<(), String> {
+    let Some(told) = interest.told else {
+        return Ok(());
+    };
+    let actor = interest.actor;
+    if lost > told {
+        return Err(format!(
+            "{lost} messages never reached actor {actor}, which was told of {told}"
+        ));
+    }
+    // A crash takes back what was dropped for the sake of a message that was not stored.
+    let is_exact = ledger.crashes == 0 && ledger.store_failures == 0;
+    let most = may_be_lost(ledger, interest);
+    if is_exact && interest.filter.starts_with("t/") && told > most {
+        return Err(format!(
+            "actor {actor} was told of {told} lost messages, but {most} at most are"
+        ));
+    }
     Ok(())
+}
+
+fn may_be_lost(ledger: &Ledger, interest: &Interest) -> u64 {
+    let possible = |publication: &Publication| {
+        assurance(interest, publication) > 0
+            && publication.last() >= interest.asked
+            && matches(&interest.filter, &publication.topic)
+    };
+    let publications = ledger.publications.iter().enumerate();
+    publications
+        .filter(|(_, publication)| possible(publication))
+        .map(|(uid, publication)| {
+            let got = u64::from(ledger.got(interest.actor, uid as Uid).all);
+            (publication.execs.len() as u64).saturating_sub(got)
+        })
+        .sum()
 }
 
 fn is_due(ledger: &Ledger, interest: &Interest, publication: &Publication) -> bool {
@@ -58,6 +118,10 @@ fn is_due(ledger: &Ledger, interest: &Interest, publication: &Publication) -> bo
         return false;
     }
     if !interest.own && publication.author == interest.actor && !publication.will {
+        return false;
+    }
+    // Nobody can be told that a full queue did not take a will.
+    if publication.will && ledger.queue_full == Some(WhenFull::RefusePublisher) {
         return false;
     }
     // A retained write may have been turned down without a word, a will may never have been armed,
@@ -81,7 +145,7 @@ fn is_due(ledger: &Ledger, interest: &Interest, publication: &Publication) -> bo
 /// The first one.
 pub fn nothing_doubled(ledger: &Ledger) -> Result<(), String> {
     let mut best: BTreeMap<usize, &Interest> = BTreeMap::new();
-    for interest in &ledger.interests {
+    for interest in ledger.interests.iter().filter(|i| i.group.is_none()) {
         best.insert(interest.actor, interest);
     }
     for interest in best.into_values() {
@@ -133,7 +197,11 @@ fn once_allowed(ledger: &Ledger, publication: &Publication) -> u32 {
 /// The first one.
 pub fn in_order(ledger: &Ledger) -> Result<(), String> {
     for (actor, order) in ledger.order() {
-        let Some(interest) = ledger.interests.iter().find(|i| i.actor == *actor) else {
+        let Some(interest) = ledger
+            .interests
+            .iter()
+            .find(|i| i.actor == *actor && i.group.is_none())
+        else {
             continue;
         };
         let mut latest: HashMap<(usize, Option<usize>, &str, u8), Uid> = HashMap::new();

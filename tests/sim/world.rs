@@ -12,9 +12,10 @@ use crate::noise::Noise;
 use crate::pubsub::PubSub;
 use crate::router::{Broken, Router};
 use crate::rpc::{Callee, Caller};
+use crate::shared;
 use crate::verify;
 use crate::wamp::WampActor;
-use router_core::limits::RealmLimits;
+use router_core::limits::{RealmLimits, WhenFull};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -125,7 +126,23 @@ impl World {
             limits.outbox.ordered.frames = 16;
         }
         let losing = setting.broken == Broken::LosesLoads;
-        limits.outbox.resident = if losing { 0 } else { *dice.pick(&[0, 1, 3, 1_000]) };
+        limits.outbox.resident = if losing {
+            0
+        } else {
+            *dice.pick(&[0, 1, 3, 1_000])
+        };
+        let mut queue_full = None;
+        if dice.permille(450) {
+            let frames = *dice.pick(&[3, 8, 30]);
+            limits.outbox.sure.frames = frames;
+            limits.outbox.sure_offline.frames = frames;
+            limits.outbox.when_full = *dice.pick(&[
+                WhenFull::DropOldest,
+                WhenFull::RefusePublisher,
+                WhenFull::Disconnect,
+            ]);
+            queue_full = Some(limits.outbox.when_full);
+        }
         let router = Router::new(durable, setting.broken, limits, Instant::now(), &mut dice);
         let mut world = World {
             net: Net::default(),
@@ -141,11 +158,12 @@ impl World {
             trace: setting.trace,
             steps: 0,
         };
-        world.ledger.tight = tight;
+        world.ledger.tight = tight || queue_full == Some(WhenFull::Disconnect);
+        world.ledger.queue_full = queue_full;
         world.router.core.store.bad_reads = often(&mut world.dice, 100);
         world.invite();
         if world.trace {
-            println!("durable {durable}, {rates:?}");
+            println!("durable {durable}, full queues {queue_full:?}, {rates:?}");
         }
         world
     }
@@ -196,6 +214,7 @@ impl World {
                 )
             });
         }
+        self.invite_groups();
         for (v5, persistent, retain) in [
             (true, false, false),
             (false, true, false),
@@ -243,6 +262,50 @@ impl World {
         self.add(Noise::new);
     }
 
+    /// Members of share groups, and who publishes to them.
+    fn invite_groups(&mut self) {
+        const TOPICS: [&str; 2] = ["s/alpha", "s/beta"];
+        let members = [
+            // One group of all sorts, one whose sessions all last.
+            ("mixed", true, true, false),
+            ("mixed", true, false, true),
+            ("mixed", false, false, false),
+            ("lasting", true, true, false),
+            ("lasting", false, true, true),
+            ("lasting", true, true, true),
+        ];
+        for (place, (group, v5, persistent, leaves)) in members.into_iter().enumerate() {
+            let plan = Plan {
+                v5,
+                persistent,
+                leaves,
+                // Somebody must be there throughout.
+                stays: place == 0 || group == "lasting",
+                group: Some(group),
+                subscribes: Some(("s/#", 2)),
+                ..Plan::default()
+            };
+            self.add(|me| MqttActor::new(me, plan));
+        }
+        for v5 in [true, false] {
+            let plan = Plan {
+                v5,
+                persistent: true,
+                publishes: TOPICS.to_vec(),
+                ..Plan::default()
+            };
+            self.add(|me| MqttActor::new(me, plan));
+        }
+        let plan = Plan {
+            v5: true,
+            persistent: true,
+            subscribes: Some(("s/#", 2)),
+            packet: Some(48),
+            ..Plan::default()
+        };
+        self.add(|me| MqttActor::new(me, plan));
+    }
+
     fn play(&mut self, steps: u64) -> Result<(), String> {
         for _ in 0..steps {
             self.misfortune()?;
@@ -288,9 +351,25 @@ impl World {
     }
 
     fn verify(&mut self) -> Result<(), String> {
+        let counters = *self.router.core.realm.counters();
+        if counters.queue_damaged > 0 {
+            return Err(format!(
+                "{} queued messages are damaged",
+                counters.queue_damaged
+            ));
+        }
+        let former = self.ledger.dropped;
+        self.ledger.dropped += counters.dropped_sure;
+        let judged = self.judge();
+        self.ledger.dropped = former;
+        judged
+    }
+
+    fn judge(&self) -> Result<(), String> {
         verify::nothing_lost(&self.ledger)?;
         verify::nothing_doubled(&self.ledger)?;
         verify::in_order(&self.ledger)?;
+        shared::nothing_doubled(&self.ledger)?;
         if self.durable {
             let stored = self.router.core.stored_values()?;
             verify::values_hold(&self.ledger, |key| stored.get(key).copied().flatten())?;
@@ -315,6 +394,11 @@ impl World {
                     .actors
                     .iter()
                     .any(|actor| actor.link().is_some_and(unaware));
+            let held = self.router.drivers.iter().find(|(_, d)| d.has_deliveries());
+            let waiting = waiting.or_else(|| {
+                let (link, _) = held?;
+                Some(format!("messages for connection {link} are held back"))
+            });
             if waiting.is_some() || busy || self.restart_at.is_some() {
                 calm_since = None;
             }
@@ -534,6 +618,8 @@ impl World {
         let mut tally = self.ledger.tally.clone();
         tally.insert("locks granted", self.ledger.locks.count() as u64);
         tally.insert("calls invoked", self.ledger.calls.count() as u64);
+        let dropped = self.router.core.realm.counters().dropped_sure;
+        tally.insert("messages dropped", self.ledger.dropped + dropped);
         tally.insert("records read back", self.router.core.store.reads);
         tally.insert("failed reads", self.router.core.store.failed_reads);
         tally.insert("publications", self.ledger.publications.len() as u64);

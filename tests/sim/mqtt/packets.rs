@@ -7,6 +7,7 @@ use crate::net::{Item, LinkId};
 use crate::wamp_end::uid_in;
 use protocols::mqtt::packet::{Ack, ConnAck, Packet, PacketId, Publish, QoS};
 use protocols::mqtt::reason::ReasonCode;
+use router_core::limits::WhenFull;
 
 impl MqttActor {
     pub(super) fn read(&mut self, cx: &mut Cx<'_>) -> bool {
@@ -83,6 +84,12 @@ impl MqttActor {
                     .retain(|out| out.id != ack.packet_id || !out.released);
             }
             Packet::SubAck(ack) => self.suback(ack.packet_id, &ack.reasons, link, cx),
+            Packet::UnsubAck(ack) => {
+                if self.unsubscribing.take() != Some(ack.packet_id) {
+                    cx.ledger
+                        .fail(format!("connection {link}: {ack:?} for nothing"));
+                }
+            }
             Packet::PingResp => {}
             Packet::Disconnect(disconnect) => {
                 let how = format!("{disconnect:?}");
@@ -135,6 +142,7 @@ impl MqttActor {
             cx.ledger
                 .fail(format!("client {}: its session is gone", self.client));
         }
+        self.terms.accepted(ack);
         self.state = State::Up;
         self.anew = false;
         self.next_act = cx.now;
@@ -183,10 +191,11 @@ impl MqttActor {
                     qos,
                     durable: self.plan.persistent,
                     own: true,
-                    from: 0,
-                    until: None,
-                    linked: None,
-                    lossy: false,
+                    lossy: self.plan.packet.is_some(),
+                    group: self.plan.group,
+                    asked: self.asked.unwrap_or_default(),
+                    told: self.plan.v5.then_some(0),
+                    ..Interest::default()
                 });
                 self.interest = Some(id);
             }
@@ -203,6 +212,10 @@ impl MqttActor {
         let value: serde_json::Value = serde_json::from_slice(&publish.payload).unwrap_or_default();
         let uid = uid_in(&value, &serde_json::Value::Null);
         let qos = publish.qos as u8;
+        match self.terms.takes(publish) {
+            Ok(topic) => self.check_topic(uid, &topic, cx),
+            Err(what) => cx.ledger.fail(format!("client {}: {what}", self.client)),
+        }
         cx.note(self.me, || {
             format!(
                 "gets {uid:?} on {} qos {qos} id {:?} dup {}",
@@ -214,6 +227,7 @@ impl MqttActor {
             _ => true,
         };
         if give {
+            self.gap(uid, publish, cx);
             cx.ledger
                 .received(self.me, uid, publish.dup, publish.retain);
         }
@@ -221,6 +235,30 @@ impl MqttActor {
             (QoS::AtLeastOnce, Some(id)) => self.acknowledge(Packet::PubAck(Ack::success(id)), cx),
             (QoS::ExactlyOnce, Some(id)) => self.acknowledge(Packet::PubRec(Ack::success(id)), cx),
             _ => {}
+        }
+    }
+
+    fn check_topic(&self, uid: Option<Uid>, topic: &str, cx: &mut Cx<'_>) {
+        let publications = &cx.ledger.publications;
+        let known = uid.and_then(|uid| publications.get(usize::try_from(uid).ok()?));
+        if let Some(meant) = known.map(|publication| publication.topic.clone())
+            && meant != topic
+        {
+            let client = &self.client;
+            cx.ledger.fail(format!(
+                "client {client}: {uid:?} came on {topic:?} instead of {meant:?}"
+            ));
+        }
+    }
+
+    fn gap(&self, uid: Option<Uid>, publish: &Publish, cx: &mut Cx<'_>) {
+        let marks = publish.properties.iter().flat_map(|p| &p.user_properties);
+        let lost = marks
+            .filter(|(name, _)| *name == "reynard-lost")
+            .filter_map(|(_, count)| count.parse::<u64>().ok())
+            .sum::<u64>();
+        if let (Some(uid), Some(interest), true) = (uid, self.interest, lost > 0) {
+            cx.ledger.gap(interest, uid, publish.dup, lost);
         }
     }
 
@@ -253,7 +291,12 @@ impl MqttActor {
             return;
         }
         cx.ledger.refused(uid);
-        if cx.ledger.store_failures == 0 {
+        let full = cx.ledger.queue_full == Some(WhenFull::RefusePublisher)
+            && reason == ReasonCode::QuotaExceeded;
+        if full {
+            cx.ledger.count("publishes refused for full queues");
+        }
+        if cx.ledger.store_failures == 0 && !full {
             cx.ledger.fail(format!(
                 "publication {uid} was refused without cause: {reason:?}"
             ));
