@@ -51,11 +51,7 @@ fn sent(world: &mut World, from: usize, to: usize, topic: &str) -> (String, Opti
 #[test]
 fn a_topic_is_sent_with_an_alias_and_then_by_it() {
     let (mut world, publisher, client) = pair(10, None);
-    for expected in [
-        (TOPIC, Some(1)),
-        ("", Some(1)),
-        ("", Some(1)),
-    ] {
+    for expected in [(TOPIC, Some(1)), ("", Some(1)), ("", Some(1))] {
         let came = sent(&mut world, publisher, client, TOPIC);
         assert_eq!((&*came.0, came.1), expected);
     }

@@ -8,6 +8,7 @@ mod conditional;
 mod config_and_cli;
 mod cross_protocol;
 mod democli;
+mod differential;
 mod docs_clients;
 mod durability;
 mod endurance;

@@ -31,13 +31,15 @@ fn main() -> Result<()> {
     for addr in [v4, v5] {
         TcpListener::bind(addr).with_context(|| format!("{addr} is taken"))?;
     }
-    let broker = thread::spawn(move || Broker::new(config(v4, v5)).start());
+    let broker = thread::spawn(move || -> Result<()> {
+        Broker::new(config(v4, v5)).start().context("rumqttd ended")
+    });
     for addr in [v4, v5] {
         wait_for(addr, || broker.is_finished())?;
     }
     println!("peer-rumqttd ready v4={v4} v5={v5}");
     match broker.join() {
-        Ok(end) => end.context("rumqttd ended"),
+        Ok(end) => end,
         Err(_) => bail!("rumqttd panicked"),
     }
 }
