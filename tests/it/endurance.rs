@@ -31,6 +31,7 @@ fn a_slow_reader_gets_every_retained_value_once() -> Outcome {
     let plan = retained::Plan {
         values: 20_000,
         receive_maximum: 10,
+        round_trip: Duration::ZERO,
         unloaded: Duration::ZERO,
     };
     let report = retained::run(&plan)?;

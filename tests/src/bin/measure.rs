@@ -14,7 +14,7 @@ use integration_tests::server::free_port;
 use integration_tests::{Options, PATIENCE, Server};
 
 const USAGE: &str = "measure restarts [MESSAGES=1000000] [KILLS=20] [RECONNECTS=200]
-measure retained [VALUES=100000] [RECEIVE_MAXIMUM=10]
+measure retained [VALUES=100000] [RECEIVE_MAXIMUM=10] [ROUND_TRIP_MICROSECONDS=1000]
 measure idle [CONNECTIONS=5000] [SECONDS=60]
 measure malformed [CONNECTIONS=1000000] [SEED=1]";
 
@@ -30,7 +30,9 @@ fn main() -> Result<()> {
         Some("restarts") => {
             measure_restarts(number(1, 1_000_000)?, number(2, 20)?, number(3, 200)?)
         }
-        Some("retained") => measure_retained(number(1, 100_000)?, number(2, 10)?),
+        Some("retained") => {
+            measure_retained(number(1, 100_000)?, number(2, 10)?, number(3, 1_000)?)
+        }
         Some("idle") => measure_idle(number(1, 5_000)?, number(2, 60)?),
         Some("malformed") => measure_malformed(number(1, 1_000_000)?, number(2, 1)?),
         _ => {
@@ -57,10 +59,11 @@ fn measure_restarts(messages: u64, kills: u64, reconnects: u64) -> Result<()> {
     Ok(())
 }
 
-fn measure_retained(values: u64, receive_maximum: u64) -> Result<()> {
+fn measure_retained(values: u64, receive_maximum: u64, round_trip_us: u64) -> Result<()> {
     let plan = retained::Plan {
         values: usize::try_from(values)?,
         receive_maximum: u16::try_from(receive_maximum)?,
+        round_trip: Duration::from_micros(round_trip_us),
         unloaded: Duration::from_secs(10),
     };
     let report = retained::run(&plan)?;

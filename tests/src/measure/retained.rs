@@ -25,6 +25,8 @@ pub struct Plan {
     pub values: usize,
     /// The reader's Receive Maximum.
     pub receive_maximum: u16,
+    /// How long the reader takes to acknowledge: the round trip of its network.
+    pub round_trip: Duration,
     /// How long the live pair is watched without a replay; zero: there is no live pair.
     pub unloaded: Duration,
 }
@@ -155,6 +157,9 @@ fn replay(addr: SocketAddr, plan: &Plan) -> Result<usize> {
             other => return Err(anyhow!("unexpected {other:?}")),
         }
         if !wire.has_packet()? {
+            if !open.is_empty() && !plan.round_trip.is_zero() {
+                sleep(plan.round_trip);
+            }
             for id in open.drain(..) {
                 wire.acknowledge(0x40, id);
             }
