@@ -267,12 +267,22 @@ const FILTERS: [&str; 10] = [
     "a/#",
     "$x/#",
     "$share/g/a",
-    "a#",
-    "",
+    "$share/g",
+    "a",
     "wamp/#",
     "k/+",
 ];
+/// Each ends the connection.
+const NO_FILTERS: [&str; 2] = ["a#", ""];
 const QOS: [QoS; 3] = [AtMostOnce, AtLeastOnce, ExactlyOnce];
+
+fn filter(random: &mut Random) -> &'static str {
+    if random.one_in(40) {
+        random.pick(&NO_FILTERS)
+    } else {
+        random.pick(&FILTERS)
+    }
+}
 
 fn connect_packet(random: &mut Random, version: ProtocolVersion) -> Packet {
     let set = Properties {
@@ -332,7 +342,7 @@ fn any_packet(random: &mut Random, version: ProtocolVersion) -> Packet {
         21..=23 => pubcomp(number),
         24..=26 => {
             let filters: Vec<_> = (0..=random.below(3))
-                .map(|_| (random.pick(&FILTERS), subscription(random, version)))
+                .map(|_| (filter(random), subscription(random, version)))
                 .filter(|(filter, options)| !options.no_local || !filter.starts_with("$share"))
                 .collect();
             if filters.is_empty() {
@@ -345,7 +355,7 @@ fn any_packet(random: &mut Random, version: ProtocolVersion) -> Packet {
             packet_id: id(number),
             properties: None,
             filters: (0..=random.below(2))
-                .map(|_| random.pick(&FILTERS).into())
+                .map(|_| filter(random).into())
                 .collect(),
         }),
         29 if version.is_v5() && random.one_in(3) => {

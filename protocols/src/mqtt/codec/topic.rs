@@ -12,7 +12,8 @@ const MAX_BYTES: usize = 65_535;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{message}: {reason}")]
 pub struct TopicError {
-    /// [`ReasonCode::TopicNameInvalid`] or [`ReasonCode::TopicFilterInvalid`].
+    /// [`ReasonCode::TopicNameInvalid`] or [`ReasonCode::TopicFilterInvalid`] for what may be
+    /// answered, [`ReasonCode::MalformedPacket`] for a Topic Filter that is none.
     pub reason: ReasonCode,
     /// The rule that was broken, for logs.
     pub message: &'static str,
@@ -33,7 +34,8 @@ pub struct FilterParts<'a> {
 /// # Errors
 /// The broken rule, with reason 0x90.
 pub fn validate_topic_name(topic: &str, max_levels: usize) -> Result<(), TopicError> {
-    check(topic, max_levels)
+    check_text(topic)
+        .and_then(|()| check_levels(topic, max_levels))
         .and_then(|()| {
             if has_wildcard(topic) {
                 Err("Topic Name contains a wildcard")
@@ -41,10 +43,7 @@ pub fn validate_topic_name(topic: &str, max_levels: usize) -> Result<(), TopicEr
                 Ok(())
             }
         })
-        .map_err(|message| TopicError {
-            reason: ReasonCode::TopicNameInvalid,
-            message,
-        })
+        .map_err(TopicError::with(ReasonCode::TopicNameInvalid))
 }
 
 /// Checks a Topic Filter and takes a Shared Subscription apart.
@@ -55,18 +54,25 @@ pub fn validate_topic_name(topic: &str, max_levels: usize) -> Result<(), TopicEr
 /// counts the filter without the share prefix.
 ///
 /// # Errors
-/// The broken rule, with reason 0x8F.
+/// The broken rule. 0x8F is for filters that are "correctly formed but not allowed" (5.0 sections
+/// 3.9.3 and 3.11.3): those over the cap, and shares without their parts. What breaks section 4.7
+/// itself, being empty or with a wildcard out of place, has the reason 0x81: a packet with it "does
+/// not conform to this specification" (3.14.2.1), which ends the connection `[MQTT-4.13.1-1]`.
 pub fn validate_filter(filter: &str, max_levels: usize) -> Result<FilterParts<'_>, TopicError> {
-    split_share(filter)
-        .and_then(|parts| {
-            check(parts.filter, max_levels)?;
-            check_wildcards(parts.filter)?;
-            Ok(parts)
-        })
-        .map_err(|message| TopicError {
-            reason: ReasonCode::TopicFilterInvalid,
-            message,
-        })
+    let refused = TopicError::with(ReasonCode::TopicFilterInvalid);
+    let parts = split_share(filter).map_err(refused)?;
+    check_text(parts.filter)
+        .and_then(|()| check_wildcards(parts.filter))
+        .map_err(TopicError::with(ReasonCode::MalformedPacket))?;
+    check_levels(parts.filter, max_levels).map_err(refused)?;
+    Ok(parts)
+}
+
+impl TopicError {
+    /// Makes an error of the broken rule.
+    const fn with(reason: ReasonCode) -> impl Fn(&'static str) -> Self + Copy {
+        move |message| Self { reason, message }
+    }
 }
 
 /// Whether the text holds a wildcard character.
@@ -95,13 +101,16 @@ fn split_share(filter: &str) -> Result<FilterParts<'_>, &'static str> {
     if has_wildcard(share) {
         return Err("ShareName contains a wildcard");
     }
+    if filter.is_empty() {
+        return Err("Shared Subscription with an empty Topic Filter");
+    }
     Ok(FilterParts {
         share: Some(share),
         filter,
     })
 }
 
-fn check(text: &str, max_levels: usize) -> Result<(), &'static str> {
+fn check_text(text: &str) -> Result<(), &'static str> {
     if text.is_empty() {
         return Err("topic is empty");
     }
@@ -111,6 +120,10 @@ fn check(text: &str, max_levels: usize) -> Result<(), &'static str> {
     if memchr::memchr(0, text.as_bytes()).is_some() {
         return Err("topic contains U+0000");
     }
+    Ok(())
+}
+
+fn check_levels(text: &str, max_levels: usize) -> Result<(), &'static str> {
     if memchr::memchr_iter(b'/', text.as_bytes()).count() >= max_levels {
         return Err("topic has too many levels");
     }
@@ -198,8 +211,12 @@ mod tests {
             "", "#/a", "a#", "#b", "a+", "+a", "a/+b/c", "##", "++", "a/#/", "\0",
         ] {
             let error = validate_filter(bad, 8).expect_err(bad);
-            assert_eq!(error.reason, ReasonCode::TopicFilterInvalid, "{bad:?}");
+            assert_eq!(error.reason, ReasonCode::MalformedPacket, "{bad:?}");
         }
+        let error = validate_filter("a/b/#/c", 2).expect_err("no filter, and too deep");
+        assert_eq!(error.reason, ReasonCode::MalformedPacket);
+        let error = validate_filter("a/b/#", 2).expect_err("too deep");
+        assert_eq!(error.reason, ReasonCode::TopicFilterInvalid);
     }
 
     #[test]
@@ -215,10 +232,15 @@ mod tests {
             "$share/g/",
             "$share/g+/x",
             "$share/#/x",
-            "$share/g/a#",
+            "$share/g+/a#",
+            "$share/g/a/b/c/d",
         ] {
-            let error = validate_filter(bad, 8).expect_err(bad);
+            let error = validate_filter(bad, 3).expect_err(bad);
             assert_eq!(error.reason, ReasonCode::TopicFilterInvalid, "{bad:?}");
+        }
+        for bad in ["$share/g/a#", "$share/g/#/a", "$share/g/+a"] {
+            let error = validate_filter(bad, 8).expect_err(bad);
+            assert_eq!(error.reason, ReasonCode::MalformedPacket, "{bad:?}");
         }
     }
 }

@@ -3,6 +3,10 @@
 //!
 //! `$share/GROUP/FILTER` asks for a Shared Subscription (5.0 section 4.8.2), in every version: 3.x
 //! reserves no name for it, and has no `$share` topics that anybody could mean.
+//!
+//! A filter that is refused has a code of its own in the answer. One that is no Topic Filter at all
+//! `[MQTT-4.7.1-1]` `[MQTT-4.7.1-2]` `[MQTT-4.7.3-1]` makes the packet malformed: nothing of it is
+//! carried out, and the connection ends `[MQTT-4.13.1-1]` (3.1.1: `[MQTT-4.8.0-1]`).
 
 use super::{Asked, MAX_OPEN_FILTERS, MqttMachine};
 use crate::mqtt::codec::{TopicError, validate_filter};
@@ -64,7 +68,7 @@ impl MqttMachine {
         self.ask(unsubscribe.packet_id, false, filters, Clone::clone, ask);
     }
 
-    /// Asks the realm for each filter that is acceptable.
+    /// Asks the realm for each filter that is acceptable, once all are known to be filters.
     fn ask<F>(
         &mut self,
         id: PacketId,
@@ -78,6 +82,11 @@ impl MqttMachine {
             self.broken(ReasonCode::QuotaExceeded, message);
             return;
         }
+        let texts = filters.iter().map(text);
+        let asked = match asked_filters(texts, self.options.max_topic_levels) {
+            Ok(asked) => asked,
+            Err(error) => return self.malformed(error.message),
+        };
         let serial = self.filters.next();
         let mut open = OpenFilters {
             id,
@@ -86,8 +95,8 @@ impl MqttMachine {
             missing: filters.len(),
             words: None,
         };
-        for (index, filter) in (0..=u16::MAX).zip(filters) {
-            match asked_filter(&text(filter), self.options.max_topic_levels) {
+        for ((index, filter), asked) in (0..=u16::MAX).zip(filters).zip(asked) {
+            match asked {
                 Ok(asked) => {
                     let request = Asked::Filter(serial, index).request();
                     self.command(command(filter, asked, request));
@@ -160,6 +169,19 @@ impl MqttMachine {
             });
         }
     }
+}
+
+/// What each filter asks for or why it is refused, or what makes the packet malformed.
+fn asked_filters(
+    texts: impl Iterator<Item = ByteString>,
+    max_levels: usize,
+) -> Result<Vec<Result<AskedFilter, TopicError>>, TopicError> {
+    texts
+        .map(|text| match asked_filter(&text, max_levels) {
+            Err(error) if error.reason == ReasonCode::MalformedPacket => Err(error),
+            asked => Ok(asked),
+        })
+        .collect()
 }
 
 /// The filter as the realm's pattern and group, or why it is none.

@@ -225,6 +225,12 @@ impl MqttMachine {
         }
     }
 
+    /// The client sent what decodes and yet is no packet of the standard (0x81).
+    fn malformed(&mut self, message: &'static str) {
+        count(&self.options.counters.malformed);
+        self.fail(ReasonCode::MalformedPacket, message);
+    }
+
     /// The client did what the state forbids (0x82).
     fn violation(&mut self, message: &'static str) {
         self.broken(ReasonCode::ProtocolError, message);
