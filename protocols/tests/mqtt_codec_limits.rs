@@ -290,9 +290,18 @@ fn an_unknown_level_is_answered_in_the_nearest_version() {
         assert_eq!(error.fault, Fault::Limit);
         error.reply_version
     };
-    assert_eq!(reply(b"MQTT", 6), Some(V5));
-    assert_eq!(reply(b"MQTT", 3), Some(V3_1_1));
-    assert_eq!(reply(b"MQIsdp", 4), Some(V3_1_1));
-    assert_eq!(reply(b"MQTT", 0x84), Some(V3_1_1), "a bridge of 3.1.1");
+    for level in [6, 7, 99, 0x7F, 0x85, 0x86, 0xFF] {
+        assert_eq!(reply(b"MQTT", level), Some(V5), "{level}");
+    }
+    for level in [0, 1, 2, 3] {
+        assert_eq!(reply(b"MQTT", level), Some(V3_1_1), "{level}");
+    }
+    // The name of 3.1, whose readers know no 5.0.
+    for level in [0, 4, 5, 6, 99, 0x7F, 0x83, 0x85, 0xFF] {
+        assert_eq!(reply(b"MQIsdp", level), Some(V3_1_1), "{level}");
+    }
+    for level in [0x80, 0x83, 0x84] {
+        assert_eq!(reply(b"MQTT", level), Some(V3_1_1), "a bridge of 3.x");
+    }
     assert_eq!(reply(b"HTTP", 4), None);
 }

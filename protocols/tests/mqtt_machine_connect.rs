@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use common::*;
 use protocols::gate::{Credentials, Gate, Input, JoinError};
 use protocols::mqtt::codec::encode;
-use protocols::mqtt::machine::ResponseInformation;
+use protocols::mqtt::machine::{MqttOptions, ResponseInformation};
 use protocols::mqtt::packet::{
     Auth, ConnAck, Connect, Disconnect, OptProperties, Packet, PacketType, Properties, Will,
 };
@@ -67,14 +67,40 @@ fn connack_announces_what_this_server_does() {
     assert_eq!(set.receive_maximum, NonZeroU16::new(64));
     assert_eq!(set.topic_alias_maximum, Some(32));
     assert_eq!(set.maximum_packet_size, NonZeroU32::new(1_048_576));
-    assert_eq!(set.retain_available, Some(true));
-    assert_eq!(set.wildcard_subscription_available, Some(true));
-    assert_eq!(set.subscription_identifiers_available, Some(true));
-    assert_eq!(set.shared_subscription_available, Some(true));
-    assert_eq!(set.maximum_qos, None, "QoS 2 is said by absence");
+    // What is served without a limit is said by absence.
+    assert_eq!(set.retain_available, None);
+    assert_eq!(set.wildcard_subscription_available, None);
+    assert_eq!(set.subscription_identifiers_available, None);
+    assert_eq!(set.shared_subscription_available, None);
+    assert_eq!(set.maximum_qos, None);
     assert_eq!(set.assigned_client_identifier, None);
     assert_eq!(set.server_keep_alive, None);
     assert_eq!(set.session_expiry_interval, None);
+}
+
+#[test]
+fn connack_is_as_short_as_can_be() {
+    // 5.0 sections 3.2.2.3.3 to 3.2.2.3.13: nothing is said that its absence says too
+    let bytes = |options: fn(&mut MqttOptions)| {
+        let mut world = World::new();
+        options(&mut world.options);
+        let client = world.client(V5, "c");
+        world.clients[client].pieces.concat()
+    };
+    let usual = b"\x20\x0E\0\0\x0B\x21\0\x40\x22\0\x20\x27\0\x10\0\0";
+    assert_eq!(bytes(|_| {}), usual);
+    let unlimited = bytes(|options| {
+        options.receive_maximum = NonZeroU16::MAX;
+        options.topic_alias_maximum = 0;
+        options.max_packet_bytes = 268_435_460;
+    });
+    assert_eq!(unlimited, b"\x20\x03\0\0\0");
+    let limited = bytes(|options| {
+        options.receive_maximum = NonZeroU16::new(65_534).expect("not 0");
+        options.topic_alias_maximum = 1;
+        options.max_packet_bytes = 268_435_459;
+    });
+    assert_eq!(limited.len(), 16);
 }
 
 #[test]
@@ -429,14 +455,16 @@ fn packets_only_a_server_sends_end_the_connection_and_nothing_else() {
 
 #[test]
 fn unknown_versions_are_told_so() {
-    let connect = |level: u8| {
+    let named = |name: &[u8], level: u8| {
+        let length = name.len() as u8;
         [
-            &[0x10, 13, 0, 4][..],
-            b"MQTT",
+            &[0x10, 9 + length, 0, length][..],
+            name,
             &[level, 2, 0, 0, 0, 1, b'c'],
         ]
         .concat()
     };
+    let connect = |level| named(b"MQTT", level);
     let mut world = World::new();
     let newer = world.accept(V5);
     world.raw(newer, &connect(6));
@@ -444,6 +472,18 @@ fn unknown_versions_are_told_so() {
     let older = world.accept(V3_1_1);
     world.raw(older, &connect(2));
     refused(&mut world, older, ReasonCode::UnsupportedProtocolVersion);
+    // [MQTT-3.1.2-2] of 3.1.1: two bytes with code 1, and no more, for who speaks 3.x.
+    for unknown in [
+        named(b"MQIsdp", 6),
+        named(b"MQIsdp", 4),
+        named(b"MQTT", 3),
+        named(b"MQTT", 0x84),
+    ] {
+        let old = world.accept(V3_1_1);
+        world.raw(old, &unknown);
+        assert_eq!(world.clients[old].pieces.concat(), [0x20, 2, 0, 1]);
+        assert!(world.clients[old].closed.is_some());
+    }
     let foreign = world.accept(V3_1_1);
     world.raw(
         foreign,
@@ -453,7 +493,7 @@ fn unknown_versions_are_told_so() {
     );
     world.nothing(foreign);
     assert!(world.clients[foreign].closed.is_some());
-    assert_eq!(world.counter("over_limit"), 3);
+    assert_eq!(world.counter("over_limit"), 7);
 }
 
 #[test]
@@ -641,18 +681,32 @@ fn a_drain_before_the_session_refuses() {
 
 #[test]
 fn a_connack_that_does_not_fit_the_client_is_not_sent() {
-    // [MQTT-3.1.2-24]
-    let mut world = World::new();
-    let client = world.open(with(
-        connect(V5, "c"),
-        Properties {
-            maximum_packet_size: NonZeroU32::new(10),
-            ..Properties::default()
-        },
-    ));
-    world.nothing(client);
-    assert!(world.clients[client].closed.is_some());
-    assert_eq!(world.clients[client].left, [Leave::Lost]);
+    // [MQTT-3.1.2-24]: the announcements of three limits cannot be left out
+    let open = |world: &mut World, size| {
+        world.open(with(
+            connect(V5, "c"),
+            Properties {
+                maximum_packet_size: NonZeroU32::new(size),
+                ..Properties::default()
+            },
+        ))
+    };
+    for size in [5, 10, 15] {
+        let mut world = World::new();
+        let client = open(&mut world, size);
+        world.nothing(client);
+        assert!(world.clients[client].closed.is_some());
+        assert_eq!(world.clients[client].left, [Leave::Lost]);
+    }
+    for size in [16, 20] {
+        let mut world = World::new();
+        let client = open(&mut world, size);
+        let Packet::ConnAck(ack) = world.next(client) else {
+            panic!("no CONNACK")
+        };
+        assert_eq!(ack.reason, ReasonCode::Success, "{size}");
+        assert!(world.clients[client].closed.is_none());
+    }
 }
 
 #[test]

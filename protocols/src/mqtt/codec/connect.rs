@@ -10,6 +10,8 @@ use super::writer::Sink;
 use crate::mqtt::packet::{Connect, Direction, OptProperties, ProtocolVersion, QoS, Secret, Will};
 use crate::mqtt::reason::ReasonCode;
 
+/// Set in the Protocol Level by bridges of some brokers.
+const BRIDGE: u8 = 0x80;
 const RESERVED: u8 = 0x01;
 const CLEAN_START: u8 = 0x02;
 const WILL: u8 = 0x04;
@@ -20,8 +22,12 @@ const USERNAME: u8 = 0x80;
 
 /// Reads Protocol Name and Protocol Level.
 ///
-/// An unknown level is answered in the nearest version the peer might understand, a foreign name
-/// not at all `[MQTT-3.1.2-1]`.
+/// An unknown level is answered in the form of CONNACK that its reader knows, a foreign name not at
+/// all `[MQTT-3.1.2-1]`. `MQIsdp` is the name of 3.1 alone, and what is below level 5 has the two
+/// bytes of 3.x with return code 1 `[MQTT-3.1.2-2]` of 3.1.1: a longer CONNACK is malformed there.
+/// Level 5 and above reads 5.0 first, where the shorter one is malformed, and gets 0x84. The high
+/// bit of a level says that the peer is a bridge, and nothing about the form: 0x83 and 0x84 are
+/// bridges of 3.1 and 3.1.1, which go on without the bit after return code 1.
 pub(super) fn read_version(reader: &mut Reader) -> Result<ProtocolVersion, DecodeError> {
     let name = reader.string()?;
     if !matches!(&*name, "MQTT" | "MQIsdp") {
@@ -34,11 +40,11 @@ pub(super) fn read_version(reader: &mut Reader) -> Result<ProtocolVersion, Decod
         ("MQIsdp", 3) => Ok(ProtocolVersion::V3_1),
         ("MQTT", 4) => Ok(ProtocolVersion::V3_1_1),
         ("MQTT", 5) => Ok(ProtocolVersion::V5),
-        (_, level) => Err(DecodeError {
-            reply_version: Some(match level {
-                6..=0x7F => ProtocolVersion::V5,
-                // The high bit marks bridges that speak 3.x and fall back on return code 1.
-                _ => ProtocolVersion::V3_1_1,
+        (name, level) => Err(DecodeError {
+            reply_version: Some(if name == "MQIsdp" || level & !BRIDGE < 5 {
+                ProtocolVersion::V3_1_1
+            } else {
+                ProtocolVersion::V5
             }),
             ..DecodeError::limit(
                 ReasonCode::UnsupportedProtocolVersion,

@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// Longest Client Identifier of 3.1, in characters (3.1 section 3.1).
 const MAX_CLIENT_ID_3_1: usize = 23;
+/// Bytes of the largest packet there can be (5.0 section 2.1.4): taking it is taking everything.
+const LARGEST_PACKET: u32 = 1 + 4 + 268_435_455;
 
 /// What CONNACK tells the client because it differs from what the client asked.
 #[derive(Debug, Default)]
@@ -212,12 +214,20 @@ impl MqttMachine {
         encode_within(packet, self.version, &self.peer, self.output.batch()).is_ok()
     }
 
-    /// What this server does and takes (5.0 section 3.2.2.3).
+    /// What this server does and takes where that is not what the absence of the property says: a
+    /// client may take packets of few bytes only (5.0 section 3.2.2.3).
+    ///
+    /// Retain, wildcards, Subscription Identifiers, shares and QoS 2 are there, which is said by
+    /// absence.
     fn announced(&mut self, welcome: Welcome) -> Properties {
-        let largest = u32::try_from(self.options.max_packet_bytes).ok();
+        let options = &self.options;
+        let largest = u32::try_from(options.max_packet_bytes).ok();
+        let largest = largest.filter(|&size| size < LARGEST_PACKET);
+        let aliases = Some(options.topic_alias_maximum).filter(|&most| most != 0);
+        let open = Some(options.receive_maximum).filter(|&most| most != NonZeroU16::MAX);
         // [MQTT-4.12.0-5], [MQTT-4.12.0-6]
         let proof = self.exchange.as_mut().map(|exchange| exchange.conclude());
-        let router_id = self.options.router_id.get().filter(|_| welcome.is_bridge);
+        let router_id = options.router_id.get().filter(|_| welcome.is_bridge);
         let router_id = router_id.map(|id| (ByteString::from_static(ROUTER_ID), id.clone()));
         Properties {
             user_properties: router_id.into_iter().collect(),
@@ -225,13 +235,9 @@ impl MqttMachine {
             session_expiry_interval: welcome.session_expiry,
             assigned_client_identifier: welcome.assigned_id,
             server_keep_alive: welcome.keep_alive,
-            receive_maximum: Some(self.options.receive_maximum),
-            topic_alias_maximum: Some(self.options.topic_alias_maximum),
-            retain_available: Some(true),
+            receive_maximum: open,
+            topic_alias_maximum: aliases,
             maximum_packet_size: largest.and_then(NonZeroU32::new),
-            wildcard_subscription_available: Some(true),
-            subscription_identifiers_available: Some(true),
-            shared_subscription_available: Some(true),
             ..proof.unwrap_or_default()
         }
     }
