@@ -1,4 +1,5 @@
-//! Authentication exchanges through the driver: an MQTT client over a stream in the same process.
+//! Authentication exchanges, and the end for a fault, through the driver: an MQTT client over a
+//! stream in the same process.
 #![cfg(feature = "mqtt")]
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
@@ -10,7 +11,7 @@ use protocols::gate::{Driver, DriverOptions, Traffic};
 use protocols::mqtt::codec::{Decoder, Limits, encode};
 use protocols::mqtt::machine::{MqttMachine, MqttOptions};
 use protocols::mqtt::packet::{
-    Auth, Connect, Packet, PacketType, Properties, ProtocolVersion, Secret,
+    Auth, Connect, Packet, PacketId, PacketType, Properties, ProtocolVersion, Publish, QoS, Secret,
 };
 use protocols::mqtt::reason::ReasonCode;
 use protocols::transport::StreamTransport;
@@ -191,4 +192,33 @@ async fn a_session_is_not_proven_again_by_somebody_else() {
         Packet::Disconnect(bye) => assert_eq!(bye.reason, ReasonCode::NotAuthorized),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn what_came_whole_ahead_of_a_fault_is_answered_ahead_of_the_disconnect() {
+    let mut world = World::new();
+    world.connect("joe", "joe-secret").await;
+    let publish = Packet::Publish(Publish {
+        dup: false,
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        topic: "a".into(),
+        packet_id: PacketId::new(1),
+        properties: None,
+        payload: Bytes::from_static(b"x"),
+    });
+    let mut bytes = BytesMut::new();
+    encode(&publish, ProtocolVersion::V5, &mut bytes).unwrap();
+    bytes.extend_from_slice(&[0, 0]);
+    world.stream.write_all(&bytes).await.unwrap();
+    match world.next().await {
+        Packet::PubAck(ack) => assert_eq!(ack.packet_id.get(), 1),
+        other => panic!("{other:?}"),
+    }
+    match world.next().await {
+        Packet::Disconnect(end) => assert_eq!(end.reason, ReasonCode::MalformedPacket),
+        other => panic!("{other:?}"),
+    }
+    let read = world.stream.read_buf(&mut world.arrived);
+    assert_eq!(timeout(DEADLINE, read).await.unwrap().unwrap(), 0, "closed");
 }

@@ -5,16 +5,18 @@
 #[path = "mqtt_machine_common/mod.rs"]
 mod common;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use common::*;
-use protocols::gate::JoinError;
+use protocols::gate::{Gate, Input, JoinError};
+use protocols::mqtt::codec::encode;
 use protocols::mqtt::packet::{
-    Ack, Connect, Disconnect, Packet, Properties, ProtocolVersion, Publish, Unsubscribe,
+    Ack, Connect, Disconnect, Packet, PacketType, Properties, ProtocolVersion, Publish, Unsubscribe,
 };
 use protocols::mqtt::reason::ReasonCode;
 use router_core::auth::{Action, Role, Rule};
 use router_core::limits::RealmLimits;
 use router_core::model::{EndReason, Pattern};
+use router_core::session::Leave;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
@@ -398,6 +400,98 @@ fn limits_end_3_x_connections_without_a_word() {
             assert!(world.clients[client].closed.is_some());
         }
     }
+}
+
+/// One read with these packets, a byte that begins no packet, and more packets.
+fn send_and_break(world: &mut World, client: usize, packets: &[Packet]) {
+    let mut bytes = BytesMut::new();
+    for packet in packets {
+        encode(packet, world.clients[client].version, &mut bytes).expect("legal");
+    }
+    bytes.extend_from_slice(&[0, 0]);
+    encode(&publish("a", "late", None, AtMostOnce), V5, &mut bytes).expect("legal");
+    world.raw(client, &bytes);
+}
+
+#[test]
+fn what_came_whole_ahead_of_a_fault_is_answered_ahead_of_the_end() {
+    // [MQTT-3.14.4-1] [MQTT-4.13.1-1]: nothing follows the DISCONNECT
+    for version in [V3_1, V3_1_1, V5] {
+        let mut world = World::new();
+        let watcher = world.client(V5, "watcher");
+        world.subscribe(watcher, "a", AtMostOnce);
+        let client = world.client(version, "c");
+        let packets = [
+            publish("a", "1", Some(1), AtLeastOnce),
+            publish("a", "2", Some(2), ExactlyOnce),
+            pubrel(2),
+            subscribe(3, &[("b", options(AtMostOnce))], None),
+            unsubscribe(4, &["b"]),
+            Packet::PingReq,
+        ];
+        send_and_break(&mut world, client, &packets);
+        let came = std::mem::take(&mut world.clients[client].got);
+        let mut kinds: Vec<_> = came.iter().map(Packet::packet_type).collect();
+        if version.is_v5() {
+            assert_eq!(kinds.pop(), Some(PacketType::Disconnect), "{came:?}");
+        }
+        kinds.sort_by_key(|kind| *kind as u8);
+        let due = [
+            PacketType::PubAck,
+            PacketType::PubRec,
+            PacketType::PubComp,
+            PacketType::SubAck,
+            PacketType::UnsubAck,
+            PacketType::PingResp,
+        ];
+        assert_eq!(kinds, due);
+        assert!(world.clients[client].closed.is_some());
+        assert_eq!(world.clients[client].left, [Leave::Lost]);
+        assert_eq!(world.next_publish(watcher).payload, "1");
+        assert_eq!(world.next_publish(watcher).payload, "2");
+        world.nothing(watcher);
+        assert_eq!(world.counter("malformed"), 1);
+        world.raw(client, &[0xC0, 0]);
+        world.nothing(client);
+    }
+}
+
+#[test]
+fn the_end_does_not_wait_for_the_disk() {
+    let mut world = World::durable();
+    let owner = world.join(persistent(V5, "owner"));
+    world.subscribe(owner, "a", AtLeastOnce);
+    world.cut(owner);
+    let client = world.client(V5, "c");
+    world.hold_commits = true;
+    let kept = publish("a", "kept", Some(1), AtLeastOnce);
+    send_and_break(&mut world, client, &[kept, Packet::PingReq]);
+    assert_eq!(world.next(client), Packet::PingResp);
+    world.ended(client, ReasonCode::MalformedPacket);
+    world.hold_commits = false;
+    world.commit();
+    world.nothing(client);
+    let owner = world.join(persistent(V5, "owner"));
+    assert_eq!(world.next_publish(owner).payload, "kept");
+}
+
+#[test]
+fn a_connection_that_breaks_after_its_fault_ends_once() {
+    let mut world = World::new();
+    let client = world.client(V5, "c");
+    let mut bytes = BytesMut::new();
+    let one = publish("a", "1", Some(1), AtLeastOnce);
+    encode(&one, V5, &mut bytes).expect("legal");
+    bytes.extend_from_slice(&[0, 0]);
+    let machine = &mut world.clients[client].machine;
+    machine.handle_input(world.now, Input::Stream(&mut bytes));
+    assert!(bytes.is_empty() && !machine.is_closed());
+    machine.handle_input(world.now, Input::Text(Bytes::new()));
+    machine.handle_input(world.now, Input::Closed);
+    assert!(machine.is_closed());
+    world.run();
+    world.nothing(client);
+    assert_eq!(world.clients[client].left, [Leave::Lost]);
 }
 
 #[test]

@@ -235,6 +235,10 @@ impl<T: Transport + Unpin> Driver<T> {
         progress |= self.deliver(now, cx);
         self.act(now);
         self.collect_output(now);
+        if self.closing.is_some() {
+            // The end may have come with the output; others need not wait for the socket.
+            self.act(now);
+        }
         match self.write(now, cx) {
             Some(turn) => return turn,
             None if self.closing.is_some() && self.transport.queued() == 0 => {

@@ -10,7 +10,8 @@
 //!    before the next action is asked for, unless [`Gate::handle_authentication`] brings a challenge
 //!    first; commands are carried out in one batch under one lock;
 //! 3. [`Gate::handle_delivery`] for what the realm told the session;
-//! 4. [`Gate::poll_output`] until `None`, and the bytes go to the transport.
+//! 4. [`Gate::poll_output`] until `None`, and the bytes go to the transport; a gate that ends the
+//!    connection here has [`Action::Leave`] behind it.
 //!
 //! After [`Output::Close`] nothing more is read, and the session leaves.
 

@@ -58,9 +58,11 @@ impl MqttMachine {
 
 impl Gate for MqttMachine {
     fn handle_input(&mut self, now: Now, input: Input<'_>) {
-        if self.phase == Phase::Closed {
-            if let Input::Stream(buffer) = input {
-                buffer.clear();
+        if self.hears_nothing() {
+            match input {
+                Input::Stream(buffer) => buffer.clear(),
+                Input::Closed => self.end(Leave::Lost, 1000, "the connection is gone"),
+                _ => {}
             }
             return;
         }
@@ -169,6 +171,9 @@ impl Gate for MqttMachine {
     }
 
     fn poll_output(&mut self) -> Option<Output> {
+        if let Some((reason, message)) = self.verdict.take() {
+            self.fail(reason, message);
+        }
         self.output.poll()
     }
 

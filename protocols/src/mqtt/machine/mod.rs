@@ -2,7 +2,8 @@
 //!
 //! Sans-IO: bytes and deliveries go in, actions and bytes come out, time is an argument; the
 //! calling order is that of [`crate::gate`]. Actions may also follow from
-//! [`Gate::handle_delivery`](crate::gate::Gate::handle_delivery), so the driver asks for them again after deliveries.
+//! [`Gate::handle_delivery`](crate::gate::Gate::handle_delivery), so the driver asks for them again after deliveries, and the
+//! last one, to leave, from [`Gate::poll_output`](crate::gate::Gate::poll_output).
 //!
 //! Phases: *Connecting* until CONNECT, *Joining* until the realm has answered, *Challenged* while
 //! the client owes the AUTH that the realm asked for, *Admitted* until the session is durable and
@@ -12,6 +13,8 @@
 //! Invariants:
 //! - a session that was joined is left exactly once unless another connection took it over, and
 //!   nothing is decoded after the end;
+//! - what came whole ahead of a fault is carried out, and what is answered at once is answered
+//!   ahead of the DISCONNECT, behind which nothing may follow `[MQTT-3.14.4-1]`;
 //! - PUBACKs and PUBRECs leave in the order of the PUBLISHes `[MQTT-4.6.0-2]` `[MQTT-4.6.0-3]`,
 //!   SUBACKs and UNSUBACKs in the order of their requests;
 //! - everything kept is bounded: unacknowledged PUBLISHes by Receive Maximum (3.x: by the number
@@ -77,6 +80,8 @@ pub struct MqttMachine {
     /// Bytes that could not be decoded when they came, and partial packets of message transports.
     input: BytesMut,
     actions: VecDeque<Action>,
+    /// A fault of the client that ends the connection with the next output.
+    verdict: Option<(ReasonCode, &'static str)>,
     /// The realm has a session for this connection, which must be left.
     joined: bool,
     output: Outputs,
@@ -116,6 +121,7 @@ impl MqttMachine {
             version: ProtocolVersion::V5,
             input: BytesMut::new(),
             actions: VecDeque::new(),
+            verdict: None,
             joined: false,
             output: Outputs::default(),
             login_deadline: now.instant + options.login_timeout,
@@ -147,10 +153,12 @@ impl MqttMachine {
 
     /// Decodes and acts while the phase allows it.
     fn consume(&mut self, now: Now, bytes: &mut BytesMut) {
-        while matches!(
-            self.phase,
-            Phase::Connecting | Phase::Challenged | Phase::Live
-        ) {
+        while self.verdict.is_none()
+            && matches!(
+                self.phase,
+                Phase::Connecting | Phase::Challenged | Phase::Live
+            )
+        {
             self.refuse_out_of_turn(bytes);
             if self.phase == Phase::Closed {
                 break;
@@ -164,9 +172,14 @@ impl MqttMachine {
                 Err(error) => self.undecodable(&error),
             }
         }
-        if self.phase == Phase::Closed {
+        if self.hears_nothing() {
             bytes.clear();
         }
+    }
+
+    /// Whether the end is certain, so that nothing the client sends matters any more.
+    fn hears_nothing(&self) -> bool {
+        self.phase == Phase::Closed || self.verdict.is_some()
     }
 
     fn packet(&mut self, now: Now, packet: Packet) {
@@ -221,14 +234,14 @@ impl MqttMachine {
                 self.refuse_silently(map::close_code(error.reason), error.message);
             }
         } else {
-            self.fail(error.reason, error.message);
+            self.condemn(error.reason, error.message);
         }
     }
 
     /// The client sent what decodes and yet is no packet of the standard (0x81).
     fn malformed(&mut self, message: &'static str) {
         count(&self.options.counters.malformed);
-        self.fail(ReasonCode::MalformedPacket, message);
+        self.condemn(ReasonCode::MalformedPacket, message);
     }
 
     /// The client did what the state forbids (0x82).
@@ -239,7 +252,18 @@ impl MqttMachine {
     /// The client broke a rule that has a reason code of its own.
     fn broken(&mut self, reason: ReasonCode, message: &'static str) {
         count(&self.options.counters.protocol_errors);
-        self.fail(reason, message);
+        self.condemn(reason, message);
+    }
+
+    /// Ends the connection for what the client sent, once what it sent before was carried out and
+    /// the answers that need no disk are there. Others are not waited for: the client sends those
+    /// messages again, as after every connection that broke.
+    fn condemn(&mut self, reason: ReasonCode, message: &'static str) {
+        if self.phase == Phase::Live && !self.actions.is_empty() {
+            self.verdict = Some((reason, message));
+        } else {
+            self.fail(reason, message);
+        }
     }
 
     /// Ends a live connection from our side: 5.0 is told why `[MQTT-4.13.1-1]`, 3.x knows no
@@ -277,6 +301,7 @@ impl MqttMachine {
             self.actions.clear();
         }
         self.phase = Phase::Closed;
+        self.verdict = None;
         self.output.close(code, reason);
         self.input = BytesMut::new();
         self.aliases = Vec::new();
