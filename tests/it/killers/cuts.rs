@@ -141,7 +141,7 @@ fn lengths_within_packets_that_lie() -> Outcome {
 fn empty_and_odd_fields() -> Outcome {
     let server = server()?;
     let addr = server.mqtt_addr()?;
-    let bad: [(&str, Vec<u8>); 14] = [
+    let bad: [(&str, Vec<u8>); 16] = [
         ("an empty topic", packet(0x30, &[0, 0, 0])),
         ("an empty topic, QoS 1", packet(0x32, &[0, 0, 0, 1, 0])),
         (
