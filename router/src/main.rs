@@ -25,10 +25,7 @@ fn main() -> ExitCode {
 fn serve(loaded: &Loaded) -> ExitCode {
     eprint!("{}", cli::warnings(&loaded.warnings));
     start_logging(loaded.config.log);
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "cannot start the runtime");
@@ -36,6 +33,17 @@ fn serve(loaded: &Loaded) -> ExitCode {
         }
     };
     runtime.block_on(run(loaded))
+}
+
+/// Tasks run in the order in which they were woken, where tokio can be told so. By default a worker
+/// runs the one woken last first, and of two sockets that became readable within one wait the later
+/// one would be served first: a PUBLISH could overtake the SUBSCRIBE that another client sent ahead
+/// of it.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    #[cfg(tokio_unstable)]
+    builder.disable_lifo_slot();
+    builder.enable_all().build()
 }
 
 async fn run(loaded: &Loaded) -> ExitCode {
