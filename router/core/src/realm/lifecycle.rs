@@ -69,11 +69,7 @@ impl Realm {
 
     /// The connection of the client that whoever has proven to be `proven` may take over.
     #[must_use]
-    pub fn former(
-        &self,
-        client: &str,
-        proven: Option<&ByteString>,
-    ) -> Option<(Arc<Outbox>, u64)> {
+    pub fn former(&self, client: &str, proven: Option<&ByteString>) -> Option<(Arc<Outbox>, u64)> {
         let session = self.sessions.get(*self.clients.get(client)?)?;
         let identity = &session.identity;
         let may = !identity.is_proven() || proven == Some(&identity.authid);
