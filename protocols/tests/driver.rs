@@ -63,6 +63,8 @@ async fn connect_to(gate: Box<dyn Gate>, ping_after: Duration, dead_after: Durat
         dead_after,
         write_timeout: LONG,
         hear_out: LONG,
+        // For clients that are not read any more.
+        linger: Duration::from_millis(50),
         drain: drain.subscribe(),
         traffic: traffic.clone(),
         proofs: Proofs::default(),

@@ -67,6 +67,7 @@ impl World {
             dead_after: LONG,
             write_timeout: LONG,
             hear_out: LONG,
+            linger: LONG,
             drain: drain.subscribe(),
             traffic: Arc::new(Traffic::default()),
             proofs: Proofs::default(),

@@ -29,6 +29,8 @@ const DEAD_AFTER: Duration = Duration::from_secs(60);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a newcomer waits until the connection whose place it takes has read what its peer sent.
 const HEAR_OUT: Duration = Duration::from_millis(250);
+/// How long a peer may take to accept the last bytes, and then to close its side.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Why a router or server cannot start.
 #[derive(Debug, Error)]
@@ -195,6 +197,7 @@ impl Router {
             dead_after: DEAD_AFTER,
             write_timeout: WRITE_TIMEOUT,
             hear_out: HEAR_OUT,
+            linger: LINGER,
             drain: self.inner.drain.subscribe(),
             traffic: self.inner.traffic.clone(),
             proofs: self.inner.proofs.clone(),

@@ -59,6 +59,8 @@ pub struct DriverOptions {
     /// A newcomer waits this long until the connection whose place it takes has read what its peer
     /// sent.
     pub hear_out: Duration,
+    /// How long a peer may take to accept the last bytes, and then to close its side.
+    pub linger: Duration,
     /// Turns true when the router shuts down.
     pub drain: watch::Receiver<bool>,
     /// Shared counters.
@@ -228,6 +230,9 @@ impl<T: Transport + Unpin> Driver<T> {
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
         let now = now();
+        if self.lingers() {
+            return self.linger(now, cx);
+        }
         let mut progress = self.check_drain(now, cx);
         progress |= self.receive(now, cx);
         self.act(now);

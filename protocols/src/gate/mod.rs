@@ -12,7 +12,8 @@
 //! 3. [`Gate::handle_delivery`] for what the realm told the session;
 //! 4. [`Gate::poll_output`] until `None`, and the bytes go to the transport.
 //!
-//! After [`Output::Close`] nothing more is read, and the session leaves.
+//! After [`Output::Close`] nothing more is read, and the session leaves. What the peer still sends is
+//! thrown away until it closes too, or has had its time.
 
 mod driver;
 mod proofs;

@@ -39,6 +39,7 @@ pub struct Server {
     pub mqtt: MqttOptions,
     /// Nothing is given up by time, unless a test wants it.
     pub hear_out: Duration,
+    pub linger: Duration,
     drain: watch::Sender<bool>,
 }
 
@@ -63,6 +64,7 @@ impl Server {
             proofs: Proofs::default(),
             mqtt: MqttOptions::default(),
             hear_out: LONG,
+            linger: LONG,
             drain: watch::Sender::new(false),
         }
     }
@@ -74,6 +76,7 @@ impl Server {
             dead_after: LONG,
             write_timeout: LONG,
             hear_out: self.hear_out,
+            linger: self.linger,
             drain: self.drain.subscribe(),
             traffic: self.traffic.clone(),
             proofs: self.proofs.clone(),
