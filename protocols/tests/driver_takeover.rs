@@ -8,10 +8,10 @@ mod driver_common;
 use bytes::{Bytes, BytesMut};
 use driver_common::{DEADLINE, Server, bytes_of, connect, disconnect, settle, until};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
-use protocols::mqtt::packet::{Packet, Publish, QoS};
+use protocols::mqtt::packet::{Packet, Publish, QoS, Secret};
 use protocols::mqtt::reason::ReasonCode;
 use protocols::transport::{StreamTransport, WebSocketLimits, WebSocketTransport};
-use router_core::auth::{Role, Verified};
+use router_core::auth::{Access, Role, Secret as Word, User, Verified};
 use router_core::outbox::Former;
 use std::io;
 use std::pin::Pin;
@@ -88,6 +88,7 @@ async fn what_was_sent_ahead_of_the_next_connection_is_done_first() {
         })
     };
     old.say(&[note("a"), note("b"), disconnect(0)]).await;
+    drop(old);
     let (mut new, _driver) = server.coming(connect(100)).await;
     finished(driver).await;
     new.acknowledged().await;
@@ -169,6 +170,25 @@ async fn the_login_timeout_covers_the_wait() {
 }
 
 #[tokio::test]
+async fn whoever_may_not_take_over_does_not_wait() {
+    let user = User {
+        role: "user".into(),
+        secret: Word::Plain(Bytes::from_static(b"joe-secret")),
+    };
+    let server = Server::with(Access {
+        users: [("joe".into(), user)].into(),
+        ..Access::open()
+    });
+    let mut joe = connect(100);
+    joe.username = Some("joe".into());
+    joe.password = Some(Secret(Bytes::from_static(b"joe-secret")));
+    let (_old, driver) = server.connected(joe).await;
+    let (mut new, _driver) = server.coming(connect(100)).await;
+    assert_eq!(new.acknowledged().await.reason, ReasonCode::NotAuthorized);
+    drop(driver);
+}
+
+#[tokio::test]
 async fn a_newcomer_that_goes_away_while_it_waits_takes_nothing_over() {
     let server = Server::new();
     let (mut old, mut driver) = server.connected(connect(100)).await;
@@ -216,6 +236,7 @@ async fn of_two_newcomers_one_stays_and_both_have_heard_the_farewell() {
     let server = Server::new();
     let (mut old, driver) = server.connected(connect(100)).await;
     old.say(&[disconnect(0)]).await;
+    drop(old);
     let mut quiet = connect(100);
     quiet.will = None;
     let (mut one, _one) = server.coming(quiet.clone()).await;

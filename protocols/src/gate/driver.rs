@@ -7,7 +7,8 @@
 //! Back-pressure: nothing is taken from the outbox while the socket does not take what is queued,
 //! and nothing is read while a receiver of what was just published is filling up (for short
 //! moments only: a slow reader costs a publisher at most a tenth of its time) or the store is far
-//! behind.
+//! behind. None of it holds while the peer is heard out, before the connection gives way to a newer
+//! one of its client.
 
 mod closing;
 mod joining;
@@ -524,7 +525,8 @@ impl<T: Transport + Unpin> Driver<T> {
             self.closing.map(|closing| closing.until),
             self.gate.poll_timeout().filter(|_| self.closing.is_none()),
             self.enters_at(),
-            self.stall.until,
+            // One that nobody looks at any more would be due again and again.
+            self.stall.until.filter(|_| self.closing.is_none()),
             by_silence.filter(|_| self.closing.is_none()),
             by_rest.filter(|_| self.closing.is_none() && self.transport.queued() == 0),
             by_write.filter(|_| self.closing.is_none()),
