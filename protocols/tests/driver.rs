@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use protocols::gate::{
     Action, Credentials, Driver, DriverOptions, Gate, Input, JoinError, JoinRequest, JoinedAs,
-    Output, Traffic,
+    Output, Proofs, Traffic,
 };
 use protocols::transport::{WebSocketLimits, WebSocketTransport};
 use protocols::wamp::machine::{WampMachine, WampOptions};
@@ -62,8 +62,12 @@ async fn connect_to(gate: Box<dyn Gate>, ping_after: Duration, dead_after: Durat
         ping_after,
         dead_after,
         write_timeout: LONG,
+        hear_out: LONG,
+        // For clients that are not read any more.
+        linger: Duration::from_millis(50),
         drain: drain.subscribe(),
         traffic: traffic.clone(),
+        proofs: Proofs::default(),
         peer: "test".to_owned(),
     };
     let limits = WebSocketLimits {

@@ -7,7 +7,7 @@
 mod scram;
 
 use bytes::{Bytes, BytesMut};
-use protocols::gate::{Driver, DriverOptions, Traffic};
+use protocols::gate::{Driver, DriverOptions, Proofs, Traffic};
 use protocols::mqtt::codec::{Decoder, Limits, encode};
 use protocols::mqtt::machine::{MqttMachine, MqttOptions};
 use protocols::mqtt::packet::{
@@ -67,8 +67,11 @@ impl World {
             ping_after: LONG,
             dead_after: LONG,
             write_timeout: LONG,
+            hear_out: LONG,
+            linger: LONG,
             drain: drain.subscribe(),
             traffic: Arc::new(Traffic::default()),
+            proofs: Proofs::default(),
             peer: "test".to_owned(),
         };
         let gate = Box::new(MqttMachine::new(now(), MqttOptions::default()));

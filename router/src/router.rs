@@ -7,7 +7,7 @@ use crate::gates::{self, GateOptions, Protocol};
 use crate::session::OpenSession;
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
-use protocols::gate::{Driver, DriverOptions, Traffic};
+use protocols::gate::{Driver, DriverOptions, Proofs, Traffic};
 use protocols::transport::{StreamTransport, Transport, WebSocketLimits, WebSocketTransport};
 use router_core::auth::{Access, Role};
 use router_core::broker::Sharing;
@@ -27,6 +27,10 @@ const PING_AFTER: Duration = Duration::from_secs(30);
 const DEAD_AFTER: Duration = Duration::from_secs(60);
 /// How long a socket may take nothing while there is something to write.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a newcomer waits until the connection whose place it takes has read what its peer sent.
+const HEAR_OUT: Duration = Duration::from_millis(250);
+/// How long a peer may take to accept the last bytes, and then to close its side.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Why a router or server cannot start.
 #[derive(Debug, Error)]
@@ -73,6 +77,7 @@ struct Inner {
     access: HashMap<ByteString, Arc<Access>>,
     session_queue: LaneLimit,
     traffic: Arc<Traffic>,
+    proofs: Proofs,
     drain: watch::Sender<bool>,
     bridges: OnceLock<Vec<Arc<Status>>>,
     /// Connections being served.
@@ -114,6 +119,7 @@ impl Router {
             access,
             session_queue: limits.outbox.ordered,
             traffic: Arc::new(Traffic::default()),
+            proofs: Proofs::default(),
             drain: watch::Sender::new(false),
             bridges: OnceLock::new(),
             open: watch::Sender::new(0),
@@ -190,8 +196,11 @@ impl Router {
             ping_after: PING_AFTER,
             dead_after: DEAD_AFTER,
             write_timeout: WRITE_TIMEOUT,
+            hear_out: HEAR_OUT,
+            linger: LINGER,
             drain: self.inner.drain.subscribe(),
             traffic: self.inner.traffic.clone(),
+            proofs: self.inner.proofs.clone(),
             peer,
         }
     }

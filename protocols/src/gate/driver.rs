@@ -7,19 +7,22 @@
 //! Back-pressure: nothing is taken from the outbox while the socket does not take what is queued,
 //! and nothing is read while a receiver of what was just published is filling up (for short
 //! moments only: a slow reader costs a publisher at most a tenth of its time) or the store is far
-//! behind.
+//! behind. None of it holds while the peer is heard out, before the connection gives way to a newer
+//! one of its client.
 
-use super::{
-    Action, Authenticate, Authentication, Gate, Input, JoinError, JoinRequest, JoinedAs, Output,
-    Traffic,
-};
+mod closing;
+mod joining;
+mod reading;
+
+use super::{Action, Gate, Input, Output, Proofs, Traffic};
 use crate::transport::{Received, Transport};
-use bytes::Bytes;
-use bytestring::ByteString;
-use router_core::auth::{AuthError, Challenge, Proof, Verified};
+use closing::Closing;
+use joining::{Challenged, Entering, Proving};
+use reading::Hearing;
+use router_core::auth::Verified;
 use router_core::model::{Delivery, Now};
 use router_core::outbox::Outbox;
-use router_core::runtime::{Door, EnterRequest, Hub, now};
+use router_core::runtime::{Door, Hub, now};
 use router_core::session::Leave;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -28,7 +31,6 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 /// Reads handled before the outbox and the socket get their turn.
@@ -45,10 +47,6 @@ const STALL: Duration = Duration::from_millis(5);
 const STALL_PER_SECOND: Duration = Duration::from_millis(100);
 /// A connection on which nothing happens for this long gives back its buffers.
 const REST_AFTER: Duration = Duration::from_secs(1);
-/// How long a peer may take to accept the last bytes.
-const LINGER: Duration = Duration::from_secs(2);
-/// ... when another connection waits for this one to go.
-const LINGER_TAKEN_OVER: Duration = Duration::from_millis(250);
 
 /// What a connection is run with.
 #[derive(Clone, Debug)]
@@ -59,10 +57,17 @@ pub struct DriverOptions {
     pub dead_after: Duration,
     /// A socket that takes nothing for this long while there is something to write is given up.
     pub write_timeout: Duration,
+    /// A newcomer waits this long until the connection whose place it takes has read what its peer
+    /// sent.
+    pub hear_out: Duration,
+    /// How long a peer may take to accept the last bytes, and then to close its side.
+    pub linger: Duration,
     /// Turns true when the router shuts down.
     pub drain: watch::Receiver<bool>,
     /// Shared counters.
     pub traffic: Arc<Traffic>,
+    /// Shared places for slow proofs.
+    pub proofs: Proofs,
     /// Facts about the connection for the session list and the log, e.g. `peer`.
     pub peer: String,
 }
@@ -78,6 +83,10 @@ pub struct Driver<T> {
     seat: Option<Seat>,
     proving: Option<Proving>,
     challenged: Option<Box<Challenged>>,
+    entering: Option<Box<Entering>>,
+    /// What came behind a request to join that is under way.
+    behind: Option<Box<Received>>,
+    hearing: Option<Hearing>,
     deliveries: Vec<Delivery>,
     more_deliveries: bool,
     read_closed: bool,
@@ -98,25 +107,6 @@ pub struct Driver<T> {
     aborted: bool,
 }
 
-/// A slow proof under way; the request to join, if it is for one, waits for it.
-struct Proving {
-    proof: JoinHandle<Result<Proof, AuthError>>,
-    request: Option<Box<JoinRequest>>,
-}
-
-/// A challenge that the peer has not answered.
-struct Challenged {
-    challenge: Challenge,
-    request: Option<Box<JoinRequest>>,
-}
-
-#[derive(Clone, Copy)]
-struct Closing {
-    code: u16,
-    reason: &'static str,
-    until: Instant,
-}
-
 /// Receivers to wait for, and what waiting may still cost.
 #[derive(Default)]
 struct Stall {
@@ -130,11 +120,25 @@ struct Stall {
 struct Seat {
     hub: Hub,
     door: Door,
+    /// The realm has said its first word.
+    welcomed: bool,
     /// The realm has said its last word.
     ended: bool,
+    /// The last asking to hear out the peer that was noted.
+    asked: u64,
 }
 
 impl Seat {
+    fn new(hub: Hub, door: Door) -> Seat {
+        Seat {
+            hub,
+            door,
+            welcomed: false,
+            ended: false,
+            asked: 0,
+        }
+    }
+
     fn leave(self, how: Leave) {
         self.door.cell.leave(now(), self.door.connection, how);
     }
@@ -176,6 +180,9 @@ impl<T: Transport + Unpin> Driver<T> {
             seat: None,
             proving: None,
             challenged: None,
+            entering: None,
+            behind: None,
+            hearing: None,
             deliveries: Vec::new(),
             more_deliveries: false,
             read_closed: false,
@@ -203,11 +210,7 @@ impl<T: Transport + Unpin> Driver<T> {
 
     /// Runs the connection to its end. Cancel safe: dropping it loses the connection, no more.
     pub fn run(mut self) -> impl Future<Output = ()> {
-        let buffered = self
-            .transport
-            .buffer()
-            .is_some_and(|buffer| !buffer.is_empty());
-        if buffered {
+        if self.has_buffered() {
             self.feed(now(), Received::Bytes(0));
         }
         // Not an `async fn`, whose future would have room for the connection twice.
@@ -228,11 +231,15 @@ impl<T: Transport + Unpin> Driver<T> {
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
         let now = now();
+        if self.lingers() {
+            return self.linger(now, cx);
+        }
         let mut progress = self.check_drain(now, cx);
-        progress |= self.poll_proof(now, cx);
         progress |= self.receive(now, cx);
         self.act(now);
+        self.report_hearing();
         progress |= self.deliver(now, cx);
+        progress |= self.note_asking();
         self.act(now);
         self.collect_output(now);
         if self.closing.is_some() {
@@ -246,6 +253,10 @@ impl<T: Transport + Unpin> Driver<T> {
             }
             None => {}
         }
+        // After what may have begun them, so that none waits without a waker, and after what may
+        // have ended the connection, so that nobody is let in who has gone.
+        progress |= self.poll_proof(now, cx);
+        progress |= self.poll_entering(now, cx);
         progress |= self.check_time(now, cx);
         match (self.aborted, progress) {
             (true, _) => Turn::Done,
@@ -261,68 +272,6 @@ impl<T: Transport + Unpin> Driver<T> {
         self.drained = true;
         self.gate.handle_input(now, Input::Drain);
         true
-    }
-
-    /// Reads a batch, unless the gate waits for its join, the connection closes, or a receiver must
-    /// catch up first.
-    fn receive(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
-        if self.closing.is_some() || self.is_joining() || self.read_closed {
-            return false;
-        }
-        // A peer that asks without reading the answers waits for itself.
-        if self.transport.queued() > WRITE_HIGH_WATER || self.is_stalled(now, cx) {
-            return false;
-        }
-        let mut progress = false;
-        for _ in 0..READS_PER_TURN {
-            let received = match self.transport.poll_receive(cx) {
-                Poll::Pending => return progress,
-                Poll::Ready(Ok(received)) => received,
-                Poll::Ready(Err(error)) => {
-                    tracing::debug!(peer = %self.options.peer, %error, "connection lost");
-                    if error.kind() == std::io::ErrorKind::InvalidData {
-                        self.note_violation(now, "invalid transport frame");
-                    }
-                    Received::Closed
-                }
-            };
-            progress = true;
-            let is_stream = matches!(received, Received::Bytes(_));
-            self.feed(now, received);
-            // A stream read is a batch already; messages are gathered into one.
-            if self.read_closed || is_stream {
-                break;
-            }
-        }
-        progress
-    }
-
-    fn feed(&mut self, now: Now, received: Received) {
-        self.last_sign = now.instant;
-        self.last_active = Some(now.instant);
-        self.ping_sent = false;
-        let traffic = &self.options.traffic;
-        match received {
-            Received::Nothing => {}
-            Received::Bytes(count) => {
-                Traffic::add(&traffic.bytes_in, count);
-                if let Some(buffer) = self.transport.buffer() {
-                    self.gate.handle_input(now, Input::Stream(buffer));
-                }
-            }
-            Received::Text(text) => {
-                Traffic::add(&traffic.bytes_in, text.len());
-                self.gate.handle_input(now, Input::Text(text));
-            }
-            Received::Binary(bytes) => {
-                Traffic::add(&traffic.bytes_in, bytes.len());
-                self.gate.handle_input(now, Input::Binary(bytes));
-            }
-            Received::Closed => {
-                self.read_closed = true;
-                self.gate.handle_input(now, Input::Closed);
-            }
-        }
     }
 
     /// Does what the gate wants done. Consecutive commands share one lock of the realm.
@@ -384,176 +333,6 @@ impl<T: Transport + Unpin> Driver<T> {
         }
     }
 
-    /// A join waits for a slow proof.
-    fn is_joining(&self) -> bool {
-        let proving = self.proving.as_ref();
-        proving.is_some_and(|proving| proving.request.is_some())
-    }
-
-    fn join(&mut self, now: Now, request: Box<JoinRequest>) {
-        if let Some(verified) = self.trusted.clone() {
-            return self.enter(now, verified, request);
-        }
-        let result = self.hub.check(request.realm.as_ref(), &request.credentials);
-        self.proof(now, result, Some(request));
-    }
-
-    fn authenticate(&mut self, now: Now, step: Authenticate) {
-        match step {
-            Authenticate::Answer(message) => {
-                if let Some(challenged) = self.challenged.take() {
-                    let Challenged { challenge, request } = *challenged;
-                    let result = challenge.answer(&message).map_err(JoinError::from);
-                    self.proof(now, result, request);
-                }
-            }
-            Authenticate::Again(credentials) => {
-                if let Some(seat) = &self.seat {
-                    let realm = seat.door.cell.name();
-                    let result = self.hub.check(Some(realm), &credentials);
-                    self.proof(now, result, None);
-                }
-            }
-        }
-    }
-
-    /// Goes on with a proof: of who wants to join, or again of who has.
-    fn proof(
-        &mut self,
-        now: Now,
-        result: Result<Proof, JoinError>,
-        request: Option<Box<JoinRequest>>,
-    ) {
-        match (result, request) {
-            (Ok(Proof::Given(verified)), request) => self.proven(now, verified, None, request),
-            (Ok(Proof::Mutual { verified, verifier }), request) => {
-                self.proven(now, verified, Some(verifier), request);
-            }
-            (Ok(Proof::Slow(proof)), request) => {
-                let proof = tokio::task::spawn_blocking(move || proof.verify());
-                self.proving = Some(Proving { proof, request });
-            }
-            (Ok(Proof::Challenge(challenge)), request) => {
-                let step = Authentication::Challenge(challenge.message().clone());
-                self.challenged = Some(Box::new(Challenged { challenge, request }));
-                self.gate.handle_authentication(now, step);
-            }
-            (Err(error), Some(_)) => self.joined(now, Err(error)),
-            (Err(error), None) => {
-                let step = Authentication::Failed(error);
-                self.gate.handle_authentication(now, step);
-            }
-        }
-    }
-
-    fn proven(
-        &mut self,
-        now: Now,
-        verified: Verified,
-        verifier: Option<Bytes>,
-        request: Option<Box<JoinRequest>>,
-    ) {
-        if let Some(request) = request {
-            if verifier.is_some() {
-                let step = Authentication::Proven { verifier };
-                self.gate.handle_authentication(now, step);
-            }
-            return self.enter(now, verified, request);
-        }
-        let is_same = self.seat.as_ref().is_some_and(|seat| {
-            verified.by_secret && verified.authid.as_ref() == Some(&seat.door.identity.authid)
-        });
-        let step = if is_same {
-            Authentication::Proven { verifier }
-        } else {
-            Authentication::Failed(JoinError::BadCredentials)
-        };
-        self.gate.handle_authentication(now, step);
-    }
-
-    fn poll_proof(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
-        let Some(proving) = &mut self.proving else {
-            return false;
-        };
-        let Poll::Ready(result) = Pin::new(&mut proving.proof).poll(cx) else {
-            return false;
-        };
-        let request = proving.request.take();
-        self.proving = None;
-        let result = match result {
-            Ok(result) => result.map_err(JoinError::from),
-            Err(_) => Err(JoinError::Unavailable),
-        };
-        let is_join = request.is_some();
-        self.proof(now, result, request);
-        // What the stream brought meanwhile has not been looked at.
-        if is_join
-            && self
-                .transport
-                .buffer()
-                .is_some_and(|buffer| !buffer.is_empty())
-        {
-            self.feed(now, Received::Bytes(0));
-        }
-        true
-    }
-
-    fn enter(&mut self, now: Now, verified: Verified, request: Box<JoinRequest>) {
-        let JoinRequest {
-            realm,
-            features,
-            style,
-            client,
-            protocol,
-            method,
-            agent,
-            ..
-        } = *request;
-        let mut transport = vec![
-            ("protocol", ByteString::from_static(protocol)),
-            ("peer", ByteString::from(self.options.peer.as_str())),
-        ];
-        transport.extend(agent.map(|agent| ("agent", agent)));
-        let transport = transport.into();
-        let method = ByteString::from_static(method);
-        let enter = EnterRequest {
-            features,
-            style,
-            client,
-            method,
-            transport,
-        };
-        let result = self
-            .hub
-            .enter(now, realm.as_ref(), verified, enter)
-            .map(|door| {
-                let identity = &door.identity;
-                let joined = JoinedAs {
-                    session: door.connection.session,
-                    realm: door.cell.name().clone(),
-                    authid: identity.authid.clone(),
-                    role: identity.role.name.clone(),
-                    method: identity.method.clone(),
-                    provider: identity.provider.clone(),
-                };
-                self.seat = Some(Seat {
-                    hub: self.hub.clone(),
-                    door,
-                    ended: false,
-                });
-                joined
-            });
-        self.joined(now, result);
-    }
-
-    fn joined(&mut self, now: Now, result: Result<JoinedAs, JoinError>) {
-        if result.is_ok() {
-            self.transport.logged_in();
-        }
-        self.gate.handle_joined(now, result);
-        self.more_deliveries = true;
-    }
-
     /// Takes what the realm said, as long as the socket takes what is queued.
     fn deliver(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
         let Some(seat) = &mut self.seat else {
@@ -594,6 +373,7 @@ impl<T: Transport + Unpin> Driver<T> {
             cell.refill(now, *connection);
         }
         let progress = !deliveries.is_empty() || drained.refill;
+        seat.welcomed |= !deliveries.is_empty();
         seat.ended = matches!(deliveries.last(), Some(Delivery::Ended(_)));
         for delivery in deliveries.drain(..) {
             self.gate.handle_delivery(now, delivery);
@@ -627,27 +407,6 @@ impl<T: Transport + Unpin> Driver<T> {
         }
     }
 
-    fn start_closing(&mut self, now: Now, code: u16, reason: &'static str) {
-        let is_replaced = self.seat.as_ref().is_some_and(|seat| {
-            seat.door
-                .outbox
-                .is_taken_over(seat.door.connection.generation)
-        });
-        let linger = if is_replaced {
-            LINGER_TAKEN_OVER
-        } else {
-            LINGER
-        };
-        if !matches!(code, 1000 | 1001) {
-            self.note_violation(now, reason);
-        }
-        self.closing = Some(Closing {
-            code,
-            reason,
-            until: now.instant + linger,
-        });
-    }
-
     fn note_violation(&self, now: Now, reason: &str) {
         if let Some(unlogged) = self.options.traffic.violation(now.instant) {
             tracing::warn!(peer = %self.options.peer, reason, unlogged, "a peer was disconnected");
@@ -676,20 +435,6 @@ impl<T: Transport + Unpin> Driver<T> {
                 }
                 None
             }
-        }
-    }
-
-    /// Everything is written: say goodbye at the transport's level and go.
-    fn finish(&mut self, now: Now, cx: &mut Context<'_>) -> Turn {
-        // The place is free for a successor before the socket is quite gone.
-        self.seat = None;
-        let Some(closing) = self.closing else {
-            return Turn::Done;
-        };
-        match self.transport.poll_close(cx, closing.code, closing.reason) {
-            Poll::Ready(_) => Turn::Done,
-            Poll::Pending if self.check_time(now, cx) && self.aborted => Turn::Done,
-            Poll::Pending => Turn::Idle,
         }
     }
 
@@ -783,7 +528,9 @@ impl<T: Transport + Unpin> Driver<T> {
         [
             self.closing.map(|closing| closing.until),
             self.gate.poll_timeout().filter(|_| self.closing.is_none()),
-            self.stall.until,
+            self.enters_at(),
+            // One that nobody looks at any more would be due again and again.
+            self.stall.until.filter(|_| self.closing.is_none()),
             by_silence.filter(|_| self.closing.is_none()),
             by_rest.filter(|_| self.closing.is_none() && self.transport.queued() == 0),
             by_write.filter(|_| self.closing.is_none()),

@@ -13,12 +13,15 @@
 //! 4. [`Gate::poll_output`] until `None`, and the bytes go to the transport; a gate that ends the
 //!    connection here has [`Action::Leave`] behind it.
 //!
-//! After [`Output::Close`] nothing more is read, and the session leaves.
+//! After [`Output::Close`] nothing more is read, and the session leaves. What the peer still sends is
+//! thrown away until it closes too, or has had its time.
 
 mod driver;
+mod proofs;
 mod traffic;
 
 pub use driver::{Driver, DriverOptions};
+pub use proofs::Proofs;
 pub use router_core::auth::{Credentials, Mechanism};
 pub use router_core::runtime::EnterError as JoinError;
 pub use traffic::Traffic;
@@ -58,6 +61,11 @@ pub trait Gate: Send {
 
     /// When [`Gate::handle_timeout`] must be called, if nothing happens before.
     fn poll_timeout(&self) -> Option<Instant>;
+
+    /// Whether it keeps input that came behind an [`Action::Join`] which is not answered.
+    fn has_input(&self) -> bool {
+        false
+    }
 
     /// Nothing has happened for a while: gives back memory that is kept for speed only.
     fn rest(&mut self) {}

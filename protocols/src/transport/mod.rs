@@ -29,13 +29,18 @@ pub trait Transport: Send {
     /// Writes what is queued; `Ready` when nothing is left.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Says goodbye at this level and closes.
+    /// Says goodbye at this level; nothing is sent afterwards.
     fn poll_close(
         &mut self,
         cx: &mut Context<'_>,
         code: u16,
         reason: &'static str,
     ) -> Poll<io::Result<()>>;
+
+    /// Reads once after [`Transport::poll_close`] and throws it away, so that the peer's system does
+    /// not answer what was sent last with an error instead of showing it. `false`: the peer has
+    /// closed too, and nothing is left to wait for.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>>;
 
     /// The peer is let in: bounds that hold for strangers only are lifted.
     fn logged_in(&mut self) {}

@@ -123,7 +123,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for StreamTransport<S> 
         _code: u16,
         _reason: &'static str,
     ) -> Poll<io::Result<()>> {
+        self.buffer = BytesMut::new();
         Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        poll_discard(&mut self.io, cx)
     }
 
     fn can_ping(&self) -> bool {
@@ -143,6 +148,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for StreamTransport<S> 
         }
         self.next_read = SMALL_READ;
     }
+}
+
+/// Reads once and throws it away; answers `false` at the end.
+pub(super) fn poll_discard<S: AsyncRead + Unpin>(
+    io: &mut S,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<bool>> {
+    let mut small = [const { MaybeUninit::uninit() }; SMALL_READ];
+    let mut into = ReadBuf::uninit(&mut small);
+    ready!(Pin::new(io).poll_read(cx, &mut into))?;
+    Poll::Ready(Ok(!into.filled().is_empty()))
 }
 
 impl<S> StreamTransport<S> {

@@ -1,5 +1,6 @@
 //! WebSocket messages (RFC 6455) over any stream that has been upgraded.
 
+use super::stream::poll_discard;
 use super::{Received, Transport};
 use crate::gate::Output;
 use bytes::{Bytes, BytesMut};
@@ -231,6 +232,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for WebSocketTransport<
                 .map_err(into_io)?;
         }
         Pin::new(&mut self.socket).poll_close(cx).map_err(into_io)
+    }
+
+    /// The server closes the stream when the peer's Close has come too (RFC 6455 section 7.1.1).
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.fault.is_none() {
+            match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
+                None | Some(Ok(Message::Close(_))) => return Poll::Ready(Ok(false)),
+                Some(Ok(_)) => return Poll::Ready(Ok(true)),
+                Some(Err(error)) => self.fault = Some(Self::fault_of(&error)),
+            }
+        }
+        // What comes are no frames any more, so no Close will be found among them.
+        let io = &mut self.socket.get_mut().io;
+        ready!(Pin::new(&mut *io).poll_shutdown(cx))?;
+        poll_discard(io, cx)
     }
 
     fn logged_in(&mut self) {

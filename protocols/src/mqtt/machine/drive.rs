@@ -177,6 +177,10 @@ impl Gate for MqttMachine {
         self.output.poll()
     }
 
+    fn has_input(&self) -> bool {
+        !self.input.is_empty()
+    }
+
     fn rest(&mut self) {
         if self.actions.is_empty() {
             self.actions = VecDeque::new();

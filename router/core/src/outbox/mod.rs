@@ -11,21 +11,25 @@
 //! holder of an older one gets nothing but [`EndReason::TakenOver`].
 
 mod drain;
+mod hearing;
 mod inspect;
 mod load;
 mod queue;
 mod slots;
 mod stored;
 
+pub use hearing::Former;
 pub use inspect::Queued;
 pub use load::Load;
 
 use crate::limits::{OutboxLimits, WhenFull};
 use crate::model::{Delivery, EndReason, EventDelivery, Qos, Slot, Topic};
+use hearing::Unheard;
 use parking_lot::Mutex;
 use queue::Queue;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::task::Waker;
 
 /// The most unsettled deliveries whatever the receiver takes: half of all slots, so that new
@@ -48,6 +52,8 @@ const SMALL_COST: usize = 96;
 #[derive(Debug)]
 pub struct Outbox {
     lanes: Mutex<Lanes>,
+    /// The last asking to hear out the peer; outside the lock, because every turn looks at it.
+    asked: AtomicU64,
 }
 
 /// What a push did, for the realm to act upon.
@@ -140,6 +146,8 @@ struct Lanes {
     predecessor: Option<(Arc<Outbox>, u64)>,
     /// To be woken when a connection lets go.
     successors: Vec<Waker>,
+    /// `None`: whoever asked was answered.
+    unheard: Option<Box<Unheard>>,
     attached: bool,
     /// The realm has welcomed the connection; before that nothing but answers may go out.
     opened: bool,
@@ -174,6 +182,7 @@ impl Outbox {
                 released: 0,
                 predecessor: None,
                 successors: Vec::new(),
+                unheard: None,
                 attached: false,
                 opened: false,
                 refill: false,
@@ -189,6 +198,7 @@ impl Outbox {
                 woken: false,
                 waiting_for_room: Vec::new(),
             }),
+            asked: AtomicU64::new(0),
         }
     }
 
@@ -201,6 +211,7 @@ impl Outbox {
         }
         let former = lanes.generation;
         lanes.generation += 1;
+        lanes.stop_hearing();
         // A connection may let go before the realm hears that it left.
         if lanes.attached && lanes.holder.is_none() && lanes.released < former {
             lanes.holder = Some(former);
@@ -259,6 +270,9 @@ impl Outbox {
     pub fn release(&self, generation: u64) {
         let mut lanes = self.lanes.lock();
         lanes.released = lanes.released.max(generation);
+        if lanes.generation == generation {
+            lanes.stop_hearing();
+        }
         for waker in lanes.successors.drain(..) {
             waker.wake();
         }
@@ -301,6 +315,7 @@ impl Outbox {
         if lanes.ended.is_none() {
             lanes.ended = Some(reason);
         }
+        lanes.stop_hearing();
         lanes.release_waiting();
         lanes.wants_wake()
     }

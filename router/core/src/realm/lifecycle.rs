@@ -11,6 +11,7 @@ use crate::outbox::Outbox;
 use crate::records::{self, StoredSession, StoredWill};
 use crate::session::{ClientJoin, Connection, Identity, Join, Joined, Leave, Session};
 use crate::timers::Timer;
+use bytestring::ByteString;
 use rand::Rng as _;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -64,6 +65,15 @@ impl Realm {
         self.set_client(place, client, effects);
         let commit = self.commit_since(before, effects);
         Ok(self.welcome(now, place, window, present, commit, effects))
+    }
+
+    /// The connection of the client that whoever has proven to be `proven` may take over.
+    #[must_use]
+    pub fn former(&self, client: &str, proven: Option<&ByteString>) -> Option<(Arc<Outbox>, u64)> {
+        let session = self.sessions.get(*self.clients.get(client)?)?;
+        let identity = &session.identity;
+        let may = !identity.is_proven() || proven == Some(&identity.authid);
+        (session.attached && may).then(|| (session.outbox.clone(), session.generation))
     }
 
     fn refuses_client(&self, client: &ClientJoin, identity: &Identity) -> Option<Refusal> {

@@ -336,6 +336,21 @@ impl Hub {
         }
     }
 
+    /// The connection that `verified` would take over by entering as this client: it can be
+    /// [asked](crate::outbox::Former::ask) to hear out its peer first. `None` also if it may not.
+    #[must_use]
+    pub fn former(
+        &self,
+        realm: Option<&ByteString>,
+        client: &str,
+        verified: &Verified,
+    ) -> Option<(Arc<Outbox>, u64)> {
+        let name = realm.unwrap_or(&self.inner.settings.default_realm);
+        let cell = self.inner.realms.lock().by_name.get(name).cloned()?;
+        let proven = verified.authid.as_ref().filter(|_| verified.by_secret);
+        cell.inspect(|realm| realm.former(client, proven))
+    }
+
     /// A realm that was made for its first session goes with its last, if it keeps nothing.
     pub fn tidy(&self, cell: &Arc<RealmCell>) {
         if self.inner.settings.realms.contains_key(cell.name())
