@@ -19,10 +19,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+type Computed = Result<Proof, AuthError>;
+
 /// A slow proof under way, or waiting for its turn; the request to join, if it is for one, waits
 /// for it.
 pub(super) struct Proving {
-    proof: Pin<Box<dyn Future<Output = Option<Result<Proof, AuthError>>> + Send>>,
+    proof: Pin<Box<dyn Future<Output = Option<Computed>> + Send>>,
     request: Option<Box<JoinRequest>>,
 }
 
