@@ -10,12 +10,15 @@ use protocols::gate::{
 use protocols::transport::{WebSocketLimits, WebSocketTransport};
 use protocols::wamp::machine::{WampMachine, WampOptions};
 use protocols::wamp::map::naming;
+use router_core::auth::{Role as AccessRole, Verified};
 use router_core::encoding::Encoding;
 use router_core::limits::RealmLimits;
-use router_core::model::{Delivery, EndReason, Now};
-use router_core::runtime::{Hub, HubSettings, now};
-use router_core::session::{EventStyle, Features};
-use std::collections::HashMap;
+use router_core::model::{
+    Command, Delivery, EndReason, Now, Pattern, Payload, Publish, Qos, RequestId, Subscribe, Topic,
+};
+use router_core::runtime::{Door, EnterRequest, Hub, HubSettings, now};
+use router_core::session::{ClientJoin, EventStyle, Features};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -215,17 +218,7 @@ impl Gate for Patient {
 #[tokio::test]
 async fn a_gate_that_takes_its_time_hears_the_end_once() {
     let ends = Arc::new(AtomicUsize::new(0));
-    let join = JoinRequest {
-        realm: None,
-        credentials: Credentials::Anonymous { authid: None },
-        features: Features::default(),
-        style: EventStyle::Ordered,
-        client: None,
-        protocol: "test",
-        method: "none",
-        agent: None,
-    };
-    let actions = vec![Action::Join(Box::new(join))];
+    let actions = vec![Action::Join(Box::new(join_request()))];
     let gate = Patient {
         actions,
         ends: ends.clone(),
@@ -242,6 +235,136 @@ async fn a_gate_that_takes_its_time_hears_the_end_once() {
     world.say("done").await;
     timeout(DEADLINE, &mut world.driver).await.unwrap().unwrap();
     assert_eq!(ends.load(Ordering::Relaxed), 1);
+}
+
+/// Joins at once, and publishes a lot when the peer says something.
+struct Flood {
+    actions: VecDeque<Action>,
+    count: u64,
+    close: bool,
+}
+
+impl Gate for Flood {
+    fn handle_input(&mut self, _now: Now, input: Input<'_>) {
+        if let Input::Text(text) = input {
+            let topic = Topic::new("t".to_owned()).unwrap();
+            self.actions.extend((0..self.count).map(|n| {
+                let mut publish = Publish::new(topic.clone(), Payload::from_values(&[n.into()]));
+                publish.qos = Qos::AtLeastOnce;
+                Action::Command(Command::Publish(Box::new(publish)))
+            }));
+            self.close = &*text == b"and go";
+        }
+    }
+    fn handle_joined(&mut self, _now: Now, result: Result<JoinedAs, JoinError>) {
+        result.unwrap();
+    }
+    fn handle_delivery(&mut self, _now: Now, _delivery: Delivery) {}
+    fn handle_timeout(&mut self, _now: Now) {}
+    fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+    fn poll_output(&mut self) -> Option<Output> {
+        let close = Output::Close {
+            code: 1000,
+            reason: "",
+        };
+        std::mem::take(&mut self.close).then_some(close)
+    }
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+}
+
+fn join_request() -> JoinRequest {
+    JoinRequest {
+        realm: None,
+        credentials: Credentials::Anonymous { authid: None },
+        features: Features::default(),
+        style: EventStyle::Ordered,
+        client: None,
+        protocol: "test",
+        method: "none",
+        agent: None,
+    }
+}
+
+/// A client that settles what it gets, subscribed to what [`Flood`] publishes.
+fn subscriber(hub: &Hub) -> Door {
+    let verified = Verified {
+        authid: None,
+        role: Arc::new(AccessRole::unrestricted("anonymous".to_owned())),
+        by_secret: false,
+    };
+    let client = ClientJoin {
+        id: "c".into(),
+        clean_start: true,
+        expiry: Duration::ZERO,
+        window: 10,
+        last_will: None,
+    };
+    let enter = EnterRequest {
+        features: Features::default(),
+        style: EventStyle::Lanes,
+        client: Some(client),
+        method: "none".into(),
+        transport: [].into(),
+    };
+    let door = hub.enter(now(), None, verified, enter).unwrap();
+    let mut subscribe = Subscribe::new(RequestId(1), Pattern::from_slashes("t").unwrap());
+    subscribe.qos = Qos::AtLeastOnce;
+    let command = Command::Subscribe(Box::new(subscribe));
+    door.cell
+        .run(now(), door.connection, std::iter::once(command));
+    door
+}
+
+/// Takes and settles what there is; answers how many, and how many were lost.
+fn settle(door: &Door) -> (u64, u64) {
+    let mut out = Vec::new();
+    let generation = door.connection.generation;
+    door.outbox.drain(generation, 512, 0, &mut out);
+    let mut got = (0, 0);
+    let mut slots = Vec::new();
+    for delivery in out {
+        if let Delivery::Event(event) = delivery {
+            got = (got.0 + 1, got.1 + u64::from(event.lost));
+            slots.extend(event.slot);
+        }
+    }
+    let commands = slots.into_iter().map(|slot| Command::Settle { slot });
+    door.cell.run(now(), door.connection, commands);
+    got
+}
+
+#[tokio::test]
+async fn what_was_read_at_once_waits_for_a_receiver_that_goes_on() {
+    const COUNT: u64 = 5_000;
+    // Also if the publisher goes at once: nothing that was read is given up.
+    for (words, bursts) in [("go", true), ("and go", false)] {
+        let gate = Flood {
+            actions: [Action::Join(Box::new(join_request()))].into(),
+            count: if bursts { COUNT } else { 900 },
+            close: false,
+        };
+        let most = gate.count;
+        let mut world = connect_to(Box::new(gate), LONG, LONG).await;
+        while world.sessions() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let door = subscriber(&world.hub);
+        world.say(words).await;
+        let all = async {
+            let mut got = 0;
+            while got < most {
+                tokio::task::yield_now().await;
+                let (more, lost) = settle(&door);
+                assert_eq!(lost, 0, "after {got}");
+                got += more;
+            }
+        };
+        timeout(DEADLINE, all).await.unwrap();
+    }
 }
 
 #[tokio::test]

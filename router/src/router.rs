@@ -329,10 +329,6 @@ fn realm_limits(config: &Config) -> RealmLimits {
         frames: count(mqtt.max_queued_messages),
         bytes: size(mqtt.max_queued_bytes),
     };
-    let online = LaneLimit {
-        frames: queued.frames.max(outbox.frames),
-        bytes: queued.bytes.max(outbox.bytes),
-    };
     RealmLimits {
         subscriptions_per_session: count(limits.max_subscriptions_per_session),
         registrations_per_session: count(limits.max_registrations_per_session),
@@ -344,8 +340,7 @@ fn realm_limits(config: &Config) -> RealmLimits {
         outbox: OutboxLimits {
             ordered: outbox,
             best: outbox,
-            sure: online,
-            sure_offline: queued,
+            sure: queued,
             when_full: mqtt.queue_full,
             resident: count(mqtt.queued_in_memory),
         },

@@ -72,6 +72,8 @@ pub trait CommitListener: Send + Sync {
 pub struct GroupLimits {
     /// Batches are merged up to this size; a single larger batch is still written, alone.
     pub max_commit_bytes: usize,
+    /// ... and up to this many operations: an engine may need some kilobytes for each until the commit is done.
+    pub max_commit_ops: usize,
     /// Above this the writer reports congestion, until the queue has fallen to half of it.
     pub high_water_bytes: usize,
 }
@@ -80,6 +82,7 @@ impl Default for GroupLimits {
     fn default() -> Self {
         Self {
             max_commit_bytes: 4 << 20,
+            max_commit_ops: 8_192,
             high_water_bytes: 64 << 20,
         }
     }
@@ -273,6 +276,7 @@ struct Writer {
 struct Group {
     members: Vec<(Ticket, Batch)>,
     bytes: usize,
+    ops: usize,
     /// Carried out after the commit: so they see what was submitted before them, and do not break up the group.
     reads: Vec<Read>,
 }
@@ -312,9 +316,7 @@ impl Writer {
                     Entry::Forget(owner) if group.members.is_empty() => {
                         self.failed_epochs.remove(&owner);
                     }
-                    Entry::Commit(_, ref batch)
-                        if !group.admits(batch, shared.limits.max_commit_bytes) =>
-                    {
+                    Entry::Commit(_, ref batch) if !group.admits(batch, shared.limits) => {
                         queue.entries.push_front(entry);
                         break;
                     }
@@ -505,12 +507,16 @@ impl Writer {
 }
 
 impl Group {
-    fn admits(&self, batch: &Batch, max_bytes: usize) -> bool {
-        self.members.is_empty() || self.bytes.saturating_add(batch.bytes()) <= max_bytes
+    fn admits(&self, batch: &Batch, limits: GroupLimits) -> bool {
+        let bytes = self.bytes.saturating_add(batch.bytes());
+        let has_room =
+            bytes <= limits.max_commit_bytes && self.ops + batch.len() <= limits.max_commit_ops;
+        self.members.is_empty() || has_room
     }
 
     fn push(&mut self, ticket: Ticket, batch: Batch) {
         self.bytes = self.bytes.saturating_add(batch.bytes());
+        self.ops += batch.len();
         self.members.push((ticket, batch));
     }
 }

@@ -142,6 +142,23 @@ fn a_commit_is_bounded_in_bytes_but_a_large_batch_still_passes() {
 }
 
 #[test]
+fn a_commit_is_bounded_in_operations() {
+    let bench = bench(GroupLimits {
+        max_commit_ops: 3,
+        ..GroupLimits::default()
+    });
+    bench.occupy();
+    for seq in 0..10 {
+        bench
+            .group
+            .submit(ticket(1, 0, seq), put(&format!("k{seq}"), 1))
+            .unwrap();
+    }
+    assert_eq!(bench.finish().len(), 10);
+    assert_eq!(bench.storage.commits(), 1 + 4, "ten operations in threes");
+}
+
+#[test]
 fn order_decides_within_a_merged_commit() {
     let bench = bench(GroupLimits::default());
     bench.occupy();

@@ -115,7 +115,7 @@ impl SimDriver {
     /// Whether the realm has something for its client, or waits for acknowledgements.
     pub fn has_deliveries(&self) -> bool {
         let seat = self.seat.as_ref().filter(|seat| !seat.ended);
-        seat.is_some_and(|seat| seat.outbox.load(0).held > 0)
+        seat.is_some_and(|seat| seat.outbox.load(0, 0).held > 0)
     }
 
     /// Runs as a task would until it sleeps; answers whether it is over.

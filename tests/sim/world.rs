@@ -135,7 +135,6 @@ impl World {
         if dice.permille(450) {
             let frames = *dice.pick(&[3, 8, 30]);
             limits.outbox.sure.frames = frames;
-            limits.outbox.sure_offline.frames = frames;
             limits.outbox.when_full = *dice.pick(&[
                 WhenFull::DropOldest,
                 WhenFull::RefusePublisher,

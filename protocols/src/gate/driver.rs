@@ -112,8 +112,12 @@ pub struct Driver<T> {
 struct Stall {
     pressed: Vec<Arc<Outbox>>,
     until: Option<Instant>,
+    /// The wait is for receivers, so it is counted.
+    counts: bool,
     second: Option<Instant>,
     spent: Duration,
+    /// What was read is not carried out to its end: a receiver is filling up.
+    holds: bool,
 }
 
 /// The session's place; left when the connection goes, however it goes.
@@ -235,6 +239,10 @@ impl<T: Transport + Unpin> Driver<T> {
             return self.linger(now, cx);
         }
         let mut progress = self.check_drain(now, cx);
+        if self.stall.holds && !self.is_stalled(now, cx) {
+            self.stall.holds = false;
+            progress = true;
+        }
         progress |= self.receive(now, cx);
         self.act(now);
         self.report_hearing();
@@ -243,7 +251,8 @@ impl<T: Transport + Unpin> Driver<T> {
         self.act(now);
         self.collect_output(now);
         if self.closing.is_some() {
-            // The end may have come with the output; others need not wait for the socket.
+            // The end may have come with the output; others need not wait for the socket, and
+            // nothing that was read is given up.
             self.act(now);
         }
         match self.write(now, cx) {
@@ -274,8 +283,14 @@ impl<T: Transport + Unpin> Driver<T> {
         true
     }
 
-    /// Does what the gate wants done. Consecutive commands share one lock of the realm.
+    /// Does what the gate wants done. Consecutive commands share one lock of the realm. What was read at once may be
+    /// more than a receiver has room for, so the rest of it waits with the reading, unless the peer is heard out.
     fn act(&mut self, now: Now) {
+        let goes_on = self.closing.is_none() && !self.read_closed && self.hearing.is_none();
+        if self.stall.holds && goes_on {
+            return;
+        }
+        self.stall.holds = false;
         loop {
             let Driver { gate, seat, .. } = self;
             let mut other = None;
@@ -296,13 +311,21 @@ impl<T: Transport + Unpin> Driver<T> {
                                 }
                             }));
                         let door = &seat.door;
-                        let ran = door.cell.run(now, door.connection, commands);
-                        self.stall.note(ran.pressed);
+                        let (cell, connection) = (&door.cell, door.connection);
+                        if goes_on && self.stall.has_budget(now.instant) {
+                            let ran = cell.run_until_pressed(now, connection, commands);
+                            self.stall.holds = !ran.pressed.is_empty();
+                            self.stall.note(ran.pressed);
+                        } else {
+                            self.stall.note(cell.run(now, connection, commands).pressed);
+                        }
                     }
                     action => other = Some(action),
                 }
                 if let Some(action) = other {
                     self.carry_out(now, action);
+                } else if self.stall.holds {
+                    return;
                 } else if self.seat.is_none() {
                     return;
                 }
@@ -586,28 +609,35 @@ impl Stall {
                 return true;
             }
             self.until = None;
+            if self.counts {
+                self.spent += STALL.saturating_sub(until.saturating_duration_since(now));
+            }
             self.pressed.clear();
         }
         if congested {
-            self.until = Some(now + STALL);
+            (self.until, self.counts) = (Some(now + STALL), false);
             return true;
         }
         if self.pressed.is_empty() || !self.someone_waits(cx) {
             return false;
         }
+        if !self.has_budget(now) {
+            self.pressed.clear();
+            return false;
+        }
+        (self.until, self.counts) = (Some(now + STALL), true);
+        true
+    }
+
+    /// Whether there may be one more pause in this second.
+    fn has_budget(&mut self, now: Instant) -> bool {
         if self
             .second
             .is_none_or(|start| now.duration_since(start) >= Duration::from_secs(1))
         {
             (self.second, self.spent) = (Some(now), Duration::ZERO);
         }
-        if self.spent >= STALL_PER_SECOND {
-            self.pressed.clear();
-            return false;
-        }
-        self.spent += STALL;
-        self.until = Some(now + STALL);
-        true
+        self.spent < STALL_PER_SECOND
     }
 
     fn someone_waits(&mut self, cx: &mut Context<'_>) -> bool {

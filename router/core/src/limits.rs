@@ -43,12 +43,10 @@ pub struct OutboxLimits {
     pub ordered: LaneLimit,
     /// At-most-once events of the other sessions. Full: the oldest is dropped and counted.
     pub best: LaneLimit,
-    /// Events to be settled, beyond those in the window, while connected.
-    /// Full: the oldest is dropped and counted.
+    /// Events to be settled that wait, with a connection or without. What was handed out and is not
+    /// settled does not count, nor as many more as the window of an open connection lets through.
     pub sure: LaneLimit,
-    /// The same while the session has no connection.
-    pub sure_offline: LaneLimit,
-    /// What happens when `sure` or `sure_offline` is full.
+    /// What happens when `sure` is full.
     pub when_full: WhenFull,
     /// Deliveries of a durable session without connection that stay in memory; the rest waits on
     /// disk alone, if there is one.
@@ -79,10 +77,6 @@ impl Default for OutboxLimits {
                 bytes: 8 << 20,
             },
             sure: LaneLimit {
-                frames: 16_384,
-                bytes: 8 << 20,
-            },
-            sure_offline: LaneLimit {
                 frames: 1_000,
                 bytes: 8 << 20,
             },

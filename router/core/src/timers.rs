@@ -23,6 +23,8 @@ pub(crate) enum Timer {
     LastWill(usize),
     /// A read of queued deliveries failed and is to be tried again: its number.
     Load(u64),
+    /// Queues hold more than their bounds.
+    Trim,
     /// A kept value may have expired.
     ValueExpiry(Topic),
 }

@@ -52,7 +52,6 @@ impl Run {
                 ordered: lane,
                 best: lane,
                 sure: lane,
-                sure_offline: lane,
                 // Sometimes most of what waits is on disk alone.
                 resident: usize::try_from([0, 1, 3, 1_000][(seed % 4) as usize]).unwrap(),
                 ..OutboxLimits::default()

@@ -89,7 +89,6 @@ fn limits(dice: &mut Dice) -> RealmLimits {
             ordered: lane(if tight { 60 } else { 10_000 }),
             best: lane(20),
             sure: lane(20),
-            sure_offline: lane(10),
             ..OutboxLimits::default()
         },
         ..RealmLimits::default()

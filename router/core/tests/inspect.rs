@@ -159,7 +159,7 @@ fn a_session_is_shown_with_its_queue_its_filters_and_its_will() {
     };
     let limits = RealmLimits {
         outbox: OutboxLimits {
-            sure_offline: lane,
+            sure: lane,
             ..OutboxLimits::default()
         },
         ..RealmLimits::default()

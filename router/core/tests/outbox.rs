@@ -55,7 +55,7 @@ fn slot(n: u16) -> Slot {
     Slot::new(n).unwrap()
 }
 
-fn limits(sure: usize, offline: usize) -> OutboxLimits {
+fn limits(sure: usize) -> OutboxLimits {
     let lane = |frames| LaneLimit {
         frames,
         bytes: 1 << 20,
@@ -64,7 +64,6 @@ fn limits(sure: usize, offline: usize) -> OutboxLimits {
         ordered: lane(8),
         best: lane(8),
         sure: lane(sure),
-        sure_offline: lane(offline),
         ..OutboxLimits::default()
     }
 }
@@ -95,7 +94,7 @@ fn drain(outbox: &Outbox, generation: u64) -> Vec<String> {
 
 #[test]
 fn the_window_bounds_what_is_unsettled() {
-    let (outbox, gen1) = opened(limits(100, 100), 2);
+    let (outbox, gen1) = opened(limits(100), 2);
     for n in 1..=5 {
         outbox.push_sure(sure(n));
     }
@@ -119,7 +118,7 @@ fn the_window_bounds_what_is_unsettled() {
 
 #[test]
 fn a_new_connection_gets_the_unsettled_again_in_order_and_marked() {
-    let (outbox, gen1) = opened(limits(100, 100), 10);
+    let (outbox, gen1) = opened(limits(100), 10);
     for n in 1..=4 {
         outbox.push_sure(sure(n));
     }
@@ -152,7 +151,7 @@ fn a_new_connection_gets_the_unsettled_again_in_order_and_marked() {
 
 #[test]
 fn nobody_is_told_to_let_go_before_that_is_durable() {
-    let (outbox, gen1) = opened(limits(100, 100), 10);
+    let (outbox, gen1) = opened(limits(100), 10);
     for n in 1..=3 {
         outbox.push_sure(sure(n));
     }
@@ -172,7 +171,7 @@ fn nobody_is_told_to_let_go_before_that_is_durable() {
 
 #[test]
 fn settling_during_the_repetition_skips_nothing() {
-    let (outbox, gen1) = opened(limits(100, 100), 10);
+    let (outbox, gen1) = opened(limits(100), 10);
     for n in 1..=4 {
         outbox.push_sure(sure(n));
     }
@@ -189,7 +188,7 @@ fn settling_during_the_repetition_skips_nothing() {
 
 #[test]
 fn before_the_welcome_only_answers_go_out() {
-    let outbox = Outbox::new(limits(100, 100));
+    let outbox = Outbox::new(limits(100));
     outbox.push_sure(sure(1));
     let generation = outbox.attach(10);
     outbox.push_best(sized(2, Qos::AtMostOnce, None, 0));
@@ -199,8 +198,8 @@ fn before_the_welcome_only_answers_go_out() {
 }
 
 #[test]
-fn the_offline_bound_is_its_own_and_the_oldest_goes() {
-    let (outbox, gen1) = opened(limits(5, 2), 1);
+fn the_bound_is_the_same_without_connection_and_the_oldest_goes() {
+    let (outbox, gen1) = opened(limits(2), 1);
     outbox.detach();
     for n in 1..=4 {
         let (number, pushed) = outbox.push_sure(sure(n));
@@ -211,12 +210,17 @@ fn the_offline_bound_is_its_own_and_the_oldest_goes() {
         assert!(!pushed.wake && !pushed.pressed, "nobody is there");
     }
     assert_eq!(outbox.take_evicted(), [1, 2]);
-    let gen2 = open(&outbox, 10);
+    let gen2 = open(&outbox, 3);
     assert_eq!(drain(&outbox, gen2), ["[3] q1 @3", "[4] q1 @4"]);
     assert_eq!(drain(&outbox, gen1), ["ended TakenOver"]);
-    for n in 5..=10 {
-        assert_eq!(outbox.push_sure(sure(n)).1.evicted, (n == 10).then_some(5));
+    // One more fits in the window.
+    for n in 5..=8 {
+        assert_eq!(outbox.push_sure(sure(n)).1.evicted, (n == 8).then_some(5));
     }
+    outbox.detach();
+    assert!(!outbox.trim(10, 0));
+    assert_eq!(outbox.take_evicted(), [5, 6]);
+    assert_eq!(outbox.depth(), (0, 2, 2));
 }
 
 #[test]
@@ -229,7 +233,6 @@ fn a_large_delivery_pushes_out_as_many_small_ones_as_it_takes() {
         ordered: lane,
         best: lane,
         sure: lane,
-        sure_offline: lane,
         ..OutboxLimits::default()
     };
     let (outbox, gen1) = opened(limits, 1);
@@ -253,7 +256,7 @@ fn a_large_delivery_pushes_out_as_many_small_ones_as_it_takes() {
 
 #[test]
 fn expired_deliveries_are_skipped_unless_they_were_handed_out() {
-    let (outbox, generation) = opened(limits(100, 100), 1);
+    let (outbox, generation) = opened(limits(100), 1);
     outbox.push_sure(sized(1, Qos::AtLeastOnce, Some(10), 0));
     outbox.push_sure(sized(2, Qos::AtLeastOnce, Some(10), 0));
     outbox.push_sure(sure(3));
@@ -284,7 +287,7 @@ fn expired_deliveries_are_skipped_unless_they_were_handed_out() {
 
 #[test]
 fn what_was_stored_is_handed_out_under_the_same_slots() {
-    let outbox = Outbox::new(limits(100, 100));
+    let outbox = Outbox::new(limits(100));
     outbox.restore(7, None);
     outbox.restore(8, Some(sure(8)));
     outbox.restore(65_535 + 9, Some(sure(9)));
@@ -298,7 +301,7 @@ fn what_was_stored_is_handed_out_under_the_same_slots() {
 
 #[test]
 fn slots_are_unique_over_many_turns_whatever_stays_unsettled() {
-    let (outbox, generation) = opened(limits(50, 50), u16::MAX);
+    let (outbox, generation) = opened(limits(50), u16::MAX);
     let mut dice = Dice(7);
     let mut unsettled: HashSet<u16> = HashSet::new();
     let mut order: VecDeque<u16> = VecDeque::new();
@@ -335,7 +338,6 @@ fn a_receiver_that_never_settles_cannot_hang_the_realm() {
         ordered: lane,
         best: lane,
         sure: lane,
-        sure_offline: lane,
         ..OutboxLimits::default()
     };
     let (outbox, generation) = opened(limits, u16::MAX);
@@ -361,7 +363,7 @@ fn a_receiver_that_never_settles_cannot_hang_the_realm() {
 
 #[test]
 fn an_ended_connection_gets_what_is_there_then_the_end_and_nothing_after_it() {
-    let (outbox, generation) = opened(limits(100, 100), 10);
+    let (outbox, generation) = opened(limits(100), 10);
     outbox.push_best(sized(1, Qos::AtMostOnce, None, 0));
     outbox.end(EndReason::TooSlow);
     outbox.end(EndReason::Shutdown);
@@ -380,7 +382,7 @@ impl Wake for Count {
 
 #[test]
 fn the_writer_is_woken_once_for_each_sleep() {
-    let (outbox, generation) = opened(limits(100, 100), 1);
+    let (outbox, generation) = opened(limits(100), 1);
     let count = Arc::new(Count::default());
     let waker = Waker::from(count.clone());
     assert!(drain(&outbox, generation).is_empty());
@@ -408,7 +410,7 @@ fn every_settleable_delivery_is_handed_out_in_order_until_settled() {
     for seed in 0..60 {
         let mut dice = Dice(seed);
         let window = 1 + u16::try_from(dice.below(6)).unwrap();
-        let (outbox, mut generation) = opened(limits(1_000, 1_000), window);
+        let (outbox, mut generation) = opened(limits(1_000), window);
         let mut waiting: VecDeque<u64> = VecDeque::new();
         // slot -> (delivery, advanced)
         let mut unsettled: Vec<(u16, u64, bool)> = Vec::new();
@@ -479,7 +481,7 @@ fn replayed(delivery: EventDelivery) -> EventDelivery {
 
 #[test]
 fn replayed_and_live_deliveries_of_one_assurance_go_out_in_the_order_of_enqueueing() {
-    let (outbox, generation) = opened(limits(100, 100), 10);
+    let (outbox, generation) = opened(limits(100), 10);
     for n in 1..=6 {
         let delivery = sure(n);
         outbox.push_sure(if n % 3 == 0 {
@@ -505,14 +507,15 @@ fn replayed_and_live_deliveries_of_one_assurance_go_out_in_the_order_of_enqueuei
 
 #[test]
 fn replayed_deliveries_are_never_dropped_and_make_nobody_wait() {
-    let (outbox, generation) = opened(limits(4, 4), 1);
+    let (outbox, generation) = opened(limits(4), 1);
     for n in 1..=10 {
         let (_, pushed) = outbox.push_sure(replayed(sure(n)));
         assert!(!pushed.pressed && pushed.evicted.is_none());
         let pushed = outbox.push_best(replayed(sized(n, Qos::AtMostOnce, None, 0)));
         assert!(!pushed.pressed && pushed.dropped == 0);
     }
-    for n in 11..=16 {
+    // Four, and one that the window lets through.
+    for n in 11..=17 {
         outbox.push_sure(sure(n));
     }
     assert_eq!(outbox.take_evicted(), [11, 12]);
@@ -523,20 +526,21 @@ fn replayed_deliveries_are_never_dropped_and_make_nobody_wait() {
         "all at-most-once ones, and one for the window: {got:?}"
     );
     let mut seen = vec![1];
-    for _ in 0..13 {
+    for _ in 0..14 {
         outbox.settle(slot(seen.last().copied().unwrap()));
         let got = drain(&outbox, generation);
         let text = got[0].split('@').nth(1).unwrap();
         seen.push(text.split(' ').next().unwrap().parse().unwrap());
     }
-    assert_eq!(seen, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 14, 15, 16]);
+    let live = 13..=17;
+    assert!((1..=10).chain(live).eq(seen));
 }
 
 #[test]
 fn a_replay_may_append_what_the_receiver_takes_and_goes_on_when_there_is_room_again() {
-    let (outbox, generation) = opened(limits(4, 4), 10);
+    let (outbox, generation) = opened(limits(4), 10);
     outbox.set_refill(true);
-    for n in 1..=20 {
+    for n in 1..=4 {
         outbox.push_sure(sure(n));
     }
     assert_eq!(outbox.replay_room(), 10, "what waits live is no matter");

@@ -506,7 +506,6 @@ fn small_outbox() -> RealmLimits {
             ordered: lane,
             best: lane,
             sure: lane,
-            sure_offline: lane,
             ..OutboxLimits::default()
         },
         ..RealmLimits::default()

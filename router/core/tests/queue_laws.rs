@@ -87,8 +87,7 @@ impl Run {
             bytes: 1 << 20,
         };
         let limits = OutboxLimits {
-            sure: lane(9),
-            sure_offline: lane(6),
+            sure: lane(6),
             when_full,
             resident,
             ..OutboxLimits::default()
@@ -142,7 +141,7 @@ impl Run {
             Step::Leave => self.leave(),
             Step::Join(window) => self.join(*window),
             Step::Restart => self.restart(),
-            Step::Pass(secs_) => self.w.pass(secs(*secs_)),
+            Step::Pass(secs_) => self.pass(*secs_),
             Step::Outage(count) => self.outage(*count),
             Step::Unreadable => {
                 let error = storage::StorageError::Full;
@@ -152,10 +151,18 @@ impl Run {
         self.check();
     }
 
+    /// Time passes; what a restart found beyond the bound goes.
+    fn pass(&mut self, by: u64) {
+        self.w.pass(secs(by));
+        self.make_room();
+    }
+
     fn limit(&self) -> usize {
+        let most = self.limits.sure.frames;
         match self.peer {
-            Some(_) => self.limits.sure.frames,
-            None => self.limits.sure_offline.frames,
+            // What the window lets through waits for the writer only.
+            Some(_) => most + self.model.window.saturating_sub(self.model.sent.len()),
+            None => most,
         }
     }
 
@@ -167,7 +174,6 @@ impl Run {
             publish = publish.expires(after);
         }
         let publisher = self.publisher.clone();
-        let is_full = self.model.waiting.len() >= self.limit();
         let was_down = self.w.realm.is_store_down();
         self.w.send(&publisher, publish.into());
         let answers = self.w.lines(&publisher);
@@ -178,6 +184,11 @@ impl Run {
             assert!(is_refused, "{answers:?}");
             return;
         }
+        if self.limits.when_full != WhenFull::DropOldest && self.model.waiting.len() >= self.limit()
+        {
+            self.sweep();
+        }
+        let is_full = self.model.waiting.len() >= self.limit();
         match self.limits.when_full {
             WhenFull::RefusePublisher => {
                 assert_eq!(is_refused, is_full, "{answers:?}");
@@ -209,8 +220,35 @@ impl Run {
             unsure: false,
             slot: 0,
         });
+        self.make_room();
+    }
+
+    /// What has expired goes first, and is not lost.
+    fn make_room(&mut self) {
+        if self.limits.when_full != WhenFull::DropOldest {
+            return;
+        }
+        if self.model.waiting.len() > self.limit() {
+            self.sweep();
+        }
         while self.model.waiting.len() > self.limit() {
             self.drop_front(1);
+        }
+    }
+
+    fn sweep(&mut self) {
+        let now = self.w.now.unix_ms;
+        let mut at = 0;
+        while let Some(item) = self.model.waiting.get(at) {
+            if item.expires.is_none_or(|expires| expires > now) {
+                at += 1;
+                continue;
+            }
+            let gap = self.model.waiting.remove(at).unwrap().gap;
+            match self.model.waiting.get_mut(at) {
+                Some(next) => next.gap += gap,
+                None => self.model.gap += gap,
+            }
         }
     }
 
@@ -289,6 +327,7 @@ impl Run {
     fn leave(&mut self) {
         if let Some(peer) = self.peer.take() {
             self.w.leave(&peer, Leave::Lost);
+            self.make_room();
         }
     }
 
@@ -318,6 +357,8 @@ impl Run {
             item.unsure |= crashed;
         }
         self.model.repeated = 0;
+        // What was in flight waits again, beyond the bound.
+        self.pass(1);
     }
 
     fn outage(&mut self, count: u8) {
@@ -359,7 +400,7 @@ impl Run {
     /// In the end everything that is due comes, and nothing is left on disk.
     fn finish(&mut self) {
         self.w.read_faults.clear();
-        self.w.pass(secs(2));
+        self.pass(2);
         self.join(5);
         for _ in 0..40 {
             self.read();

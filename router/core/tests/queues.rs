@@ -22,7 +22,6 @@ fn world(when_full: WhenFull, most: usize, resident: usize) -> World {
             outbox: OutboxLimits {
                 best: lane(3),
                 sure: lane(most),
-                sure_offline: lane(most),
                 when_full,
                 resident,
                 ..OutboxLimits::default()
@@ -338,7 +337,9 @@ fn a_receiver_whose_queue_is_full_may_be_ended_with_all_it_holds() {
         let p = w.plain();
         away(&mut w, &p, 0);
         let peer = online.then(|| back(&mut w));
-        for n in 1..=4 {
+        // One too many, and five that the window would let through.
+        for n in 1..=if online { 9 } else { 4 } {
+            assert_eq!(counter(&w, "ended_queue_full"), 0);
             let lines = w.ask(&p, message(n).ack(n).into());
             assert!(lines[0].starts_with("done"), "{lines:?}");
         }

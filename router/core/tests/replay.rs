@@ -67,7 +67,6 @@ fn tight() -> RealmLimits {
         outbox: OutboxLimits {
             best: lane,
             sure: lane,
-            sure_offline: lane,
             ..OutboxLimits::default()
         },
         ..RealmLimits::default()

@@ -520,7 +520,6 @@ fn a_callee_that_does_not_read_ends_and_its_callers_hear_of_it() {
             ordered: lane,
             best: lane,
             sure: lane,
-            sure_offline: lane,
             ..OutboxLimits::default()
         },
         ..RealmLimits::default()

@@ -391,21 +391,18 @@ fn a_member_whose_queue_is_full_is_passed_over() {
     };
     let mut w = World::limited(limits);
     let p = w.plain();
-    let members = [w.lanes("a"), w.lanes("b")];
+    let members = [("a", 1), ("b", 6)].map(|(id, window)| w.join(client(id).window(window)));
     for peer in &members {
         w.lines(peer);
         member(&mut w, peer, 1);
     }
-    // a does not read at all, b does.
-    let mut seen = Vec::new();
-    for n in 0..20 {
-        publish_all(&mut w, &p, n..n + 1, 1);
-        seen.extend(drained(&mut w, &members[1]));
-    }
+    // Three for each, and what their windows let through.
+    publish_all(&mut w, &p, 0..13, 1);
     assert_eq!(w.realm.counters().dropped_sure, 0);
-    assert_eq!(members[0].outbox.depth().1, 3);
-    seen.extend(drained(&mut w, &members[0]));
-    assert_eq!(sorted(seen), (0..20).collect::<Vec<_>>());
+    assert_eq!(members.each_ref().map(|peer| peer.outbox.depth().1), [4, 9]);
+    let mut seen = drained(&mut w, &members[0]);
+    seen.extend(drained(&mut w, &members[1]));
+    assert_eq!(sorted(seen), (0..13).collect::<Vec<_>>());
 }
 
 #[test]
@@ -868,17 +865,21 @@ fn a_publish_is_refused_only_if_no_member_has_room() {
     };
     let mut w = World::limited(limits);
     let p = w.plain();
-    let members = group(&mut w, &["a", "b"], 1);
+    let members = ["a", "b"].map(|id| w.join(client(id).window(1)));
+    for peer in &members {
+        w.lines(peer);
+        member(&mut w, peer, 1);
+    }
     let ask = |w: &mut World, n: u64| {
         let publish = publish("t/x", json!([n])).qos(1).ack(n);
         w.ask(&p, publish.into()).remove(0)
     };
-    for n in 1..=4 {
+    for n in 1..=6 {
         assert_eq!(ask(&mut w, n), format!("done {n} published"));
     }
-    assert_eq!(ask(&mut w, 5), "refused 5 QuotaExceeded");
-    assert_eq!(got(&mut w, &members[0]).len(), 2);
-    assert_eq!(ask(&mut w, 6), "done 6 published");
-    assert_eq!(got(&mut w, &members[1]).len(), 2);
-    assert_eq!(got(&mut w, &members[0]), [6]);
+    assert_eq!(ask(&mut w, 7), "refused 7 QuotaExceeded");
+    assert_eq!(drained(&mut w, &members[0]).len(), 3);
+    assert_eq!(ask(&mut w, 8), "done 8 published");
+    assert_eq!(drained(&mut w, &members[1]).len(), 3);
+    assert_eq!(drained(&mut w, &members[0]), [8]);
 }

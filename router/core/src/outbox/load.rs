@@ -19,18 +19,21 @@ pub struct Load {
 }
 
 impl Outbox {
-    /// What the receiver has to do, and whether a delivery of `cost` bytes has room.
+    /// What the receiver has to do at `unix_ms`, and whether a delivery of `cost` bytes has room.
     #[must_use]
-    pub fn load(&self, cost: usize) -> Load {
-        let lanes = self.lanes.lock();
+    pub fn load(&self, cost: usize, unix_ms: u64) -> Load {
+        let mut lanes = self.lanes.lock();
         let (ordered, best) = (lanes.limits.ordered, lanes.limits.best);
+        let limit = lanes.sure_limit();
+        let queue = lanes.queue.as_mut();
+        let has_room = queue.is_none_or(|queue| !queue.is_full(limit, cost, unix_ms));
         let queue = lanes.queue.as_ref();
         let settles = queue.map_or(0, |queue| queue.waiting() + queue.unsettled());
         Load {
             connected: lanes.attached && lanes.ended.is_none(),
             window: lanes.window.saturating_sub(settles),
             held: settles + lanes.ordered.len() + lanes.best.items.len(),
-            has_room: queue.is_none_or(|queue| !queue.is_full(lanes.sure_limit(), cost)),
+            has_room,
             has_passing_room: lanes.ordered.len() < ordered.frames
                 && lanes.ordered_bytes < ordered.bytes
                 && lanes.best.items.len() < best.frames

@@ -22,7 +22,7 @@ pub use hearing::Former;
 pub use inspect::Queued;
 pub use load::Load;
 
-use crate::limits::{OutboxLimits, WhenFull};
+use crate::limits::{LaneLimit, OutboxLimits, WhenFull};
 use crate::model::{Delivery, EndReason, EventDelivery, Qos, Slot, Topic};
 use hearing::Unheard;
 use parking_lot::Mutex;
@@ -75,6 +75,11 @@ pub struct Pushed {
     pub report: bool,
     /// [`Outbox::bound`] was moved on and is to be stored by the same commit.
     pub bound: bool,
+    /// More waits than the bound allows, because only so many may be dropped at a time: to be continued with
+    /// [`Outbox::trim`].
+    pub surplus: bool,
+    /// Stored copies became obsolete: [`Outbox::take_expired`] answers them.
+    pub expired: bool,
     /// Full, and the delivery was not taken.
     pub refused: bool,
     /// Full, and the delivery was not taken: the receiver's session is to end with all it holds.
@@ -374,37 +379,49 @@ impl Outbox {
         }
     }
 
-    /// Appends a delivery that the receiver settles, and answers its number.
+    /// Appends a delivery that the receiver settles, and answers its number. Nothing is taken for expired.
     pub fn push_sure(&self, delivery: EventDelivery) -> (u64, Pushed) {
-        self.push_stored(delivery, None)
+        self.push_stored(delivery, None, usize::MAX, 0)
     }
 
-    /// The same for a delivery that is stored by `commit` under that number. At exactly-once it is handed out, with all
-    /// behind it, only after [`Outbox::saved`] with that commit or a later one.
-    pub fn push_stored(&self, delivery: EventDelivery, commit: Option<u64>) -> (u64, Pushed) {
+    /// The same at `unix_ms` for a delivery that is stored by `commit` under that number. At exactly-once it is handed
+    /// out, with all behind it, only after [`Outbox::saved`] with that commit or a later one. At most `most` others are
+    /// dropped to make room.
+    pub fn push_stored(
+        &self,
+        delivery: EventDelivery,
+        commit: Option<u64>,
+        most: usize,
+        unix_ms: u64,
+    ) -> (u64, Pushed) {
         let mut guard = self.lanes.lock();
         let lanes = &mut *guard;
         let limit = lanes.sure_limit();
+        let drops = lanes.limits.when_full == WhenFull::DropOldest;
         let replayed = delivery.replayed;
         let queue = lanes.queue.get_or_insert_default();
-        if lanes.limits.when_full != WhenFull::DropOldest
-            && !replayed
-            && queue.is_full(limit, delivery.event.cost())
-        {
+        if !drops && !replayed && queue.is_full(limit, delivery.event.cost(), unix_ms) {
             let disconnect = lanes.limits.when_full == WhenFull::Disconnect;
             let pushed = Pushed {
                 refused: !disconnect,
                 disconnect,
+                expired: queue.has_obsolete(),
                 ..Pushed::default()
             };
             return (0, pushed);
         }
-        let first = queue.make_slot();
+        let first = queue.make_slot(unix_ms);
         let (number, report) = queue.push(delivery, commit);
-        let evicted = queue.make_room(limit).or(first);
+        let mut evicted = first;
+        // What somebody was promised goes only where the policy says so.
+        if drops && !replayed {
+            evicted = queue.make_room(limit, most, unix_ms).or(first);
+        }
         let mut pushed = Pushed {
             pressed: lanes.attached && !replayed && queue.is_pressed(limit),
             evicted,
+            surplus: drops && queue.is_over(limit),
+            expired: queue.has_obsolete(),
             report,
             ..Pushed::default()
         };
@@ -420,14 +437,29 @@ impl Outbox {
     }
 
     /// Whether one more delivery to be settled, of `cost` bytes as [`Event::cost`](crate::model::Event::cost) counts
-    /// them, would be refused or push out another.
+    /// them, would at `unix_ms` be refused or push out another.
     #[must_use]
-    pub fn is_full(&self, cost: usize) -> bool {
-        let lanes = self.lanes.lock();
+    pub fn is_full(&self, cost: usize, unix_ms: u64) -> bool {
+        let mut lanes = self.lanes.lock();
         let limit = lanes.sure_limit();
-        match &lanes.queue {
-            Some(queue) => queue.is_full(limit, cost),
+        match &mut lanes.queue {
+            Some(queue) => queue.is_full(limit, cost, unix_ms),
             None => limit.is_over(1, cost),
+        }
+    }
+
+    /// Drops at most `most` deliveries that wait beyond the bound, if the policy is to drop. Answers whether there are
+    /// more; [`Outbox::take_evicted`] and [`Outbox::take_expired`] answer which went.
+    pub fn trim(&self, most: usize, unix_ms: u64) -> bool {
+        let mut lanes = self.lanes.lock();
+        let limit = lanes.sure_limit();
+        let drops = lanes.limits.when_full == WhenFull::DropOldest;
+        match &mut lanes.queue {
+            Some(queue) if drops => {
+                queue.make_room(limit, most, unix_ms);
+                queue.is_over(limit)
+            }
+            _ => false,
         }
     }
 
@@ -618,11 +650,17 @@ impl Lanes {
         !std::mem::replace(&mut self.woken, true)
     }
 
-    fn sure_limit(&self) -> crate::limits::LaneLimit {
-        match self.attached {
-            true => self.limits.sure,
-            false => self.limits.sure_offline,
-        }
+    /// The bound on live deliveries that wait. What the window of an open connection lets through waits only for the
+    /// writer, so it does not count.
+    fn sure_limit(&self) -> LaneLimit {
+        let LaneLimit { frames, bytes } = self.limits.sure;
+        let at_once = match (&self.queue, self.attached) {
+            (_, false) => 0,
+            (Some(queue), true) => queue.window_left(self.window),
+            (None, true) => self.window,
+        };
+        let frames = frames.saturating_add(at_once);
+        LaneLimit { frames, bytes }
     }
 
     fn clear_passing(&mut self) {
@@ -669,7 +707,7 @@ impl Lanes {
             .ordered
             .is_roomy(self.ordered.len(), self.ordered_bytes)
             && limits.best.is_roomy(best.items.len(), best.bytes)
-            && queue.is_none_or(|queue| queue.is_roomy(limits.sure))
+            && queue.is_none_or(|queue| queue.is_roomy(self.sure_limit()))
     }
 
     fn release_if_roomy(&mut self) {

@@ -12,6 +12,7 @@ mod ahead;
 mod handover;
 mod inspect;
 mod line;
+mod room;
 mod window;
 
 use super::slots::{OCCUPIED_MAX, Slots, slot_of};
@@ -139,51 +140,6 @@ impl Queue {
 
     fn occupied(&self) -> usize {
         self.live.len() + self.replay.len() + self.window.len()
-    }
-
-    /// Whether one more live delivery of `cost` bytes would exceed `limit`.
-    pub(super) fn is_full(&self, limit: LaneLimit, cost: usize) -> bool {
-        let bytes = self.live.bytes().saturating_add(cost);
-        limit.is_over(self.live.len() + 1, bytes) || self.occupied() >= OCCUPIED_MAX
-    }
-
-    /// Drops the oldest live deliveries until `limit` holds; answers the last number dropped.
-    pub(super) fn make_room(&mut self, limit: LaneLimit) -> Option<u64> {
-        let mut last = None;
-        // A large delivery may have to push out several small ones.
-        while self.live.is_over(limit)
-            && let Some(oldest) = self.evict()
-        {
-            last = Some(oldest);
-        }
-        last
-    }
-
-    /// Drops the oldest live delivery if all slots are taken; answers its number.
-    pub(super) fn make_slot(&mut self) -> Option<u64> {
-        match self.occupied() >= OCCUPIED_MAX {
-            true => self.evict(),
-            false => None,
-        }
-    }
-
-    fn evict(&mut self) -> Option<u64> {
-        let number = self.live.pop()?.number;
-        self.slots.give_back(number);
-        let mut gap = Gap { number, lost: 1 };
-        // It becomes one with the gap that this delivery would have told of.
-        while let Some(former) = self.gaps.pop_front_if(|former| former.number < number) {
-            gap.lost = gap.lost.saturating_add(former.lost);
-            self.obsolete.push(former.number);
-        }
-        self.gaps.push_front(gap);
-        self.evicted.push(number);
-        Some(number)
-    }
-
-    /// The first gap that nobody was told of, which is where deliveries are dropped: its number, and how many were lost.
-    pub(super) fn gap(&self) -> Option<(u64, u32)> {
-        self.gaps.front().map(|gap| (gap.number, gap.lost))
     }
 
     /// Whether the live lane is filling up.

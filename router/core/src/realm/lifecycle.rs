@@ -24,6 +24,7 @@ impl Realm {
     /// # Errors
     /// When the realm takes no more sessions.
     pub fn join(&mut self, now: Now, join: Join, effects: &mut Effects) -> Result<Joined, Refusal> {
+        self.unix_ms = now.unix_ms;
         let Join {
             identity,
             features,
@@ -273,11 +274,13 @@ impl Realm {
         let Some(session) = self.sessions.get_mut(place) else {
             return;
         };
+        self.unix_ms = now.unix_ms;
         session.attached = false;
         self.connected -= 1;
         session.outbox.detach();
         if session.is_durable() {
             self.member_went(place, effects);
+            self.trim(place, effects);
         }
         if how == Leave::Clean {
             self.forget_last_will(place, effects);
@@ -354,6 +357,7 @@ impl Realm {
 
     /// Ends the sessions that the current command doomed, and those that their end dooms.
     pub(super) fn end_doomed(&mut self, now: Now, effects: &mut Effects) {
+        self.arm_trim(now);
         while let Some((place, reason)) = self.doomed.pop() {
             match reason {
                 EndReason::TooSlow => self.counters.ended_too_slow += 1,

@@ -24,6 +24,7 @@ mod retained;
 mod share;
 mod status;
 mod subscribe;
+mod trim;
 
 pub use ids::IdClock;
 pub use meta::Naming;
@@ -127,6 +128,9 @@ enum Undo {
     Nothing,
     /// The command stands whatever happens; its answer waits until it is durable.
     Stands,
+    /// A publish that went out, under this exactly-once id if it has one. It stands, but its sender is told at once
+    /// that it is not kept.
+    Sent(Option<Slot>),
     /// The exactly-once id of a publish: the sender may use it for a new message after the refusal.
     Receipt(Slot),
     /// A subscription that is new.
@@ -191,6 +195,10 @@ pub struct Realm {
     doomed: Vec<(usize, EndReason)>,
     /// Those of them whose queue is full: they end as a whole, even without a connection.
     overfull: BTreeSet<usize>,
+    /// Queues to be brought down to their bounds.
+    trimming: trim::Trimming,
+    /// When the current command came, in milliseconds since the epoch.
+    unix_ms: u64,
     /// Order of arming wills.
     will_order: u64,
     /// Copies for sessions that want one however many subscriptions match.
@@ -237,6 +245,8 @@ impl Realm {
             backlogs: BTreeSet::new(),
             doomed: Vec::new(),
             overfull: BTreeSet::new(),
+            trimming: trim::Trimming::default(),
+            unix_ms: 0,
             will_order: 0,
             merged: Vec::new(),
             settings,
@@ -296,6 +306,7 @@ impl Realm {
         let Some(place) = self.place_of(connection) else {
             return;
         };
+        self.unix_ms = now.unix_ms;
         self.counters.commands += 1;
         match command {
             Command::Publish(publish) => self.publish(now, place, publish, effects),
@@ -357,6 +368,7 @@ impl Realm {
         let Some(place) = self.place_of(connection) else {
             return;
         };
+        self.unix_ms = now.unix_ms;
         self.care(place, effects);
         self.pump_replays(now, place, effects);
         self.end_doomed(now, effects);
@@ -364,6 +376,7 @@ impl Realm {
 
     /// Does what is due at `now`.
     pub fn tick(&mut self, now: Now, effects: &mut Effects) {
+        self.unix_ms = now.unix_ms;
         while let Some(timer) = self.timers.take_due(now.instant) {
             match timer {
                 Timer::Call(place, serial) => self.call_timed_out(place, serial, effects),
@@ -375,6 +388,7 @@ impl Realm {
                 Timer::Expiry(place) => self.session_expired(now, place, effects),
                 Timer::LastWill(place) => self.last_will_due(now, place, effects),
                 Timer::Load(id) => self.load_again(id, effects),
+                Timer::Trim => self.trim_step(effects),
             }
             self.end_doomed(now, effects);
         }
@@ -390,6 +404,7 @@ impl Realm {
     /// be reported under, or `None` if there is nothing to commit.
     pub fn seal(&mut self, effects: &Effects) -> Option<u64> {
         self.budget = replay::Budget::FULL;
+        self.trimming.begin_batch();
         if effects.batch.is_empty() {
             return None;
         }
@@ -406,6 +421,7 @@ impl Realm {
 
     /// Everything up to `commit` is durable: releases the answers that waited for it.
     pub fn committed(&mut self, now: Now, commit: u64, effects: &mut Effects) {
+        self.unix_ms = now.unix_ms;
         self.committed = self.committed.max(commit);
         self.kv.committed(commit);
         while self
@@ -480,6 +496,7 @@ impl Realm {
     /// stands in memory, and after a restart the stored will of the former owner repeats it.
     /// Answers that are no refusable promise wait until the store works again.
     pub fn commit_failed(&mut self, now: Now, effects: &mut Effects) {
+        self.unix_ms = now.unix_ms;
         self.store_down = true;
         let held = std::mem::take(&mut self.held);
         self.committed = self.commit.saturating_sub(1);
@@ -513,6 +530,9 @@ impl Realm {
         let refusal = storage_refusal();
         let delivery = match (&held.delivery, held.undo) {
             (_, Undo::Stands) => None,
+            (_, Undo::Sent(Some(receipt))) if self.is_kept(&held, receipt) => {
+                Some(Delivery::Ended(EndReason::StorageUnavailable))
+            }
             (
                 Delivery::Done {
                     request,
@@ -540,8 +560,9 @@ impl Realm {
         };
         self.counters.storage_refused += 1;
         match held.undo {
-            Undo::Nothing | Undo::Stands => {}
-            Undo::Receipt(receipt) => {
+            Undo::Nothing | Undo::Stands | Undo::Sent(None) => {}
+            Undo::Sent(Some(receipt)) if self.is_kept(&held, receipt) => {}
+            Undo::Receipt(receipt) | Undo::Sent(Some(receipt)) => {
                 if let Some(session) = self.sessions.get_mut(held.place)
                     && Arc::ptr_eq(&session.outbox, &held.outbox)
                 {
@@ -567,6 +588,16 @@ impl Realm {
             }
             other => self.release(&held, other, effects),
         }
+    }
+
+    /// Whether the session of a publish remembers its exactly-once id across connections: then a refusal, after which
+    /// the sender may use the id for another message, would lose that one, and to forget the id could double this one.
+    fn is_kept(&self, held: &Held, receipt: Slot) -> bool {
+        self.sessions.get(held.place).is_some_and(|session| {
+            Arc::ptr_eq(&session.outbox, &held.outbox)
+                && session.is_durable()
+                && session.receipts.contains(&receipt)
+        })
     }
 
     fn release(&mut self, held: &Held, delivery: Delivery, effects: &mut Effects) {

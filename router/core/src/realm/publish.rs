@@ -1,6 +1,6 @@
 //! Publishing and fan-out: who receives an event.
 
-use super::{Effects, Realm, Undo};
+use super::{Effects, NOT_SEALED, Realm, Undo};
 use crate::auth::Action;
 use crate::model::{
     Answer, Audience, Delivery, ErrorKind, Event, EventDelivery, Handover, Now, Payload,
@@ -57,22 +57,20 @@ impl Realm {
             self.write(now, place, publish, effects);
             return;
         }
-        if let Some((kind, message)) = self.turned_away(place, &publish) {
+        if let Some((kind, message)) = self.turned_away(place, &publish, effects) {
             self.refuse_publish(place, publish.request, kind, message, effects);
             return;
         }
         let before = effects.batch.len();
         self.remember_receipt(place, &publish, effects);
         let author = self.author(place, &publish);
-        let request = publish.request;
+        let (request, receipt) = (publish.request, publish.receipt);
         let options = publish.options.take();
         let event = self.event_of(now, *publish, &author);
         let matched = self.announce(&event, &author, options.as_deref(), effects);
         let commit = self.commit_since(before, effects);
         let answer = (event.publication, matched);
-        // It went out and cannot be taken back: if the commit fails the answer waits, and with it
-        // the exactly-once id, so that a repetition stays one.
-        self.answer_published(place, request, answer, commit, Undo::Stands, effects);
+        self.answer_published(place, request, answer, commit, Undo::Sent(receipt), effects);
     }
 
     /// Until its release, a repeated exactly-once id is answered
@@ -95,8 +93,13 @@ impl Realm {
             let latest = self
                 .commit
                 .saturating_sub(u64::from(effects.batch.is_empty()));
-            let commit = if self.settings.durable { latest } else { 0 };
-            self.done(place, request, answer, commit, effects);
+            let commit = match (self.settings.durable, self.store_down) {
+                (false, _) => 0,
+                (true, false) => latest,
+                (true, true) => NOT_SEALED,
+            };
+            let answer = Delivery::Done { request, answer };
+            self.push_or_undo(place, answer, commit, Undo::Sent(Some(receipt)), effects);
         }
         known
     }

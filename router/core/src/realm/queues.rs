@@ -17,6 +17,7 @@ use crate::outbox::{Outbox, Pushed};
 use crate::records::{self, StoredDelivery};
 use crate::session::EventStyle;
 use crate::timers::Timer;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::{Found, Space, StorageError};
@@ -72,9 +73,14 @@ impl Realm {
             .is_stored(session)
             .then(|| records::encode(&stored_delivery(&delivery)));
         let commit = stored.is_some().then_some(self.commit);
-        let (number, pushed) = session.outbox.push_stored(delivery, commit);
+        let most = self.trimming.allowance();
+        let outbox = &session.outbox;
+        let (number, pushed) = outbox.push_stored(delivery, commit, most, self.unix_ms);
         if pushed.refused || pushed.disconnect {
             self.turn_down(place, pushed);
+            if pushed.expired {
+                self.forget_obsolete(place, effects);
+            }
             return;
         }
         if pushed.report {
@@ -88,8 +94,11 @@ impl Realm {
         if pushed.bound {
             self.save_session(place, effects);
         }
-        if pushed.evicted.is_some() {
+        if pushed.evicted.is_some() || pushed.expired {
             self.forget_evicted(place, effects);
+        }
+        if pushed.surplus {
+            self.trimming.note(place);
         }
         self.after_push(place, pushed);
     }
@@ -106,18 +115,22 @@ impl Realm {
     }
 
     /// Forgets what was dropped to make room, and stores the gap it left.
-    fn forget_evicted(&mut self, place: usize, effects: &mut Effects) {
+    pub(super) fn forget_evicted(&mut self, place: usize, effects: &mut Effects) {
         let Some(session) = self.sessions.get(place) else {
             return;
         };
         let outbox = session.outbox.clone();
         let evicted = outbox.take_evicted();
+        self.forget_obsolete(place, effects);
+        if evicted.is_empty() {
+            return;
+        }
+        self.trimming.spend(evicted.len());
         self.counters.dropped_sure += evicted.len() as u64;
         self.note_dropped(place, evicted.len() as u64);
         for number in evicted {
             self.forget_delivery(place, number, effects);
         }
-        self.forget_obsolete(place, effects);
         if let (Some((number, lost)), Some(session)) = (outbox.gap(), self.sessions.get(place))
             && self.is_stored(session)
             && let Some(client) = &session.client
@@ -134,9 +147,15 @@ impl Realm {
         &mut self,
         place: usize,
         publish: &Publish,
+        effects: &mut Effects,
     ) -> Option<(ErrorKind, &'static str)> {
-        let why = self.why_turned_away(place, publish)?;
+        let full = Cell::new(None);
+        let why = self.why_turned_away(place, publish, &full)?;
         self.counters.refused_queue_full += u64::from(why.0 == ErrorKind::QuotaExceeded);
+        if let Some(place) = full.get() {
+            // What expired went, but that was not enough.
+            self.forget_obsolete(place, effects);
+        }
         Some(why)
     }
 
@@ -144,6 +163,7 @@ impl Realm {
         &self,
         place: usize,
         publish: &Publish,
+        full: &Cell<Option<usize>>,
     ) -> Option<(ErrorKind, &'static str)> {
         let needs_store = self.store_down && publish.request.is_some();
         let refuses = self.settings.limits.outbox.when_full == WhenFull::RefusePublisher;
@@ -171,7 +191,7 @@ impl Realm {
             {
                 return Some(unavailable);
             }
-            if refuses && self.is_without_room(subscription, publish, &author) {
+            if refuses && self.is_without_room(subscription, publish, &author, full) {
                 let message = "the queue of a receiver is full";
                 return Some((ErrorKind::QuotaExceeded, message));
             }
@@ -185,12 +205,14 @@ impl Realm {
         subscription: &Subscription,
         publish: &Publish,
         author: &Author,
+        full: &Cell<Option<usize>>,
     ) -> bool {
         let cost = publish.payload.len() + publish.topic.text().len() + Event::OVERHEAD;
-        let mut receivers = subscription
-            .members
-            .iter()
-            .filter_map(|member| self.takes(member, publish, author, cost));
+        let mut receivers = subscription.members.iter().filter_map(|member| {
+            let takes = self.takes(member, publish, author, cost)?;
+            full.set((!takes).then_some(member.session).or(full.get()));
+            Some(takes)
+        });
         let is_full = match subscription.rota {
             None => receivers.any(|takes| !takes),
             // None at all is no reason.
@@ -225,7 +247,7 @@ impl Realm {
                 .role
                 .permits(Action::Subscribe, &publish.topic);
         let queues = session.style == EventStyle::Lanes && member.options.qos > Qos::AtMostOnce;
-        is_receiver.then(|| !queues || !session.outbox.is_full(cost))
+        is_receiver.then(|| !queues || !session.outbox.is_full(cost, self.unix_ms))
     }
 
     pub(super) fn forget_delivery(&self, place: usize, number: u64, effects: &mut Effects) {

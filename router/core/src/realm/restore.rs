@@ -135,6 +135,8 @@ impl Realm {
         for (topic, will, publisher) in wills {
             self.apply_will(now, &topic, &will, None, publisher, effects);
         }
+        self.unix_ms = now.unix_ms;
+        self.trim_restored();
         self.end_doomed(now, effects);
         Ok(())
     }

@@ -57,7 +57,7 @@ impl Realm {
             }
             return;
         }
-        if let Err((kind, message)) = self.may_keep(place, &publish) {
+        if let Err((kind, message)) = self.may_keep(place, &publish, effects) {
             self.refuse_publish(place, publish.request, kind, message, effects);
             return;
         }
@@ -93,6 +93,7 @@ impl Realm {
         &mut self,
         place: usize,
         publish: &Publish,
+        effects: &mut Effects,
     ) -> Result<(), (ErrorKind, &'static str)> {
         let deletes = self.deletes(&publish.topic, &publish.payload, publish.options.as_deref());
         let is_held = self
@@ -109,7 +110,7 @@ impl Realm {
             return Err((ErrorKind::QuotaExceeded, "the realm keeps no more values"));
         }
         // A lock that cannot be released is worse than a receiver that does not hear of it.
-        match self.turned_away(place, publish) {
+        match self.turned_away(place, publish, effects) {
             Some(why) if !(deletes && is_held) => Err(why),
             _ => Ok(()),
         }
@@ -389,7 +390,7 @@ impl Realm {
             if let Some(session) = self.sessions.get_mut(waiter.session) {
                 session.waiting.remove(&waiter.id);
             }
-            if let Err((kind, message)) = self.may_keep(waiter.session, &waiter.publish) {
+            if let Err((kind, message)) = self.may_keep(waiter.session, &waiter.publish, effects) {
                 let request = waiter.publish.request;
                 self.refuse_publish(waiter.session, request, kind, message, effects);
                 continue;

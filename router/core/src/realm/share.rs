@@ -70,8 +70,10 @@ impl Realm {
             sessions,
             settings,
             random,
+            unix_ms,
             ..
         } = self;
+        let unix_ms = *unix_ms;
         let Some(Subscription {
             id,
             key,
@@ -96,7 +98,7 @@ impl Realm {
             if is_barred(member, session) {
                 return Standing::Barred;
             }
-            standing_of(session, qos.min(member.options.qos), cost)
+            standing_of(session, qos.min(member.options.qos), cost, unix_ms)
         };
         let windowed = qos > Qos::AtMostOnce;
         let picked = rota.pick(strategy, reach, windowed, random, &mut standing);
@@ -153,14 +155,14 @@ impl Barred {
     }
 }
 
-/// What a session can do with a delivery of assurance `qos` and `cost` bytes.
-fn standing_of(session: &Session, qos: Qos, cost: usize) -> Standing {
+/// What a session can do with a delivery of assurance `qos` and `cost` bytes at `unix_ms`.
+fn standing_of(session: &Session, qos: Qos, cost: usize, unix_ms: u64) -> Standing {
     let settles = session.style == EventStyle::Lanes && qos > Qos::AtMostOnce;
     let keeps = settles && session.is_durable();
     if !session.attached && !keeps {
         return Standing::Absent;
     }
-    let load = session.outbox.load(cost);
+    let load = session.outbox.load(cost, unix_ms);
     let has_room = if settles {
         load.has_room
     } else {

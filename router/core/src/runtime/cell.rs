@@ -91,6 +91,24 @@ impl RealmCell {
         .1
     }
 
+    /// The same, but stops behind a command that fills up a receiver; the rest of the commands is not taken then.
+    pub fn run_until_pressed(
+        &self,
+        now: Now,
+        connection: Connection,
+        commands: impl Iterator<Item = Command>,
+    ) -> Ran {
+        self.with(now, |realm, effects| {
+            for command in commands {
+                realm.handle(now, connection, command, effects);
+                if !effects.pressed.is_empty() {
+                    return;
+                }
+            }
+        })
+        .1
+    }
+
     /// The connection leaves.
     pub fn leave(&self, now: Now, connection: Connection, how: Leave) {
         self.with(now, |realm, effects| {

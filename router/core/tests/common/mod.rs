@@ -348,6 +348,12 @@ impl World {
         self.restart_after(Duration::ZERO);
     }
 
+    /// ... under other limits.
+    pub fn restart_with(&mut self, limits: RealmLimits) {
+        self.settings.limits = limits;
+        self.restart();
+    }
+
     /// ... `down` later.
     pub fn restart_after(&mut self, down: Duration) {
         self.pending.clear();

@@ -56,8 +56,11 @@ impl Entry {
     }
 }
 
+/// Entries that a sweep may look at for each delivery that needs room.
+const SWEEP_SHARE: usize = 1_024;
+
 /// A lane of deliveries.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Line {
     entries: VecDeque<Entry>,
     bytes: usize,
@@ -65,6 +68,23 @@ pub(super) struct Line {
     spilled: usize,
     /// Entries at the front known to be in memory.
     ahead: usize,
+    /// Nothing here expires before; exact after a sweep, [`u64::MAX`] if nothing does.
+    expires: u64,
+    /// How many entries may be looked at: see [`Line::sweep`].
+    sweepable: usize,
+}
+
+impl Default for Line {
+    fn default() -> Line {
+        Line {
+            entries: VecDeque::new(),
+            bytes: 0,
+            spilled: 0,
+            ahead: 0,
+            expires: u64::MAX,
+            sweepable: 0,
+        }
+    }
 }
 
 impl Line {
@@ -86,21 +106,60 @@ impl Line {
     }
 
     pub(super) fn push(&mut self, item: Sure) {
-        let entry = Entry::new(item);
+        self.add(Entry::new(item));
+    }
+
+    fn add(&mut self, entry: Entry) {
         self.bytes += entry.cost as usize;
+        self.expires = self.expires.min(entry.expires);
         self.entries.push_back(entry);
     }
 
     /// Appends a delivery that is on disk alone.
     pub(super) fn push_spilled(&mut self, number: u64, cost: u32, expires: Option<u64>) {
-        self.bytes += cost as usize;
         self.spilled += 1;
-        self.entries.push_back(Entry {
+        self.add(Entry {
             number,
             expires: expires.unwrap_or(u64::MAX),
             cost,
             body: None,
         });
+    }
+
+    /// Room is needed: takes out what has expired; answers the numbers. Costs nothing while nothing can have, and else a
+    /// look at every entry: a lane of up to [`SWEEP_SHARE`] entries is swept whenever that is of use, a longer one less
+    /// often, so that no more than that many are looked at for each delivery that needs room.
+    pub(super) fn sweep(&mut self, unix_ms: u64) -> Vec<u64> {
+        if self.expires > unix_ms {
+            return Vec::new();
+        }
+        self.sweepable = self.sweepable.saturating_add(SWEEP_SHARE);
+        if self.sweepable < self.entries.len() {
+            return Vec::new();
+        }
+        self.sweepable = 0;
+        self.ahead = 0;
+        self.expires = u64::MAX;
+        let Line {
+            entries,
+            bytes,
+            spilled,
+            expires,
+            ..
+        } = self;
+        let mut gone = Vec::new();
+        entries.retain(|entry| {
+            let stays = !entry.is_expired(unix_ms);
+            if stays {
+                *expires = entry.expires.min(*expires);
+            } else {
+                *bytes -= entry.cost as usize;
+                *spilled -= usize::from(entry.body.is_none());
+                gone.push(entry.number);
+            }
+            stays
+        });
+        gone
     }
 
     pub(super) fn pop(&mut self) -> Option<Entry> {
@@ -251,6 +310,7 @@ impl Line {
             delivery,
         });
         self.bytes = self.bytes - entry.cost as usize + filled.cost as usize;
+        self.expires = self.expires.min(filled.expires);
         self.spilled -= 1;
         *entry = filled;
     }
