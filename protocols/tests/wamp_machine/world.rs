@@ -31,8 +31,10 @@ pub type Peer = usize;
 pub const HELLO: &str = r#"[1,"realm1",{"agent":"test","roles":{
     "publisher":{"features":{}},
     "subscriber":{"features":{"subscription_revocation":true}},
-    "caller":{"features":{"progressive_call_results":true}},
-    "callee":{"features":{"progressive_call_results":true,"call_canceling":true}}}}]"#;
+    "caller":{"features":{"progressive_call_results":true,"progressive_call_invocations":true}},
+    "callee":{"features":{"progressive_call_results":true,"call_canceling":true,
+        "progressive_call_invocations":true,"call_timeout":true,
+        "registration_revocation":true}}}}]"#;
 
 /// The first elements of a message.
 pub fn head(message: &Value, len: usize) -> Value {

@@ -160,6 +160,7 @@ impl Fuzz {
             progressive_results: dice.once_in(2),
             call_canceling: dice.once_in(2),
             subscription_revocation: dice.once_in(2),
+            ..Features::default()
         };
         let client = dice.once_in(2).then(|| dice.below(3));
         let join: Join = match client {
@@ -680,7 +681,7 @@ impl Fuzz {
                     let kept = self.kept.entry(id).or_default();
                     assert!(kept.advanced.contains(&slot.get()), "never advanced");
                 }
-                Delivery::Revoked { .. } => {}
+                Delivery::Revoked { .. } | Delivery::Unregistered { .. } => {}
                 Delivery::Ended(_) => seat.ended = true,
             }
         }
