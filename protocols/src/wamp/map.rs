@@ -79,6 +79,7 @@ pub const fn error_uri(kind: ErrorKind) -> &'static str {
         ErrorKind::InvalidTopic => error::INVALID_URI,
         ErrorKind::InvalidArgument => error::INVALID_ARGUMENT,
         ErrorKind::OptionNotAllowed => error::OPTION_NOT_ALLOWED,
+        ErrorKind::DisclosureNotAllowed => error::OPTION_DISALLOWED_DISCLOSE_ME,
         ErrorKind::NotAuthorized => error::NOT_AUTHORIZED,
         ErrorKind::NoSuchSubscription => error::NO_SUCH_SUBSCRIPTION,
         ErrorKind::NoSuchRegistration => error::NO_SUCH_REGISTRATION,

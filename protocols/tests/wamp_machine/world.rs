@@ -8,7 +8,7 @@ use protocols::gate::{
 };
 use protocols::wamp::machine::{WampMachine, WampOptions, subprotocol_of};
 use protocols::wamp::map;
-use router_core::auth::{Role, Rule};
+use router_core::auth::{Disclosure, Role, Rule};
 use router_core::encoding::Encoding::{self, Json, MsgPack};
 use router_core::encoding::transcode::{json_to_msgpack, msgpack_to_json};
 use router_core::limits::RealmLimits;
@@ -494,6 +494,8 @@ impl World {
                 }
                 let role = match &**authid {
                     "guest" => guest_role(),
+                    "nobody" => Role::unrestricted("user").disclosing(Disclosure::Deny),
+                    "herald" => Role::unrestricted("user").disclosing(Disclosure::Always),
                     _ => Role::unrestricted("user"),
                 };
                 Ok(identity(authid, role, "ticket"))
