@@ -315,3 +315,22 @@ fn a_callee_may_ask_to_be_told_who_calls() {
     let details = json!({"caller": session, "caller_authid": "joe", "caller_authrole": "user"});
     assert_eq!(world.one(callee), json!([68, 1, id, details]));
 }
+
+/// Section "Caller Identification": where a dealer does not allow it, asking is refused.
+#[test]
+fn a_role_may_forbid_or_force_the_disclosure_of_callers() {
+    let mut world = World::new();
+    let (secretive, open) = (world.join_as("nobody"), world.join_as("herald"));
+    let callee = world.json();
+    let curious = world.register(callee, "curious", json!({"disclose_caller": true}));
+    let plain = world.register(callee, "plain", json!({}));
+    let refused = world.ask(secretive, json!([48, 1, {"disclose_me": true}, "plain"]));
+    assert_eq!(head(&refused, 5), error(1, "option_disallowed.disclose_me"));
+    // A callee that asks is not told, which refuses nothing to the caller.
+    world.send(secretive, json!([48, 2, {}, "curious"]));
+    assert_eq!(world.one(callee), json!([68, 1, curious, {}]));
+    world.send(open, json!([48, 1, {"disclose_me": false}, "plain"]));
+    let told = world.one(callee);
+    assert_eq!(head(&told, 3), json!([68, 2, plain]));
+    assert_eq!(told[3]["caller_authid"], "herald");
+}

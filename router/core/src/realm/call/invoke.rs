@@ -27,6 +27,11 @@ impl Realm {
             return;
         };
         let place = callee.session;
+        let caller = self.calls.at(call).and_then(|open| open.caller);
+        let disclosure = caller
+            .and_then(|(caller, _)| self.sessions.get(caller))
+            .map(|session| session.identity.role.disclosure)
+            .unwrap_or_default();
         let (Some(open), Some(session)) = (self.calls.at_mut(call), self.sessions.get_mut(place))
         else {
             return;
@@ -38,7 +43,9 @@ impl Realm {
         let offer = Offer {
             progress: open.progress && session.features.progressive_results,
             exact,
-            discloses: open.disclose || callee.learns_caller,
+            discloses: disclosure
+                .decide(open.disclose || callee.learns_caller)
+                .unwrap_or(false),
             keeps_time: callee.keeps_time && open.timeout.is_some(),
         };
         open.state = CallState::Running {

@@ -58,7 +58,7 @@ impl Realm {
             return;
         }
         self.counters.calls += 1;
-        if let Err((kind, message)) = self.may_call(place, procedure) {
+        if let Err((kind, message)) = self.may_call(place, procedure, &options) {
             self.refuse_call(place, request, options.more, kind, message, effects);
             return;
         }
@@ -90,7 +90,12 @@ impl Realm {
         );
     }
 
-    fn may_call(&self, place: usize, procedure: &Topic) -> Result<(), (ErrorKind, &'static str)> {
+    fn may_call(
+        &self,
+        place: usize,
+        procedure: &Topic,
+        options: &CallOptions,
+    ) -> Result<(), (ErrorKind, &'static str)> {
         let Some(session) = self.sessions.get(place) else {
             return Err((ErrorKind::Internal, "the session is gone"));
         };
@@ -98,6 +103,13 @@ impl Realm {
             return Err((
                 ErrorKind::NotAuthorized,
                 "the role may not call this procedure",
+            ));
+        }
+        let disclosure = session.identity.role.disclosure;
+        if disclosure.decide(options.disclose_me).is_none() {
+            return Err((
+                ErrorKind::DisclosureNotAllowed,
+                "sessions of this role may not be disclosed",
             ));
         }
         if session.calls.len() >= self.settings.limits.calls_per_session {
@@ -289,10 +301,8 @@ impl Realm {
                 if !is_kept {
                     open.parts.forget();
                 }
-                let has_room = self.sessions.get(callee).is_some_and(|session| {
-                    let load = session.outbox.load(part.len());
-                    load.has_passing_room
-                });
+                let session = self.sessions.get(callee);
+                let has_room = session.is_some_and(|session| session.outbox.takes_more(part.len()));
                 if !has_room {
                     self.too_much(call, effects);
                     return;
