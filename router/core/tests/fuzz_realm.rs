@@ -160,6 +160,8 @@ impl Fuzz {
             progressive_results: dice.once_in(2),
             call_canceling: dice.once_in(2),
             subscription_revocation: dice.once_in(2),
+            progressive_invocations: dice.once_in(2),
+            call_timeout: dice.once_in(2),
             ..Features::default()
         };
         let client = dice.once_in(2).then(|| dice.below(3));
@@ -543,7 +545,8 @@ impl Fuzz {
             0 => self.send(at, progress(invocation, json!([0]))),
             1 => {
                 self.seats[at].invocations.remove(&invocation);
-                self.send(at, fails(invocation, "my.error", json!([])));
+                let error = *self.dice.pick(&["my.error", "wamp.error.unavailable"]);
+                self.send(at, fails(invocation, error, json!([])));
             }
             _ => {
                 self.seats[at].invocations.remove(&invocation);
