@@ -48,7 +48,7 @@ impl Random {
     }
 }
 
-const TOPICS: [&str; 14] = [
+const TOPICS: [&str; 16] = [
     "a",
     "a.b",
     "a.b.c",
@@ -63,8 +63,10 @@ const TOPICS: [&str; 14] = [
     "wamp.session.on_join",
     "wamp.session.on_leave",
     "$x.y",
+    "wamp.registration.on_create",
+    "wamp.registration.on_delete",
 ];
-const PROCEDURES: [&str; 10] = [
+const PROCEDURES: [&str; 16] = [
     "p",
     "p.q",
     "slow",
@@ -75,6 +77,12 @@ const PROCEDURES: [&str; 10] = [
     "wamp.session.kill_by_authrole",
     "",
     "no.body",
+    "p.",
+    "p..r",
+    "p.q.r",
+    "wamp.registration.list",
+    "wamp.registration.match",
+    "wamp.registration.remove_callee",
 ];
 const TAILS: [&str; 12] = [
     "",
@@ -128,7 +136,7 @@ const SUBSCRIBE_OPTIONS: [&str; 12] = [
     r#""after":"x""#,
     r#""match":1"#,
 ];
-const REGISTER_OPTIONS: [&str; 7] = [
+const REGISTER_OPTIONS: [&str; 12] = [
     r#""concurrency":1"#,
     r#""concurrency":2"#,
     r#""invoke":"roundrobin""#,
@@ -136,13 +144,19 @@ const REGISTER_OPTIONS: [&str; 7] = [
     r#""invoke":"last""#,
     r#""reducer":true"#,
     r#""concurrency":0"#,
+    r#""match":"prefix""#,
+    r#""match":"wildcard""#,
+    r#""force_reregister":true"#,
+    r#""disclose_caller":true"#,
+    r#""forward_timeout":true"#,
 ];
-const CALL_OPTIONS: [&str; 5] = [
+const CALL_OPTIONS: [&str; 6] = [
     r#""receive_progress":true"#,
     r#""timeout":20"#,
     r#""disclose_me":true"#,
     r#""timeout":0"#,
     r#""progress":false"#,
+    r#""progress":true"#,
 ];
 const OTHERS: [&str; 8] = [
     r#"[6,{},"wamp.close.close_realm"]"#,
@@ -194,7 +208,10 @@ fn message(random: &mut Random) -> String {
                 1 + random.below(3)
             )
         }
-        21 => format!(r#"[8,68,{},{{}},"my.error"{tail}]"#, 1 + random.below(3)),
+        21 => {
+            let error = random.pick(&["my.error", "wamp.error.unavailable"]);
+            format!(r#"[8,68,{},{{}},"{error}"{tail}]"#, 1 + random.below(3))
+        }
         _ => random.pick(&OTHERS).to_owned(),
     }
 }

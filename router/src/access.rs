@@ -29,6 +29,7 @@ pub fn compile(config: &Config) -> Result<HashMap<ByteString, Arc<Access>>, Rule
     for realm in &config.realms {
         let mut access = Access {
             anonymous: realm.anonymous_role().map(ByteString::from),
+            disclosure: realm.disclose,
             ..Access::default()
         };
         for user in &realm.users {
@@ -50,7 +51,8 @@ pub fn compile(config: &Config) -> Result<HashMap<ByteString, Arc<Access>>, Rule
                     })
             };
             let compiled =
-                Role::restricted(role.name.as_str(), rules(&role.allow)?, rules(&role.deny)?);
+                Role::restricted(role.name.as_str(), rules(&role.allow)?, rules(&role.deny)?)
+                    .disclosing(role.disclose.unwrap_or(realm.disclose));
             access
                 .roles
                 .insert(ByteString::from(role.name.as_str()), Arc::new(compiled));
@@ -104,6 +106,7 @@ fn dotted(pattern: &str) -> Result<Pattern, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use router_core::auth::Disclosure;
     use router_core::model::Topic;
     use std::path::Path;
 
@@ -126,6 +129,20 @@ mod tests {
         assert!(may(Action::Publish, "app/x/in") && may(Action::Publish, "sensors/1/t"));
         assert!(!may(Action::Publish, "app/x/y/in") && !may(Action::Publish, "app"));
         assert!(may(Action::Subscribe, "app/open") && !may(Action::Subscribe, "app/secret"));
+    }
+
+    #[test]
+    fn a_role_discloses_as_it_says_and_else_as_its_realm() {
+        let access = access(
+            "[[realm]]\nname = \"realm1\"\ndisclose = \"deny\"\n\
+             [[realm.role]]\nname = \"r\"\nallow = []\n\
+             [[realm.role]]\nname = \"s\"\nallow = []\ndisclose = \"always\"\n",
+        );
+        let disclosure = |role| access.role(role).disclosure;
+        assert_eq!(disclosure("r"), Disclosure::Deny);
+        assert_eq!(disclosure("s"), Disclosure::Always);
+        assert_eq!(disclosure("without a table"), Disclosure::Deny);
+        assert_eq!(Access::open().role("any").disclosure, Disclosure::Allow);
     }
 
     #[test]

@@ -158,7 +158,11 @@ fn features_of(details: &Dict) -> Result<Features, Reject> {
             "callee" => {
                 features.progressive_results = has("progressive_call_results")?;
                 features.call_canceling = has("call_canceling")?;
+                features.progressive_invocations = has("progressive_call_invocations")?;
+                features.call_timeout = has("call_timeout")?;
+                features.registration_revocation = has("registration_revocation")?;
             }
+            "caller" => features.progressive_calls = has("progressive_call_invocations")?,
             "subscriber" => features.subscription_revocation = has("subscription_revocation")?,
             _ => {}
         }
@@ -183,10 +187,15 @@ pub fn welcome_details(joined: &JoinedAs, agent: &str) -> Dict {
             }},
             "dealer": {"features": {
                 "progressive_call_results": true,
+                "progressive_call_invocations": true,
                 "call_canceling": true,
                 "call_timeout": true,
+                "call_reroute": true,
                 "caller_identification": true,
+                "pattern_based_registration": true,
                 "shared_registration": true,
+                "registration_meta_api": true,
+                "registration_revocation": true,
                 "session_meta_api": true,
             }},
         },
@@ -308,9 +317,14 @@ mod tests {
         let opening = read(
             "a.b-c",
             json!({"agent": "x", "resumable": 5, "roles": {
-                "callee": {"features": {"progressive_call_results": true, "call_canceling": true}},
+                "callee": {"features": {
+                    "progressive_call_results": true, "call_canceling": true, "call_timeout": true,
+                    "progressive_call_invocations": true, "registration_revocation": true,
+                }},
                 "subscriber": {"features": {"subscription_revocation": true, "other": 1}},
-                "caller": {"features": {"call_canceling": true}},
+                "caller": {"features": {
+                    "call_canceling": true, "progressive_call_invocations": true,
+                }},
             }}),
         );
         let opening = opening.unwrap();
@@ -318,6 +332,10 @@ mod tests {
         let all = Features {
             progressive_results: true,
             call_canceling: true,
+            progressive_invocations: true,
+            progressive_calls: true,
+            call_timeout: true,
+            registration_revocation: true,
             subscription_revocation: true,
         };
         assert_eq!(opening.features, all);

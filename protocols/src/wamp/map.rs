@@ -7,8 +7,8 @@ use super::uris::{self, Part, RESERVED_COMPONENT, UriError, close, error};
 use bytestring::ByteString;
 use router_core::encoding::{Encoding, text_from_binary};
 use router_core::model::{
-    Args, Attributes, Body, ErrorKind, EventDelivery, Form, Level, MatchKind, Now, Pattern,
-    PatternError, Payload, RequestId, Topic, TopicError,
+    Args, Attributes, Body, ErrorKind, EventDelivery, Form, InterruptReason, Level, MatchKind, Now,
+    Pattern, PatternError, Payload, RequestId, Topic, TopicError,
 };
 use router_core::realm::Naming;
 use serde_json::{Value, json};
@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 pub const QUOTA_EXCEEDED: &str = "reynard.error.quota_exceeded";
 /// The session's queue of outgoing messages was full: reason of the ABORT.
 pub const TOO_SLOW: &str = "reynard.error.too_slow";
+/// A registration was taken from its callee by somebody with the right to do so.
+pub const REVOKED: &str = "reynard.registration.revoked";
 /// A bug of the router; the session goes on.
 pub const INTERNAL: &str = "reynard.error.internal";
 
@@ -36,6 +38,37 @@ pub fn naming() -> Naming {
         value_get: ByteString::from_static(VALUE_GET),
         read_key: |uri| topic(uri).ok(),
         killed: ByteString::from_static(close::KILLED),
+        revoked: ByteString::from_static(REVOKED),
+        unavailable: ByteString::from_static(error::UNAVAILABLE),
+        read_pattern: |uri, kind| {
+            let matching = match kind {
+                MatchKind::Exact => Match::Exact,
+                MatchKind::Prefix => Match::Prefix,
+                MatchKind::Wildcard | MatchKind::Levels => Match::Wildcard,
+            };
+            pattern(uri, Some(matching))
+                .ok()
+                .map(|(pattern, _)| pattern)
+        },
+        spell: spelled,
+    }
+}
+
+/// The URI of a pattern in the notation it was asked in; the inverse of [`pattern`].
+#[must_use]
+pub fn spelled(pattern: &Pattern, kind: MatchKind) -> String {
+    match pattern {
+        Pattern::Exact(topic) => uris::core_to_uri(topic.text()).into_owned(),
+        Pattern::Prefix(prefix) => uris::core_to_prefix(prefix),
+        Pattern::Levels(levels) => {
+            let part = |level: &Level| match level {
+                Level::Exact(text) => uris::level_to_component(text).into_owned(),
+                Level::One if kind == MatchKind::Wildcard => String::new(),
+                Level::One => "*".to_owned(),
+                Level::Rest => "#".to_owned(),
+            };
+            levels.iter().map(part).collect::<Vec<_>>().join(".")
+        }
     }
 }
 
@@ -46,6 +79,7 @@ pub const fn error_uri(kind: ErrorKind) -> &'static str {
         ErrorKind::InvalidTopic => error::INVALID_URI,
         ErrorKind::InvalidArgument => error::INVALID_ARGUMENT,
         ErrorKind::OptionNotAllowed => error::OPTION_NOT_ALLOWED,
+        ErrorKind::DisclosureNotAllowed => error::OPTION_DISALLOWED_DISCLOSE_ME,
         ErrorKind::NotAuthorized => error::NOT_AUTHORIZED,
         ErrorKind::NoSuchSubscription => error::NO_SUCH_SUBSCRIPTION,
         ErrorKind::NoSuchRegistration => error::NO_SUCH_REGISTRATION,
@@ -62,6 +96,16 @@ pub const fn error_uri(kind: ErrorKind) -> &'static str {
         ErrorKind::NoAvailableCallee => error::NO_AVAILABLE_CALLEE,
         ErrorKind::FeatureNotSupported => error::FEATURE_NOT_SUPPORTED,
         ErrorKind::Internal => INTERNAL,
+    }
+}
+
+/// The `reason` of an INTERRUPT.
+#[must_use]
+pub const fn interrupt_uri(reason: InterruptReason) -> &'static str {
+    match reason {
+        InterruptReason::Canceled => error::CANCELED,
+        InterruptReason::Timeout => error::TIMEOUT,
+        InterruptReason::TooMuch => QUOTA_EXCEEDED,
     }
 }
 
@@ -138,6 +182,18 @@ pub fn pattern(uri: &str, matching: Option<Match>) -> Result<(Pattern, MatchKind
         }
         Some(Match::Wildcard) => (levels(uris::wildcard_parts(uri)?)?, MatchKind::Wildcard),
     })
+}
+
+/// The pattern of a REGISTER. `*` and `#` are no wildcards there: they belong to SUBSCRIBE.
+///
+/// # Errors
+/// `wamp.error.invalid_uri`, also for what names the reserved component.
+pub fn open_pattern(uri: &str, matching: Match) -> Result<(Pattern, MatchKind), Reject> {
+    let first = uri.split('.').next().unwrap_or_default();
+    if first == RESERVED_COMPONENT {
+        return Err(invalid_uri("URIs that start with 'wamp' are reserved"));
+    }
+    pattern(uri, Some(matching))
 }
 
 fn levels(parts: Vec<Part<'_>>) -> Result<Pattern, PatternError> {
@@ -331,6 +387,52 @@ mod tests {
     }
 
     #[test]
+    fn patterns_are_spelled_as_they_were_asked_for() {
+        for (uri, matching) in [
+            ("a.b", Match::Exact),
+            ("a%2Eb.%2A.c", Match::Exact),
+            ("", Match::Prefix),
+            ("a", Match::Prefix),
+            ("a.", Match::Prefix),
+            ("a%2Eb.c%20", Match::Prefix),
+            ("a..b", Match::Wildcard),
+            ("..", Match::Wildcard),
+            ("a.b", Match::Wildcard),
+            (".x%2Ey", Match::Wildcard),
+        ] {
+            let (read, kind) = pattern(uri, Some(matching)).unwrap();
+            assert_eq!(spelled(&read, kind), uri);
+            let naming = naming();
+            assert_eq!((naming.read_pattern)(uri, kind), Some(read.clone()));
+            assert_eq!((naming.spell)(&read, kind), uri);
+        }
+        let (fox, kind) = pattern("a.*.b.#", None).unwrap();
+        assert_eq!(spelled(&fox, kind), "a.*.b.#");
+    }
+
+    #[test]
+    fn registrations_are_open_and_know_no_stars() {
+        for (uri, matching) in [
+            ("a.*", Match::Exact),
+            ("a.#", Match::Exact),
+            ("wamp.x", Match::Exact),
+            ("wamp", Match::Prefix),
+            ("wamp.", Match::Prefix),
+            ("wamp..x", Match::Wildcard),
+            ("a..b", Match::Exact),
+            ("", Match::Exact),
+        ] {
+            assert_eq!(
+                refused(open_pattern(uri, matching)),
+                error::INVALID_URI,
+                "{uri}"
+            );
+        }
+        assert!(open_pattern("wampx", Match::Prefix).is_ok());
+        assert!(open_pattern("", Match::Prefix).is_ok());
+    }
+
+    #[test]
     fn dropped_deliveries_are_told_with_the_next_event() {
         let now = Now {
             instant: std::time::Instant::now(),
@@ -375,7 +477,7 @@ mod tests {
             error_uri(ErrorKind::StorageUnavailable),
             "wamp.error.unavailable"
         );
-        for uri in [QUOTA_EXCEEDED, TOO_SLOW, INTERNAL] {
+        for uri in [QUOTA_EXCEEDED, TOO_SLOW, INTERNAL, REVOKED] {
             assert!(uris::is_concrete(uri));
         }
     }

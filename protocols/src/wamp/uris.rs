@@ -247,6 +247,19 @@ pub fn prefix_to_core(uri: &str) -> Result<ByteString, UriError> {
     Ok(text.into())
 }
 
+/// The URI of a prefix's core text; the inverse of [`prefix_to_core`].
+#[must_use]
+pub fn core_to_prefix(text: &str) -> String {
+    let last = |level| match level {
+        "" => Cow::Borrowed(""),
+        level => level_to_component(level),
+    };
+    match text.rsplit_once('/') {
+        None => last(text).into_owned(),
+        Some((head, level)) => format!("{}.{}", core_to_uri(head), last(level)),
+    }
+}
+
 /// The text of a pattern in the notation of [`fox_parts`], for listings.
 #[must_use]
 pub fn parts_to_uri(parts: &[Part<'_>]) -> String {

@@ -122,6 +122,10 @@ impl World {
             value_get: "fox/kv/get".into(),
             read_key: |text| Topic::new(text.to_owned()).ok(),
             killed: "killed".into(),
+            revoked: "revoked".into(),
+            unavailable: "unavailable".into(),
+            read_pattern: |_, _| None,
+            spell: |pattern, _| pattern.to_string(),
         };
         let settings = Settings {
             name: "realm1".into(),

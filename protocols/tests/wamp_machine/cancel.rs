@@ -23,7 +23,7 @@ fn cancel_modes_do_what_they_say() {
         world.take(callee);
         world.send(caller, json!([49, 1, options]));
         let told: Vec<Value> = callee_told
-            .map(|mode| json!([69, 1, {"mode": mode}]))
+            .map(|mode| json!([69, 1, {"mode": mode, "reason": "wamp.error.canceled"}]))
             .into_iter()
             .collect();
         assert_eq!(world.take(callee), told, "{options}");
@@ -82,7 +82,8 @@ fn a_timeout_ends_the_call_and_interrupts_the_callee() {
         head(&world.one(caller), 5),
         json!([8, 48, 1, {}, "wamp.error.timeout"])
     );
-    assert_eq!(world.one(callee), json!([69, 1, {"mode": "killnowait"}]));
+    let interrupt = json!([69, 1, {"mode": "killnowait", "reason": "wamp.error.timeout"}]);
+    assert_eq!(world.one(callee), interrupt);
     world.send(callee, json!([70, 1, {}]));
     world.pass(1_000_000);
     assert_eq!(world.take(caller), nothing(), "0 is no timeout");
@@ -123,7 +124,8 @@ fn a_caller_that_goes_interrupts_its_callee() {
     world.send(caller, json!([48, 1, {}, "p"]));
     world.take(callee);
     world.lose(caller);
-    assert_eq!(world.one(callee), json!([69, 1, {"mode": "killnowait"}]));
+    let interrupt = json!([69, 1, {"mode": "killnowait", "reason": "wamp.error.canceled"}]);
+    assert_eq!(world.one(callee), interrupt);
     world.send(callee, json!([70, 1, {}]));
     assert_eq!(
         world.wires[callee].closed, None,

@@ -50,10 +50,15 @@ fn welcome_announces_what_works_and_nothing_else() {
         ]);
         let dealer = on(&[
             "progressive_call_results",
+            "progressive_call_invocations",
             "call_canceling",
             "call_timeout",
+            "call_reroute",
             "caller_identification",
+            "pattern_based_registration",
             "shared_registration",
+            "registration_meta_api",
+            "registration_revocation",
             "session_meta_api",
         ]);
         let expected = json!({

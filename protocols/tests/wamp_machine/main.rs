@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "here a failed unwrap is a failed test")]
 
 mod cancel;
+mod dealer;
 mod forwarding;
 mod lifecycle;
 mod meta;
@@ -11,6 +12,7 @@ mod mutex;
 mod patterns;
 mod pubsub;
 mod random;
+mod registrations;
 mod retained;
 mod rpc;
 mod violations;

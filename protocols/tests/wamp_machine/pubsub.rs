@@ -190,6 +190,33 @@ fn a_publisher_is_told_only_if_it_discloses_itself() {
     assert_eq!(world.one(subscriber)[3], json!({}));
 }
 
+/// Section "Publisher Identification": where a broker does not allow it, asking is refused.
+#[test]
+fn a_role_may_forbid_or_force_the_disclosure_of_publishers() {
+    let mut world = World::new();
+    let (secretive, open) = (world.join_as("nobody"), world.join_as("herald"));
+    let subscriber = world.json();
+    world.subscribe(subscriber, "a", json!({}));
+    let asks = json!({"acknowledge": true, "disclose_me": true});
+    let refused = world.ask(secretive, json!([16, 5, asks, "a"]));
+    assert_eq!(
+        head(&refused, 5),
+        json!([8, 16, 5, {}, "wamp.error.option_disallowed.disclose_me"])
+    );
+    // Without acknowledgement it is dropped, not shown under no name.
+    world.send(secretive, json!([16, 6, {"disclose_me": true}, "a"]));
+    assert_eq!(world.take(secretive), Vec::<Value>::new());
+    assert_eq!(world.take(subscriber), Vec::<Value>::new());
+    world.publish(secretive, "a", json!({"disclose_me": false}), &[]);
+    assert_eq!(world.one(subscriber)[3], json!({}));
+    for options in [json!({}), json!({"disclose_me": false})] {
+        world.publish(open, "a", options, &[]);
+        let details = &world.one(subscriber)[3];
+        assert_eq!(details["publisher"], world.session(open));
+        assert_eq!(details["publisher_authid"], "herald");
+    }
+}
+
 #[test]
 fn unknown_options_are_ignored_and_reach_no_internal_flag() {
     let mut world = World::new();

@@ -59,7 +59,7 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-const OPTIONS: [&str; 28] = [
+const OPTIONS: [&str; 31] = [
     "acknowledge",
     "exclude_me",
     "exclude",
@@ -87,6 +87,9 @@ const OPTIONS: [&str; 28] = [
     "timeout",
     "mode",
     "progress",
+    "force_reregister",
+    "disclose_caller",
+    "forward_timeout",
     "enc_algo",
 ];
 
@@ -100,6 +103,9 @@ fn options() -> impl Strategy<Value = Value> {
         "get_retained",
         "snapshot",
         "receive_progress",
+        "progress",
+        "force_reregister",
+        "forward_timeout",
         "merge",
         "disclose_me",
     ]);

@@ -206,12 +206,9 @@ fn standard_options_of_a_wrong_type_are_violations() {
         (48, "timeout", json!(-5), "expected an integer"),
         (48, "timeout", json!(0.5), "expected an integer"),
         (48, "disclose_me", json!(1), boolean),
-        (
-            48,
-            "progress",
-            json!(true),
-            "progressive_call_invocations is not announced",
-        ),
+        (48, "progress", json!("yes"), boolean),
+        (64, "disclose_caller", json!(1), boolean),
+        (64, "forward_timeout", json!("yes"), boolean),
         (49, "mode", json!(1), text),
         (70, "progress", json!(1), boolean),
     ] {

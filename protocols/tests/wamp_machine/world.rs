@@ -8,7 +8,7 @@ use protocols::gate::{
 };
 use protocols::wamp::machine::{WampMachine, WampOptions, subprotocol_of};
 use protocols::wamp::map;
-use router_core::auth::{Role, Rule};
+use router_core::auth::{Disclosure, Role, Rule};
 use router_core::encoding::Encoding::{self, Json, MsgPack};
 use router_core::encoding::transcode::{json_to_msgpack, msgpack_to_json};
 use router_core::limits::RealmLimits;
@@ -31,8 +31,10 @@ pub type Peer = usize;
 pub const HELLO: &str = r#"[1,"realm1",{"agent":"test","roles":{
     "publisher":{"features":{}},
     "subscriber":{"features":{"subscription_revocation":true}},
-    "caller":{"features":{"progressive_call_results":true}},
-    "callee":{"features":{"progressive_call_results":true,"call_canceling":true}}}}]"#;
+    "caller":{"features":{"progressive_call_results":true,"progressive_call_invocations":true}},
+    "callee":{"features":{"progressive_call_results":true,"call_canceling":true,
+        "progressive_call_invocations":true,"call_timeout":true,
+        "registration_revocation":true}}}}]"#;
 
 /// The first elements of a message.
 pub fn head(message: &Value, len: usize) -> Value {
@@ -492,6 +494,8 @@ impl World {
                 }
                 let role = match &**authid {
                     "guest" => guest_role(),
+                    "nobody" => Role::unrestricted("user").disclosing(Disclosure::Deny),
+                    "herald" => Role::unrestricted("user").disclosing(Disclosure::Always),
                     _ => Role::unrestricted("user"),
                 };
                 Ok(identity(authid, role, "ticket"))

@@ -99,6 +99,11 @@ pub struct RealmLimits {
     pub calls_per_session: usize,
     /// Calls that may wait for a free callee of one procedure.
     pub calls_queued_per_procedure: usize,
+    /// Parts of the arguments of one call that are kept while it waits for a callee. What runs
+    /// already is passed on; beyond the bound it can no longer be given to another callee.
+    pub parts_per_call: usize,
+    /// Their bytes.
+    pub part_bytes_per_call: usize,
     /// Conditional writes that may wait for one key.
     pub waiters_per_key: usize,
     /// Conditional writes that one session may have waiting.
@@ -130,6 +135,8 @@ impl Default for RealmLimits {
             registrations_per_session: 10_000,
             calls_per_session: 10_000,
             calls_queued_per_procedure: 10_000,
+            parts_per_call: 256,
+            part_bytes_per_call: 1 << 20,
             waiters_per_key: 10_000,
             waiters_per_session: 1_000,
             receipts_per_session: 65_535,

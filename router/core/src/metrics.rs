@@ -96,4 +96,8 @@ counters! {
     history_forgotten,
     /// Answers of callees that nobody waited for any more.
     answers_discarded,
+    /// Parts of calls that came after their call had ended, and were discarded.
+    parts_discarded,
+    /// Calls given to another callee because the first one was not available.
+    calls_rerouted,
 }

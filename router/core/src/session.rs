@@ -67,6 +67,14 @@ pub struct Features {
     pub progressive_results: bool,
     /// As a callee it understands an interrupt.
     pub call_canceling: bool,
+    /// As a callee it takes calls whose arguments come in parts.
+    pub progressive_invocations: bool,
+    /// As a caller it may send the arguments of a call in parts.
+    pub progressive_calls: bool,
+    /// As a callee it can watch over the time of its calls.
+    pub call_timeout: bool,
+    /// As a callee it understands that the router ends a registration.
+    pub registration_revocation: bool,
     /// It understands that the router ends a subscription.
     pub subscription_revocation: bool,
 }
@@ -198,6 +206,8 @@ pub(crate) struct Session {
     /// invocation -> place of the call
     pub invocations: HashMap<InvocationId, usize, foldhash::fast::RandomState>,
     pub last_invocation: u64,
+    /// Calls that ended before all parts of their arguments came: what still comes is discarded.
+    pub cut_short: BTreeSet<RequestId>,
     /// key -> order of arming
     pub wills: HashMap<Topic, u64>,
     /// waiter -> key

@@ -159,6 +159,9 @@ impl Fuzz {
             progressive_results: dice.once_in(2),
             call_canceling: dice.once_in(2),
             subscription_revocation: dice.once_in(2),
+            progressive_invocations: dice.once_in(2),
+            call_timeout: dice.once_in(2),
+            ..Features::default()
         };
         let client = dice.once_in(2).then(|| dice.below(3));
         let join: Join = match client {
@@ -541,7 +544,8 @@ impl Fuzz {
             0 => self.send(at, progress(invocation, json!([0]))),
             1 => {
                 self.seats[at].invocations.remove(&invocation);
-                self.send(at, fails(invocation, "my.error", json!([])));
+                let error = *self.dice.pick(&["my.error", "wamp.error.unavailable"]);
+                self.send(at, fails(invocation, error, json!([])));
             }
             _ => {
                 self.seats[at].invocations.remove(&invocation);
@@ -679,7 +683,7 @@ impl Fuzz {
                     let kept = self.kept.entry(id).or_default();
                     assert!(kept.advanced.contains(&slot.get()), "never advanced");
                 }
-                Delivery::Revoked { .. } => {}
+                Delivery::Revoked { .. } | Delivery::Unregistered { .. } => {}
                 Delivery::Ended(_) => seat.ended = true,
             }
         }

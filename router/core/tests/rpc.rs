@@ -54,6 +54,7 @@ fn a_caller_may_call_itself_and_is_disclosed_on_request() {
         procedure: topic("p"),
         payload: args(&json!([])),
         progress: false,
+        more: false,
         timeout: None,
         disclose_me: true,
     };
@@ -314,7 +315,7 @@ fn timeouts_end_running_and_queued_calls() {
     assert_eq!(w.lines(&caller), NONE);
     w.pass(ms(1));
     assert_eq!(w.lines(&caller), ["failed 1 Timeout"]);
-    assert_eq!(w.lines(&callee), ["interrupt 1"]);
+    assert_eq!(w.lines(&callee), ["interrupt 1 Timeout"]);
     w.send(&callee, answer(1, json!([])));
     assert_eq!(w.lines(&caller), NONE);
     assert_eq!((w.size("open_calls"), w.size("timers")), (0, 0));

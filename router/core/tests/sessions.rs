@@ -261,6 +261,7 @@ fn killing_sessions() {
         procedure: topic(&format!("wamp/session/{name}")),
         payload: both(&list, &kwargs),
         progress: false,
+        more: false,
         timeout: None,
         disclose_me: false,
     };

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use router_core::auth::Disclosure;
+
 use super::problem::{Fault, Place, Placed, Problems};
 use super::rule::Rule;
 use super::secret::Secret;
-use super::section::Section;
+use super::section::{Section, parse_choice};
 use super::sources::Sources;
 use super::tree::{Anonymous, Realm, Role, User};
 
@@ -36,6 +38,7 @@ impl Reader<'_, '_> {
             let users = self.users(&section);
             let roles = self.roles(&section);
             let anonymous = self.anonymous(&section);
+            let disclose = section.parsed("disclose", parse_choice, self.problems);
             if let Some(Placed { value: name, place }) = name {
                 realms.push(Placed::new(
                     Realm {
@@ -43,6 +46,7 @@ impl Reader<'_, '_> {
                         users,
                         roles,
                         anonymous,
+                        disclose: disclose.map_or(Disclosure::Allow, |disclose| disclose.value),
                     },
                     place,
                 ));
@@ -151,6 +155,7 @@ impl Reader<'_, '_> {
             let name = section.name("name", self.problems);
             let allow = self.rules(&section, "allow");
             let deny = self.rules(&section, "deny");
+            let disclose = section.parsed("disclose", parse_choice, self.problems);
             let Some(name) = name else { continue };
             names.note(&name, self.problems);
             if section.place_of("allow") == section.place() {
@@ -164,6 +169,7 @@ impl Reader<'_, '_> {
                 name: name.value.to_owned(),
                 allow,
                 deny,
+                disclose: disclose.map(|disclose| disclose.value),
             });
         }
         roles

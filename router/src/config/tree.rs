@@ -10,6 +10,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use router_core::auth::Disclosure;
 use router_core::broker::ShareStrategy;
 use router_core::limits::WhenFull;
 
@@ -182,6 +183,8 @@ pub struct Realm {
     pub roles: Vec<Role>,
     /// `[realm.anonymous]`, if it was written.
     pub anonymous: Option<Anonymous>,
+    /// Whether publishers and callers are named to others, where the role does not say.
+    pub disclose: Disclosure,
 }
 
 impl Realm {
@@ -235,6 +238,8 @@ pub struct Role {
     pub allow: Vec<Rule>,
     /// What is refused whatever `allow` says.
     pub deny: Vec<Rule>,
+    /// Whether its sessions are named to others; `None`: as in the realm.
+    pub disclose: Option<Disclosure>,
 }
 
 /// `[realm.anonymous]`: sessions without credentials are accepted.
@@ -434,6 +439,14 @@ impl Choice for ShareStrategy {
         ("random", Self::Random),
         ("sticky", Self::Sticky),
         ("least-loaded", Self::LeastLoaded),
+    ];
+}
+
+impl Choice for Disclosure {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("allow", Self::Allow),
+        ("deny", Self::Deny),
+        ("always", Self::Always),
     ];
 }
 

@@ -110,6 +110,7 @@ impl<'a> Call<'a> {
             procedure,
             payload,
             progress,
+            more: false,
             timeout,
             disclose_me,
         };

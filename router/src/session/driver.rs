@@ -2,7 +2,7 @@
 
 use super::error::{AppError, Error, SessionEnd};
 use super::inner::{Inner, Owner, Waiting};
-use super::register::{Handler, Invocation, Registration, start};
+use super::register::{Handler, Invocation, Registration, forget, start};
 use super::subscribe::{self, Event};
 use super::values::Values;
 use super::{Session, kv};
@@ -95,6 +95,8 @@ fn dispatch(inner: &Arc<Inner>, owner: &Weak<Owner>, delivery: Delivery) -> Resu
             let gone = inner.state.lock().members.remove(subscription);
             subscribe::close(gone);
         }
+        // Invocations under way are still answered, as after a withdrawal of its own.
+        Delivery::Unregistered { registration, .. } => forget(inner, registration),
         Delivery::Ended(reason) => return Err(reason.into()),
         // The first delivery of all; releases belong to another style of events.
         Delivery::Joined { .. } | Delivery::Release { .. } => {}

@@ -207,7 +207,7 @@ impl std::fmt::Debug for Registration {
 }
 
 /// Outside the lock a handler may be dropped with whatever it holds.
-fn forget(inner: &Inner, id: RegistrationId) {
+pub(super) fn forget(inner: &Inner, id: RegistrationId) {
     let handler = inner.state.lock().handlers.remove(&id);
     drop(handler);
 }
@@ -257,10 +257,9 @@ impl Session {
         let (reply, receiver) = oneshot::channel();
         inner.expect(request, Waiting::Register(handler, reply))?;
         let register = model::Register {
-            request,
-            procedure,
             policy: options.policy,
             concurrency: Some(options.concurrency.get()),
+            ..model::Register::new(request, procedure)
         };
         inner.run(Command::Register(Box::new(register))).await?;
         receiver.await.map_err(|_| inner.ended_error())?

@@ -3,10 +3,11 @@ use crate::mqtt::packet::{Direction, PacketType};
 use router_core::encoding::Encoding;
 use router_core::model::{Args, PublicationId};
 
-const KINDS: [ErrorKind; 18] = [
+const KINDS: [ErrorKind; 19] = [
     ErrorKind::InvalidTopic,
     ErrorKind::InvalidArgument,
     ErrorKind::OptionNotAllowed,
+    ErrorKind::DisclosureNotAllowed,
     ErrorKind::NotAuthorized,
     ErrorKind::NoSuchSubscription,
     ErrorKind::NoSuchRegistration,

@@ -3,13 +3,13 @@
 use super::{WampMachine, code};
 use crate::wamp::codec::{self, Details};
 use crate::wamp::map;
-use crate::wamp::message::{Dict, Interrupt, Unsubscribed};
-use crate::wamp::uris::{close, error};
+use crate::wamp::message::{Dict, Interrupt, Unregistered, Unsubscribed};
+use crate::wamp::uris::{self, close, error};
 use bytestring::ByteString;
 use router_core::encoding::Encoding;
 use router_core::model::{
     Answer, CallFailure, Delivery, EndReason, ErrorKind, EventDelivery, Invocation, Now, Payload,
-    Refusal, RequestId, SubscriptionId,
+    Refusal, RegistrationId, RequestId, SubscriptionId,
 };
 
 /// Type codes of answers.
@@ -44,9 +44,14 @@ impl WampMachine {
             Delivery::Interrupt {
                 invocation,
                 answer_wanted,
+                reason,
             } => {
                 let mode = if answer_wanted { "kill" } else { "killnowait" };
-                let options = Dict::from_iter([("mode".to_owned(), mode.into())]);
+                let reason = map::interrupt_uri(reason);
+                let options = Dict::from_iter([
+                    ("mode".to_owned(), mode.into()),
+                    ("reason".to_owned(), reason.into()),
+                ]);
                 self.say(
                     &Interrupt {
                         request: invocation.0,
@@ -67,6 +72,10 @@ impl WampMachine {
                 subscription,
                 reason,
             } => self.revoked(subscription, reason),
+            Delivery::Unregistered {
+                registration,
+                reason,
+            } => self.unregistered(registration, &reason),
             // Slots belong to other styles of delivery; the first and the last one are the
             // state machine's.
             Delivery::Release { .. } | Delivery::Joined { .. } | Delivery::Ended(_) => {}
@@ -118,6 +127,18 @@ impl WampMachine {
 
     fn invocation(&mut self, invocation: &Invocation) {
         let mut details = Dict::new();
+        // Section "Pattern-based Registrations": the registration does not tell it.
+        if !invocation.exact {
+            let procedure = uris::core_to_uri(invocation.procedure.text());
+            details.insert("procedure".into(), procedure.into());
+        }
+        if invocation.more {
+            details.insert("progress".into(), true.into());
+        }
+        if let Some(timeout) = invocation.timeout {
+            let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+            details.insert("timeout".into(), ms.into());
+        }
         if invocation.progress {
             details.insert("receive_progress".into(), true.into());
         }
@@ -182,6 +203,23 @@ impl WampMachine {
             ]);
             self.say(
                 &Unsubscribed {
+                    request: 0,
+                    revocation: Some(revocation),
+                }
+                .into(),
+            );
+        }
+    }
+
+    /// Section "Registration Revocation": only to those who announced that they understand it.
+    fn unregistered(&mut self, registration: RegistrationId, reason: &str) {
+        if self.features.registration_revocation {
+            let revocation = Dict::from_iter([
+                ("registration".to_owned(), registration.0.into()),
+                ("reason".to_owned(), reason.into()),
+            ]);
+            self.say(
+                &Unregistered {
                     request: 0,
                     revocation: Some(revocation),
                 }
@@ -278,6 +316,7 @@ mod tests {
         let early = frames_after(vec![Delivery::Interrupt {
             invocation: router_core::model::InvocationId(1),
             answer_wanted: true,
+            reason: router_core::model::InterruptReason::Canceled,
         }]);
         assert!(early.is_empty());
         let welcome = frames_after(vec![Delivery::Joined { present: false }]);
@@ -290,7 +329,12 @@ mod tests {
             subscription: SubscriptionId(1),
             reason: "x",
         };
-        let frames = frames_after(vec![Delivery::Joined { present: false }, revoked]);
+        let unregistered = Delivery::Unregistered {
+            registration: RegistrationId(1),
+            reason: "x".into(),
+        };
+        let joined = Delivery::Joined { present: false };
+        let frames = frames_after(vec![joined, revoked, unregistered]);
         assert_eq!(frames.len(), 1, "WELCOME only");
     }
 }

@@ -7,8 +7,8 @@ use crate::wamp::message::{
     Call, Cancel, ErrorMessage, Message, Publish, Register, Subscribe, Yield,
 };
 use crate::wamp::options::{
-    CallOptions, Options, PublishStandard, Reject, SubscribeOptions, cancel_mode, publish_options,
-    register_options,
+    CallOptions, Options, PublishStandard, RegisterOptions, Reject, SubscribeOptions, cancel_mode,
+    publish_options,
 };
 use crate::wamp::uris;
 use bytestring::ByteString;
@@ -128,12 +128,14 @@ impl WampMachine {
     }
 
     fn read_call(&self, call: Call) -> Result<Command, Reject> {
-        let options = CallOptions::read(Options::new("CALL", &call.options))?;
+        let may_progress = self.features.progressive_calls;
+        let options = CallOptions::read(Options::new("CALL", &call.options), may_progress)?;
         Ok(Command::Call {
             request: map::request_id(CALL, call.request),
             procedure: map::topic(&call.procedure)?,
             payload: map::payload(self.encoding, call.payload)?,
             progress: options.receive_progress,
+            more: options.progress,
             timeout: options.timeout,
             disclose_me: options.disclose_me,
         })
@@ -211,13 +213,17 @@ fn read_subscribe(subscribe: &Subscribe) -> Result<Command, Reject> {
 }
 
 fn read_register(register: &Register) -> Result<Command, Reject> {
-    let options = Options::new("REGISTER", &register.options);
-    let (policy, concurrency) = register_options(options)?;
+    let options = RegisterOptions::read(Options::new("REGISTER", &register.options))?;
+    let (pattern, kind) = map::open_pattern(&register.procedure, options.matching)?;
     Ok(Command::Register(Box::new(model::Register {
         request: map::request_id(REGISTER, register.request),
-        procedure: map::open_topic(&register.procedure)?,
-        policy,
-        concurrency,
+        pattern,
+        kind,
+        policy: options.policy,
+        concurrency: options.concurrency,
+        force: options.force,
+        disclose_caller: options.disclose_caller,
+        forward_timeout: options.forward_timeout,
     })))
 }
 

@@ -12,7 +12,7 @@ mod pubsub;
 mod rpc;
 
 pub use pubsub::{Match, PublishStandard, SubscribeOptions, publish_options};
-pub use rpc::{CallOptions, cancel_mode, register_options};
+pub use rpc::{CallOptions, RegisterOptions, cancel_mode};
 
 use super::dict::DictExt;
 use super::errors::Violation;

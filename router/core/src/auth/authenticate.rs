@@ -1,8 +1,8 @@
 //! Who may take part in a realm, from static users. Secrets are compared in constant time; slow
 //! hashes are handed out as work, so that the caller can run them where blocking is allowed.
 
-use super::Role;
 use super::exchange::{Challenge, Claim, KeyCache, Mechanism};
+use super::{Disclosure, Role};
 use argon2::{Argon2, PasswordHash, PasswordVerifier as _};
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -86,6 +86,8 @@ pub struct Access {
     pub roles: HashMap<ByteString, Arc<Role>>,
     /// The role of sessions without credentials; `None` refuses them.
     pub anonymous: Option<ByteString>,
+    /// Whether sessions of roles that are not here are named to others.
+    pub disclosure: Disclosure,
     /// Empty at first.
     pub keys: KeyCache,
 }
@@ -199,7 +201,7 @@ impl Access {
         self.roles
             .get(name)
             .cloned()
-            .unwrap_or_else(|| Arc::new(Role::unrestricted(name)))
+            .unwrap_or_else(|| Arc::new(Role::unrestricted(name).disclosing(self.disclosure)))
     }
 
     /// Checks credentials. A realm without users lets everybody in who may come without any,

@@ -7,4 +7,4 @@ mod scram;
 
 pub use authenticate::{Access, AuthError, Credentials, Proof, Secret, SlowProof, User, Verified};
 pub use exchange::{Challenge, KeyCache, Mechanism};
-pub use rules::{Action, Role, Rule};
+pub use rules::{Action, Disclosure, Role, Rule};

@@ -27,11 +27,37 @@ pub struct Rule {
     pub pattern: Pattern,
 }
 
+/// Whether those who receive events and calls learn whose they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Disclosure {
+    /// Where the publisher or caller asks for it.
+    #[default]
+    Allow,
+    /// Never; asking for it is refused.
+    Deny,
+    /// Always, asked for or not.
+    Always,
+}
+
+impl Disclosure {
+    /// Whether to tell, for somebody who asks for it or not; `None` where asking is refused.
+    #[must_use]
+    pub fn decide(self, asked: bool) -> Option<bool> {
+        match self {
+            Disclosure::Allow => Some(asked),
+            Disclosure::Deny => (!asked).then_some(false),
+            Disclosure::Always => Some(true),
+        }
+    }
+}
+
 /// A named set of rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
     /// Its name.
     pub name: ByteString,
+    /// Whether its sessions are named to others.
+    pub disclosure: Disclosure,
     rules: Option<Rules>,
 }
 
@@ -47,6 +73,7 @@ impl Role {
     pub fn unrestricted(name: impl Into<ByteString>) -> Role {
         Role {
             name: name.into(),
+            disclosure: Disclosure::default(),
             rules: None,
         }
     }
@@ -56,8 +83,16 @@ impl Role {
     pub fn restricted(name: impl Into<ByteString>, allow: Vec<Rule>, deny: Vec<Rule>) -> Role {
         Role {
             name: name.into(),
+            disclosure: Disclosure::default(),
             rules: Some(Rules { allow, deny }),
         }
+    }
+
+    /// The same role, whose sessions are named to others as said.
+    #[must_use]
+    pub fn disclosing(mut self, disclosure: Disclosure) -> Role {
+        self.disclosure = disclosure;
+        self
     }
 
     /// Whether every action on every topic is allowed, so that nothing need be checked.
@@ -146,6 +181,14 @@ mod tests {
         assert!(!role.permits_pattern(Action::Subscribe, &pattern("secret/+")));
         assert!(!role.permits(Action::Subscribe, &topic("secret/a")));
         assert!(!role.permits_pattern(Action::Subscribe, &pattern("$SYS/#")));
+    }
+
+    #[test]
+    fn who_may_not_disclose_is_refused_only_if_it_asks() {
+        let told = |disclosure: Disclosure| [false, true].map(|asked| disclosure.decide(asked));
+        assert_eq!(told(Disclosure::Allow), [Some(false), Some(true)]);
+        assert_eq!(told(Disclosure::Deny), [Some(false), None]);
+        assert_eq!(told(Disclosure::Always), [Some(true), Some(true)]);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Open calls. A call is open until its caller got a result or an error *and* its callee answered
 //! or went away; only a callee with limited concurrency is waited for after the caller is served.
 
-use crate::model::{InvocationId, Payload, RegistrationId, RequestId, Topic};
+use super::Parts;
+use crate::model::{InvocationId, RegistrationId, RequestId, SessionId, Topic};
 use crate::timers::TimerKey;
 use slab::Slab;
-use std::sync::Arc;
+use smallvec::SmallVec;
 use std::time::Duration;
 
 /// One call.
@@ -16,14 +17,26 @@ pub struct Call {
     pub caller: Option<(usize, RequestId)>,
     /// Where it stands.
     pub state: CallState,
+    /// What is called.
+    pub procedure: Topic,
+    /// With what.
+    pub parts: Parts,
+    /// Its arguments come in parts.
+    pub in_parts: bool,
+    /// ... of which the last has not come.
+    pub more: bool,
     /// Progressive results are wanted.
     pub progress: bool,
+    /// A progressive result was passed on, so no other callee can begin anew.
+    pub shown: bool,
     /// How long it may take until its next sign of life.
     pub timeout: Option<Duration>,
     /// The timer of its deadline.
     pub timer: Option<TimerKey>,
     /// The registration it was routed to, which may be gone.
     pub registration: RegistrationId,
+    /// Callees that said they cannot take it.
+    pub tried: SmallVec<[SessionId; 2]>,
     /// Set when the callee was asked to stop and its answer is still wanted.
     pub interrupted: bool,
     /// Whether the callee may learn the caller.
@@ -31,24 +44,32 @@ pub struct Call {
 }
 
 /// Where a call stands.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum CallState {
     /// No callee is free.
-    Queued {
-        /// What will be called.
-        procedure: Topic,
-        /// With what.
-        payload: Arc<Payload>,
-    },
+    Queued,
     /// A callee works on it.
     Running {
         /// The callee's place in the realm.
         callee: usize,
         /// Its id there.
         invocation: InvocationId,
-        /// Progress was offered to the callee.
-        progress: bool,
+        /// How it was offered.
+        offer: Offer,
     },
+}
+
+/// How a call was offered to its callee; the same for all of its parts.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer {
+    /// Progressive results are wanted of it.
+    pub progress: bool,
+    /// The registration named exactly this procedure.
+    pub exact: bool,
+    /// It is told who calls.
+    pub discloses: bool,
+    /// It watches over the time itself.
+    pub keeps_time: bool,
 }
 
 /// All open calls of a realm.

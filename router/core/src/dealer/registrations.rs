@@ -1,19 +1,48 @@
-//! One registration stands for a procedure and has a callee for each session that offers it.
+//! One registration stands for a procedure, or for a pattern of procedures, and has a callee for each
+//! session that offers it.
 
-use crate::model::{InvokePolicy, RegistrationId, Topic};
+use super::precedence;
+use crate::matcher::{Found, Index};
+use crate::model::{InvokePolicy, MatchKind, Pattern, RegistrationId, SessionId, Topic};
+use bytestring::ByteString;
 use foldhash::fast::RandomState;
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
 
-/// A procedure and its callees.
+/// Ids stay below 2^31 as the contract says.
+const MAX_ID: u64 = 0x7fff_ffff;
+
+/// What makes two requests to register the same registration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RegistrationKey {
+    /// The procedures offered.
+    pub pattern: Pattern,
+    /// The notation it was asked in.
+    pub kind: MatchKind,
+}
+
+impl RegistrationKey {
+    /// The one procedure it stands for, unless it was asked for as a pattern.
+    #[must_use]
+    pub fn procedure(&self) -> Option<&Topic> {
+        match (&self.pattern, self.kind) {
+            (Pattern::Exact(procedure), MatchKind::Exact) => Some(procedure),
+            _ => None,
+        }
+    }
+}
+
+/// What is offered, and its callees.
 #[derive(Debug)]
 pub struct Registration {
     /// The id told to callees.
     pub id: RegistrationId,
-    /// The procedure.
-    pub procedure: Topic,
+    /// What is offered.
+    pub key: RegistrationKey,
     /// How calls are shared.
     pub policy: InvokePolicy,
+    /// Wall-clock milliseconds when it began.
+    pub created_ms: u64,
     /// In the order they registered.
     pub callees: Vec<Callee>,
     /// Calls waiting for a free callee: (call, serial); those that ended meanwhile are skipped.
@@ -28,10 +57,20 @@ pub struct Registration {
 pub struct Callee {
     /// Its place in the realm.
     pub session: usize,
+    /// Its id, which no later session of that place has.
+    pub id: SessionId,
     /// The most invocations it takes at a time.
     pub concurrency: Option<u32>,
     /// Invocations it has not answered.
     pub running: u32,
+    /// It takes calls whose arguments come in parts.
+    pub takes_parts: bool,
+    /// It asked to be told who calls.
+    pub learns_caller: bool,
+    /// It watches over the time of its calls itself.
+    pub keeps_time: bool,
+    /// Its role may not offer all that a pattern matches: to be checked for each call.
+    pub restricted: bool,
 }
 
 impl Callee {
@@ -45,8 +84,10 @@ impl Callee {
 pub enum Choice {
     /// The callee at this place.
     Callee(usize),
-    /// All are busy.
+    /// All that may take it are busy.
     Wait,
+    /// There are callees, but none that may take it.
+    Nobody,
 }
 
 impl Registration {
@@ -58,48 +99,96 @@ impl Registration {
         }
     }
 
-    /// Picks a callee with a free slot by the policy; `random` decides where chance does.
-    pub fn choose(&mut self, random: u64) -> Choice {
+    /// Picks, by the policy, a callee with a free slot among those that `may` take the call;
+    /// `random` decides where chance does.
+    pub fn choose(&mut self, random: u64, may: impl Fn(&Callee) -> bool) -> Choice {
         let count = self.callees.len();
         if count == 0 {
             return Choice::Wait;
         }
         let start = match self.policy {
-            InvokePolicy::Single | InvokePolicy::First | InvokePolicy::FirstFree => 0,
-            InvokePolicy::Last => count - 1,
             InvokePolicy::RoundRobin => self.turn % count,
-            InvokePolicy::Random => usize::try_from(random % count as u64).unwrap_or(0),
+            _ => 0,
         };
-        let place = (0..count).map(|step| match self.policy {
-            InvokePolicy::Last => count - 1 - step,
-            _ => (start + step) % count,
-        });
-        for place in place {
-            if self.callees.get(place).is_some_and(Callee::is_free) {
-                if self.policy == InvokePolicy::RoundRobin {
-                    self.turn = place + 1;
-                }
-                return Choice::Callee(place);
+        let is_open = |callee: &Callee| callee.is_free() && may(callee);
+        let place = match self.policy {
+            InvokePolicy::Last => self.callees.iter().rposition(is_open),
+            InvokePolicy::Random => self.choose_by_chance(random, is_open),
+            _ => (0..count)
+                .map(|step| (start + step) % count)
+                .find(|place| self.callees.get(*place).is_some_and(is_open)),
+        };
+        match place {
+            Some(place) => {
+                self.turn = place + 1;
+                Choice::Callee(place)
             }
+            None if self.callees.iter().any(may) => Choice::Wait,
+            None => Choice::Nobody,
         }
-        Choice::Wait
+    }
+
+    /// Each open callee is as likely as any other.
+    fn choose_by_chance(&self, random: u64, is_open: impl Fn(&Callee) -> bool) -> Option<usize> {
+        let open = self.callees.iter().filter(|callee| is_open(callee)).count();
+        let nth = usize::try_from(random.checked_rem(open as u64)?).ok()?;
+        let mut places = self.callees.iter().enumerate();
+        let mut chosen = places.by_ref().filter(|(_, callee)| is_open(callee));
+        chosen.nth(nth).map(|(place, _)| place)
     }
 }
 
 /// All registrations of a realm.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registrations {
     slots: Slab<Registration>,
     by_procedure: HashMap<Topic, usize, foldhash::quality::RandomState>,
+    by_pattern: HashMap<RegistrationKey, usize, foldhash::quality::RandomState>,
     by_id: HashMap<RegistrationId, usize, RandomState>,
+    /// Places of those in `by_pattern`.
+    patterns: Index,
     last_id: u64,
 }
 
 impl Registrations {
-    /// The registration of a procedure, by place.
+    /// None yet; `reserved` as for [`Index::new`].
     #[must_use]
-    pub fn find(&self, procedure: &Topic) -> Option<usize> {
-        self.by_procedure.get(procedure).copied()
+    pub fn new(reserved: ByteString) -> Registrations {
+        Registrations {
+            slots: Slab::new(),
+            by_procedure: HashMap::default(),
+            by_pattern: HashMap::default(),
+            by_id: HashMap::default(),
+            patterns: Index::new(reserved),
+            last_id: 0,
+        }
+    }
+
+    /// The registration of exactly this, by place.
+    #[must_use]
+    pub fn find(&self, key: &RegistrationKey) -> Option<usize> {
+        match key.procedure() {
+            Some(procedure) => self.by_procedure.get(procedure).copied(),
+            None => self.by_pattern.get(key).copied(),
+        }
+    }
+
+    /// The one registration that answers calls of `procedure`, by place: the exact one, else the
+    /// pattern that says most about it.
+    #[must_use]
+    pub fn best(&self, procedure: &Topic) -> Option<usize> {
+        let exact = self.by_procedure.get(procedure).copied();
+        if exact.is_some() || self.by_pattern.is_empty() {
+            return exact;
+        }
+        let mut found = Found::new();
+        self.patterns.find(procedure, &mut found);
+        let candidates = found.into_iter().filter_map(|place| {
+            let place = place as usize;
+            Some((place, &self.slots.get(place)?.key))
+        });
+        let best = candidates.max_by(|(_, a), (_, b)| precedence::compare(a, b, procedure))?;
+        Some(best.0)
     }
 
     /// By id.
@@ -130,24 +219,43 @@ impl Registrations {
         self.slots.get_mut(place)
     }
 
+    /// All of them, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &Registration> {
+        self.slots.iter().map(|(_, registration)| registration)
+    }
+
     /// A new registration without callees.
-    pub fn create(&mut self, procedure: &Topic, policy: InvokePolicy) -> usize {
-        let mut id = RegistrationId(self.last_id % 0x7fff_ffff + 1);
+    pub fn create(&mut self, key: &RegistrationKey, policy: InvokePolicy, unix_ms: u64) -> usize {
+        let mut id = RegistrationId(self.last_id % MAX_ID + 1);
         while self.by_id.contains_key(&id) {
-            id = RegistrationId(id.0 % 0x7fff_ffff + 1);
+            id = RegistrationId(id.0 % MAX_ID + 1);
         }
         self.last_id = id.0;
-        let procedure = procedure.detached();
+        let key = RegistrationKey {
+            pattern: key.pattern.detached(),
+            kind: key.kind,
+        };
         let place = self.slots.insert(Registration {
             id,
-            procedure: procedure.clone(),
+            key: key.clone(),
             policy,
+            created_ms: unix_ms,
             callees: Vec::new(),
             queue: VecDeque::new(),
             queued: 0,
             turn: 0,
         });
-        self.by_procedure.insert(procedure, place);
+        match key.procedure() {
+            Some(procedure) => {
+                self.by_procedure.insert(procedure.clone(), place);
+            }
+            None => {
+                // 2^32 patterns do not fit a machine.
+                let number = u32::try_from(place).unwrap_or(u32::MAX);
+                self.patterns.insert(&key.pattern, number);
+                self.by_pattern.insert(key, place);
+            }
+        }
         self.by_id.insert(id, place);
         place
     }
@@ -155,7 +263,16 @@ impl Registrations {
     /// Takes a registration away.
     pub fn remove(&mut self, place: usize) -> Option<Registration> {
         let gone = self.slots.try_remove(place)?;
-        self.by_procedure.remove(&gone.procedure);
+        match gone.key.procedure() {
+            Some(procedure) => {
+                self.by_procedure.remove(procedure);
+            }
+            None => {
+                let number = u32::try_from(place).unwrap_or(u32::MAX);
+                self.patterns.remove(&gone.key.pattern, number);
+                self.by_pattern.remove(&gone.key);
+            }
+        }
         self.by_id.remove(&gone.id);
         Some(gone)
     }
@@ -178,14 +295,23 @@ mod tests {
     use super::*;
 
     fn registration(policy: InvokePolicy, slots: &[Option<u32>]) -> Registration {
-        let mut all = Registrations::default();
-        let place = all.create(&Topic::new("p").unwrap(), policy);
+        let mut all = Registrations::new("sys".into());
+        let key = RegistrationKey {
+            pattern: Pattern::Exact(Topic::new("p").unwrap()),
+            kind: MatchKind::Exact,
+        };
+        let place = all.create(&key, policy, 0);
         let mut registration = all.remove(place).unwrap();
         for (session, concurrency) in slots.iter().enumerate() {
             registration.callees.push(Callee {
                 session,
+                id: SessionId(session as u64),
                 concurrency: *concurrency,
                 running: 0,
+                takes_parts: false,
+                learns_caller: false,
+                keeps_time: false,
+                restricted: false,
             });
         }
         registration
@@ -194,7 +320,7 @@ mod tests {
     fn picks(registration: &mut Registration, count: usize) -> Vec<Choice> {
         (0..count)
             .map(|n| {
-                let choice = registration.choose(n as u64);
+                let choice = registration.choose(n as u64, |_| true);
                 if let Choice::Callee(place) = choice {
                     registration.callees[place].running += 1;
                 }
@@ -245,8 +371,43 @@ mod tests {
     #[test]
     fn without_callees_calls_wait() {
         assert_eq!(
-            registration(InvokePolicy::Single, &[]).choose(0),
+            registration(InvokePolicy::Single, &[]).choose(0, |_| true),
             Choice::Wait
         );
+    }
+
+    #[test]
+    fn only_callees_that_may_take_the_call_are_picked() {
+        use Choice::{Callee, Nobody, Wait};
+        let all = [
+            InvokePolicy::Single,
+            InvokePolicy::First,
+            InvokePolicy::FirstFree,
+            InvokePolicy::Last,
+            InvokePolicy::RoundRobin,
+            InvokePolicy::Random,
+        ];
+        for policy in all {
+            let mut shared = registration(policy, &[Some(1), Some(1), Some(1)]);
+            for random in 0..3 {
+                assert_eq!(shared.choose(random, |c| c.session == 1), Callee(1));
+            }
+            shared.callees[1].running = 1;
+            assert_eq!(shared.choose(0, |c| c.session == 1), Wait, "{policy:?}");
+            assert_eq!(shared.choose(0, |_| false), Nobody, "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn chance_is_even_among_those_that_are_free() {
+        let mut shared = registration(InvokePolicy::Random, &[None, Some(1), None, None]);
+        shared.callees[1].running = 1;
+        let mut hits = [0; 4];
+        for random in 0..300 {
+            if let Choice::Callee(place) = shared.choose(random, |_| true) {
+                hits[place] += 1;
+            }
+        }
+        assert_eq!(hits, [100, 0, 100, 100]);
     }
 }

@@ -35,7 +35,8 @@ pub enum Command {
     },
     /// Call a procedure.
     Call {
-        /// Echoed in every result; unique among the open calls of the session.
+        /// Echoed in every result; unique among the open calls of the session, but for the parts of
+        /// one call.
         request: RequestId,
         /// What to call.
         procedure: Topic,
@@ -43,6 +44,9 @@ pub enum Command {
         payload: Payload,
         /// Whether progressive results are wanted.
         progress: bool,
+        /// More arguments will follow, in calls with the same request; of those only this flag and
+        /// the payload count.
+        more: bool,
         /// Give up after this long.
         timeout: Option<Duration>,
         /// Whether the callee may learn who calls.
@@ -277,11 +281,36 @@ pub struct Register {
     /// Echoed in the answer.
     pub request: RequestId,
     /// What is offered.
-    pub procedure: Topic,
+    pub pattern: Pattern,
+    /// In which notation it was asked for: the same set in two notations is two registrations.
+    pub kind: MatchKind,
     /// How callees of one procedure share its calls.
     pub policy: InvokePolicy,
     /// The most invocations outstanding at this callee; `None`: unlimited.
     pub concurrency: Option<u32>,
+    /// Take the place of whoever holds the registration, whatever the policies.
+    pub force: bool,
+    /// Be told who calls.
+    pub disclose_caller: bool,
+    /// Be told the timeout of each call, and watch over it oneself.
+    pub forward_timeout: bool,
+}
+
+impl Register {
+    /// A plain offer of one procedure.
+    #[must_use]
+    pub fn new(request: RequestId, procedure: Topic) -> Register {
+        Register {
+            request,
+            pattern: Pattern::Exact(procedure),
+            kind: MatchKind::Exact,
+            policy: InvokePolicy::Single,
+            concurrency: None,
+            force: false,
+            disclose_caller: false,
+            forward_timeout: false,
+        }
+    }
 }
 
 /// How several callees share one procedure.

@@ -7,6 +7,7 @@ use super::{
 use bytestring::ByteString;
 use smallvec::SmallVec;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One message from the realm to one session.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub enum Delivery {
         invocation: InvocationId,
         /// Whether the callee's answer will still be passed on.
         answer_wanted: bool,
+        /// Why.
+        reason: InterruptReason,
     },
     /// A result of a call.
     Result {
@@ -69,6 +72,13 @@ pub enum Delivery {
         subscription: SubscriptionId,
         /// Why, in a word.
         reason: &'static str,
+    },
+    /// The router ended the registration.
+    Unregistered {
+        /// Which.
+        registration: RegistrationId,
+        /// Why.
+        reason: ByteString,
     },
     /// The session is over; nothing follows.
     Ended(EndReason),
@@ -157,12 +167,29 @@ pub struct Invocation {
     pub registration: RegistrationId,
     /// The procedure called.
     pub procedure: Topic,
+    /// The registration named exactly this procedure.
+    pub exact: bool,
     /// Arguments.
     pub payload: Arc<Payload>,
+    /// More of them will follow, under the same id.
+    pub more: bool,
     /// Whether progressive results are wanted and allowed.
     pub progress: bool,
+    /// How long it may take, if the callee is to watch over that.
+    pub timeout: Option<Duration>,
     /// Who calls, if disclosed.
     pub caller: Option<(SessionId, ByteString, ByteString)>,
+}
+
+/// Why a callee is asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterruptReason {
+    /// The caller canceled the call, or went away.
+    Canceled,
+    /// The call took too long.
+    Timeout,
+    /// More arguments came than could be taken.
+    TooMuch,
 }
 
 /// How a call failed.

@@ -12,6 +12,8 @@ pub enum ErrorKind {
     InvalidArgument,
     /// An option is known but not available here.
     OptionNotAllowed,
+    /// The role's sessions may not be named to others, and this one asked for it.
+    DisclosureNotAllowed,
     /// The role has no right to do this.
     NotAuthorized,
     /// The session holds no such subscription.

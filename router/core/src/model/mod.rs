@@ -14,7 +14,9 @@ pub use command::{
     Audience, CancelMode, Command, InvokePolicy, LastWill, MatchKind, Publish, PublishOptions,
     Register, Subscribe, UnsubscribeTarget, WillScope,
 };
-pub use delivery::{Answer, CallFailure, Delivery, EndReason, EventDelivery, Handover, Invocation};
+pub use delivery::{
+    Answer, CallFailure, Delivery, EndReason, EventDelivery, Handover, InterruptReason, Invocation,
+};
 pub use error::{ErrorKind, Refusal};
 pub use event::{Attributes, Event, Publisher, Qos};
 pub use id::{
@@ -22,5 +24,6 @@ pub use id::{
 };
 pub use pattern::{Level, Pattern, PatternError, must_be_named};
 pub use payload::{Args, Body, ENVELOPE_CONTENT_TYPE, Form, Payload};
-pub use time::Now;
+pub use time::{Now, iso8601};
+pub(crate) use topic::first_level;
 pub use topic::{Topic, TopicError};

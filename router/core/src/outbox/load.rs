@@ -41,6 +41,19 @@ impl Outbox {
         }
     }
 
+    /// Whether what a single sender may send without end can be added to the ordered lane, `cost`
+    /// bytes more: an eighth stays free for everybody else, since a full lane ends the session.
+    #[must_use]
+    pub fn takes_more(&self, cost: usize) -> bool {
+        let lanes = self.lanes.lock();
+        let limit = lanes.limits.ordered;
+        let frames = limit.frames.saturating_sub((limit.frames / 8).max(1));
+        let bytes = limit.bytes - limit.bytes / 8;
+        let is_empty = lanes.ordered.is_empty();
+        lanes.ordered.len() < frames
+            && (is_empty || lanes.ordered_bytes.saturating_add(cost) <= bytes)
+    }
+
     /// Takes out what a session that ends leaves to others: the `wanted` deliveries that wait, and
     /// those at at-least-once that were handed out and not settled; oldest first. Their stored
     /// copies are the caller's to forget.

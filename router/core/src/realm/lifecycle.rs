@@ -152,7 +152,7 @@ impl Realm {
                 self.publish_last_will(now, place, effects);
             }
             self.forget_last_will(place, effects);
-            self.drop_requests_of(place, effects);
+            self.drop_requests_of(now, place, effects);
             self.stop_expiry(place);
             return Some(place);
         }
@@ -190,6 +190,7 @@ impl Realm {
             calls: HashMap::default(),
             invocations: HashMap::default(),
             last_invocation: 0,
+            cut_short: BTreeSet::new(),
             dropped: 0,
             wills: HashMap::new(),
             waiting: HashMap::new(),
@@ -295,7 +296,7 @@ impl Realm {
                 .last_will
                 .as_ref()
                 .map(|will| will.delay.min(expiry));
-            self.drop_requests_of(place, effects);
+            self.drop_requests_of(now, place, effects);
             self.start_expiry(now, place, expiry);
             self.close_bound(place);
             self.save_session(place, effects);
@@ -318,9 +319,9 @@ impl Realm {
 
     /// What is answered to a connection, or by it, goes with it even if the session stays: request
     /// ids mean nothing to the next connection, and nobody could answer an invocation meanwhile.
-    fn drop_requests_of(&mut self, place: usize, effects: &mut Effects) {
+    fn drop_requests_of(&mut self, now: Now, place: usize, effects: &mut Effects) {
         self.rest_replays_of(place, effects);
-        self.drop_calls_of(place, effects);
+        self.drop_calls_of(now, place, effects);
         self.drop_waiters_of(place);
     }
 
@@ -422,7 +423,7 @@ impl Realm {
         self.place_orphans(place, orphans, effects);
         self.drop_replays_of(place);
         self.announce_leave(now, place, effects);
-        self.drop_calls_of(place, effects);
+        self.drop_calls_of(now, place, effects);
         self.drop_waiters_of(place);
         self.stop_expiry(place);
         self.apply_wills_of(now, place, how, effects);

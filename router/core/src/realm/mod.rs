@@ -218,8 +218,8 @@ impl Realm {
             by_id: HashMap::default(),
             clients: BTreeMap::new(),
             nameless: BTreeSet::new(),
-            subscriptions: Subscriptions::new(reserved),
-            registrations: Registrations::default(),
+            subscriptions: Subscriptions::new(reserved.clone()),
+            registrations: Registrations::new(reserved),
             calls: Calls::default(),
             kv: Kv::new(limits.tombstones),
             history: History::new(limits.history_events, limits.history_bytes),
@@ -314,23 +314,25 @@ impl Realm {
             Command::Unsubscribe { request, target } => {
                 self.unsubscribe(place, request, &target, effects);
             }
-            Command::Register(register) => self.register(place, &register, effects),
+            Command::Register(register) => self.register(now, place, &register, effects),
             Command::Unregister {
                 request,
                 registration,
             } => {
-                self.unregister(place, request, registration, effects);
+                self.unregister(now, place, request, registration, effects);
             }
             Command::Call {
                 request,
                 procedure,
                 payload,
                 progress,
+                more,
                 timeout,
                 disclose_me,
             } => {
                 let options = call::CallOptions {
                     progress,
+                    more,
                     timeout,
                     disclose_me,
                 };
@@ -349,7 +351,7 @@ impl Realm {
                 error,
                 payload,
             } => {
-                self.invocation_failed(place, invocation, error, payload, effects);
+                self.invocation_failed(now, place, invocation, error, payload, effects);
             }
             Command::Settle { slot } => self.settle(place, slot, effects),
             Command::Advance { slot } => self.advance(place, slot, effects),

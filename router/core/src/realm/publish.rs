@@ -125,6 +125,13 @@ impl Realm {
                 "the role may not publish to this topic",
             ));
         }
+        let asks = publish.options.as_ref().is_some_and(|o| o.disclose_me);
+        if session.identity.role.disclosure.decide(asks).is_none() {
+            return Err((
+                ErrorKind::DisclosureNotAllowed,
+                "sessions of this role may not be disclosed",
+            ));
+        }
         if publish.receipt.is_some()
             && session.receipts.len() >= self.settings.limits.receipts_per_session
         {
@@ -161,7 +168,9 @@ impl Realm {
         effects: &mut Effects,
     ) {
         match kind {
-            ErrorKind::NotAuthorized => self.counters.publish_refused += 1,
+            ErrorKind::NotAuthorized | ErrorKind::DisclosureNotAllowed => {
+                self.counters.publish_refused += 1;
+            }
             ErrorKind::InvalidArgument => self.counters.publish_invalid += 1,
             ErrorKind::ConditionFailed => self.counters.conditions_failed += 1,
             ErrorKind::StorageUnavailable => self.counters.storage_refused += 1,
@@ -194,14 +203,14 @@ impl Realm {
     }
 
     pub(super) fn author(&self, place: usize, publish: &Publish) -> Author {
-        let disclosed = publish
+        let asks = publish
             .options
             .as_ref()
             .is_some_and(|options| options.disclose_me);
-        let publisher = self
-            .sessions
-            .get(place)
-            .map(|session| session.publisher(disclosed));
+        let publisher = self.sessions.get(place).map(|session| {
+            let disclosure = session.identity.role.disclosure;
+            session.publisher(disclosure.decide(asks).unwrap_or(false))
+        });
         Author {
             place: Some(place),
             publisher,

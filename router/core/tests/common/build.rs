@@ -4,9 +4,9 @@ use bytes::Bytes;
 use router_core::auth::{Action, Role, Rule};
 use router_core::encoding::Encoding;
 use router_core::model::{
-    Args, Audience, CancelMode, Command, InvocationId, InvokePolicy, LastWill, MatchKind, Pattern,
-    Payload, Publish, PublishOptions, Qos, Register, RegistrationId, RequestId, Slot, Subscribe,
-    SubscriptionId, Topic, UnsubscribeTarget, WillScope,
+    Args, Audience, CancelMode, Command, InvocationId, InvokePolicy, LastWill, Level, MatchKind,
+    Pattern, Payload, Publish, PublishOptions, Qos, Register, RegistrationId, RequestId, Slot,
+    Subscribe, SubscriptionId, Topic, UnsubscribeTarget, WillScope,
 };
 use router_core::session::{ClientJoin, EventStyle, Features, Identity, Join};
 use serde_json::Value;
@@ -75,6 +75,10 @@ pub fn named(authid: &str, role: Role) -> Join {
         features: Features {
             progressive_results: true,
             call_canceling: true,
+            progressive_invocations: true,
+            progressive_calls: true,
+            call_timeout: true,
+            registration_revocation: true,
             subscription_revocation: true,
         },
         style: EventStyle::Ordered,
@@ -416,11 +420,66 @@ pub fn shared(
     concurrency: Option<u32>,
 ) -> Command {
     Command::Register(Box::new(Register {
-        request: RequestId(request),
-        procedure: topic(procedure),
         policy,
         concurrency,
+        ..Register::new(RequestId(request), topic(procedure))
     }))
+}
+
+/// A registration under construction.
+pub struct Reg(pub Register);
+
+/// Offers a procedure, or with empty levels a pattern of them.
+pub fn reg(request: u64, kind: MatchKind, text: &str) -> Reg {
+    let level = |level: &str| match level {
+        "" => Level::One,
+        text => Level::Exact(text.into()),
+    };
+    let pattern = match kind {
+        MatchKind::Prefix => Pattern::prefix(text.to_owned()).expect("a prefix"),
+        MatchKind::Wildcard => {
+            Pattern::from_levels(text.split('/').map(level).collect()).expect("a pattern")
+        }
+        _ => Pattern::Exact(topic(text)),
+    };
+    Reg(Register {
+        pattern,
+        kind,
+        ..Register::new(RequestId(request), topic("unused"))
+    })
+}
+
+impl Reg {
+    pub fn policy(mut self, policy: InvokePolicy) -> Reg {
+        self.0.policy = policy;
+        self
+    }
+
+    pub fn concurrency(mut self, most: u32) -> Reg {
+        self.0.concurrency = Some(most);
+        self
+    }
+
+    pub fn force(mut self) -> Reg {
+        self.0.force = true;
+        self
+    }
+
+    pub fn told_who_calls(mut self) -> Reg {
+        self.0.disclose_caller = true;
+        self
+    }
+
+    pub fn keeping_time(mut self) -> Reg {
+        self.0.forward_timeout = true;
+        self
+    }
+}
+
+impl From<Reg> for Command {
+    fn from(reg: Reg) -> Command {
+        Command::Register(Box::new(reg.0))
+    }
 }
 
 pub fn unregister(request: u64, registration: u64) -> Command {
@@ -446,7 +505,21 @@ pub fn call_with(
         procedure: topic(procedure),
         payload: args(&list),
         progress,
+        more: false,
         timeout,
+        disclose_me: false,
+    }
+}
+
+/// A part of the arguments of a call; `more` says whether others follow.
+pub fn part(request: u64, procedure: &str, list: Value, more: bool) -> Command {
+    Command::Call {
+        request: RequestId(request),
+        procedure: topic(procedure),
+        payload: args(&list),
+        progress: false,
+        more,
+        timeout: None,
         disclose_me: false,
     }
 }

@@ -1,7 +1,9 @@
 //! Deliveries as short texts.
 
 use router_core::encoding::{Encoding, value};
-use router_core::model::{Answer, CallFailure, Delivery, EndReason, EventDelivery, Payload, Qos};
+use router_core::model::{
+    Answer, CallFailure, Delivery, EndReason, EventDelivery, InterruptReason, Payload, Qos,
+};
 
 /// A delivery as a line: what happened, to which request or subscription, and with what.
 pub fn line(delivery: &Delivery) -> String {
@@ -18,17 +20,28 @@ pub fn line(delivery: &Delivery) -> String {
                 None => String::new(),
             };
             let body = body(&call.payload);
+            let pattern = if call.exact { "" } else { "~" };
+            let more = if call.more { " more" } else { "" };
+            let timeout = match call.timeout {
+                Some(timeout) => format!(" within {}", timeout.as_millis()),
+                None => String::new(),
+            };
             format!(
-                "invocation {} {} {body}{progress}{caller}",
+                "invocation {} {pattern}{} {body}{progress}{more}{timeout}{caller}",
                 call.invocation, call.procedure
             )
         }
         Delivery::Interrupt {
             invocation,
             answer_wanted,
+            reason,
         } => format!(
-            "interrupt {invocation}{}",
-            if *answer_wanted { " wanted" } else { "" }
+            "interrupt {invocation}{}{}",
+            if *answer_wanted { " wanted" } else { "" },
+            match reason {
+                InterruptReason::Canceled => String::new(),
+                other => format!(" {other:?}"),
+            }
         ),
         Delivery::Result {
             request,
@@ -47,6 +60,10 @@ pub fn line(delivery: &Delivery) -> String {
         },
         Delivery::Release { slot } => format!("release {slot}"),
         Delivery::Revoked { subscription, .. } => format!("revoked {subscription}"),
+        Delivery::Unregistered {
+            registration,
+            reason,
+        } => format!("unregistered {registration} {reason}"),
         Delivery::Ended(reason) => format!("ended {}", reason_of(reason)),
     }
 }

@@ -23,7 +23,9 @@ pub use line::{body, line};
 use router_core::auth::Role;
 use router_core::broker::Sharing;
 use router_core::limits::RealmLimits;
-use router_core::model::{Command, Delivery, Now, Refusal, RequestId, SessionId, Topic};
+use router_core::model::{
+    Command, Delivery, MatchKind, Now, Pattern, Refusal, RequestId, SessionId, Topic,
+};
 use router_core::outbox::Outbox;
 use router_core::realm::{Effects, IdClock, Load, Naming, Realm, Restored, Settings};
 use router_core::records;
@@ -80,6 +82,16 @@ pub fn naming() -> Naming {
         value_get: "fox/kv/get".into(),
         read_key: |text| Topic::new(text.replace('.', "/")).ok(),
         killed: "wamp.close.killed".into(),
+        revoked: "revoked".into(),
+        unavailable: "wamp.error.unavailable".into(),
+        read_pattern: |text, kind| {
+            let levels = text.replace('.', "/");
+            match kind {
+                MatchKind::Prefix => Pattern::prefix(levels).ok(),
+                _ => Topic::new(levels).ok().map(Pattern::Exact),
+            }
+        },
+        spell: |pattern, _| pattern.to_string(),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::config::{
     Anonymous, Bridge, BridgeVersion, Config, DataStore, Limits, Listener, ListenerKind,
     ListenerLimits, Log, LogFormat, LogLevel, Mqtt, Realm, Role, Rule, Secret, SharedGroup, User,
 };
+use router_core::auth::Disclosure;
 use router_core::broker::ShareStrategy;
 use router_core::limits::WhenFull;
 
@@ -33,6 +34,7 @@ max_packet_bytes = 2600
 
 [[realm]]
 name = "shop"
+disclose = "deny"
 [[realm.user]]
 authid = "joe"
 role = "user"
@@ -49,6 +51,7 @@ secret_argon2 = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm
 name = "user"
 allow = ["publish app.*.x.#", "call #"]
 deny = ["subscribe test/+/#"]
+disclose = "always"
 [realm.anonymous]
 role = "guest"
 
@@ -165,10 +168,12 @@ fn full() -> Config {
                 name: "user".to_owned(),
                 allow: rules(&["publish app.*.x.#", "call #"]),
                 deny: rules(&["subscribe test/+/#"]),
+                disclose: Some(Disclosure::Always),
             }],
             anonymous: Some(Anonymous {
                 role: "guest".to_owned(),
             }),
+            disclose: Disclosure::Deny,
         }],
         bridge_id: Some("plant-7".to_owned()),
         bridges: vec![Bridge {

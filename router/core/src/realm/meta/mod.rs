@@ -1,16 +1,23 @@
-//! The realm's own topics and procedures: who is here, and what a key holds.
+//! The realm's own topics and procedures: who is here, who offers what, and what a key holds.
 //!
 //! Their names are data: the first level and the key reader's name come with the settings, because
 //! they belong to the protocols that made them known.
+
+mod registrations;
+mod sessions;
+
+pub(super) use registrations::RegistrationEvent;
 
 use super::inspect::Inspection;
 use super::{Effects, Realm};
 use crate::auth::Action;
 use crate::encoding::Encoding;
 use crate::model::{
-    CallFailure, Delivery, EndReason, ErrorKind, Now, Payload, Refusal, RequestId, SessionId, Topic,
+    CallFailure, Delivery, ErrorKind, MatchKind, Now, Pattern, Payload, Refusal, RequestId, Topic,
+    first_level,
 };
 use bytestring::ByteString;
+use registrations::AboutRegistrations;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -27,6 +34,14 @@ pub struct Naming {
     pub read_key: fn(&str) -> Option<Topic>,
     /// The reason name of a session ended without one given.
     pub killed: ByteString,
+    /// The reason name of a registration taken from its callee without one given.
+    pub revoked: ByteString,
+    /// The error name by which a callee asks that another one is tried.
+    pub unavailable: ByteString,
+    /// Reads a spelled pattern, for those who ask about registrations.
+    pub read_pattern: fn(&str, MatchKind) -> Option<Pattern>,
+    /// Spells a pattern, the inverse.
+    pub spell: fn(&Pattern, MatchKind) -> String,
 }
 
 /// The realm's own procedures.
@@ -40,6 +55,7 @@ pub(super) enum Own {
     KillByRole,
     KillAll,
     ValueGet,
+    Registrations(AboutRegistrations),
     Inspect(Inspection),
 }
 
@@ -56,6 +72,9 @@ impl Realm {
             return Inspection::named(name).map(Own::Inspect);
         }
         let rest = procedure.text().strip_prefix(&*naming.reserved)?;
+        if let Some(name) = rest.strip_prefix("/registration/") {
+            return AboutRegistrations::named(name).map(Own::Registrations);
+        }
         Some(match rest.strip_prefix("/session/")? {
             "count" => Own::Count,
             "list" => Own::List,
@@ -80,6 +99,19 @@ impl Realm {
         self.is_reserved(procedure)
             || self.inspection_name(procedure).is_some()
             || self.own_procedure(procedure).is_some()
+    }
+
+    /// Whether a pattern names what only the realm itself may offer. A wider one does not reach it.
+    pub(super) fn is_own_pattern(&self, pattern: &Pattern) -> bool {
+        if let Pattern::Exact(procedure) = pattern {
+            return self.is_own_name(procedure);
+        }
+        let start = pattern.literal_prefix();
+        let first = first_level(&start);
+        let inspection = start.strip_prefix(&*self.settings.naming.inspection);
+        first == &*self.settings.naming.reserved
+            || first == "$SYS"
+            || inspection.is_some_and(|rest| rest.starts_with('/'))
     }
 
     pub(super) fn call_own(
@@ -116,6 +148,9 @@ impl Realm {
                 .kill_where(place, payload, |_| true)
                 .map(|ids| (vec![json!(ids.len())], 0)),
             Own::ValueGet => self.read_value(now, place, first, effects),
+            Own::Registrations(what) => self
+                .about_registrations(now, what, &args, payload, effects)
+                .map(|answer| (answer, 0)),
             Own::Inspect(what) => self.inspect_for(now, place, what, payload, effects),
         };
         match outcome {
@@ -174,155 +209,6 @@ impl Realm {
         Ok((vec![report], commit))
     }
 
-    /// The ids of the sessions whose role is in the list, or of all.
-    fn sessions_in(&self, roles: Option<&Value>) -> Result<Vec<u64>, Refusal> {
-        let roles: Option<Vec<&str>> = match roles {
-            None | Some(Value::Null) => None,
-            Some(Value::Array(list)) => Some(
-                list.iter()
-                    .map(|role| {
-                        role.as_str()
-                            .ok_or_else(|| invalid("authroles must be strings"))
-                    })
-                    .collect::<Result<_, _>>()?,
-            ),
-            Some(_) => return Err(invalid("the first argument must be a list of authroles")),
-        };
-        let mut ids: Vec<u64> = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| session.attached)
-            .filter(|(_, s)| {
-                roles
-                    .as_ref()
-                    .is_none_or(|roles| roles.contains(&&*s.identity.role.name))
-            })
-            .map(|(_, session)| session.id.0)
-            .collect();
-        ids.sort_unstable();
-        Ok(ids)
-    }
-
-    fn session_details(&self, id: Option<&Value>) -> Result<Value, Refusal> {
-        let place = self.session_place(id)?;
-        Ok(self.details_of(place))
-    }
-
-    fn session_place(&self, id: Option<&Value>) -> Result<usize, Refusal> {
-        let id = id
-            .and_then(Value::as_u64)
-            .ok_or_else(|| invalid("the first argument must be a session id"))?;
-        self.by_id
-            .get(&SessionId(id))
-            .copied()
-            .filter(|place| {
-                self.sessions
-                    .get(*place)
-                    .is_some_and(|session| session.attached)
-            })
-            .ok_or_else(|| Refusal::new(ErrorKind::NoSuchSession, "no session with this id"))
-    }
-
-    fn details_of(&self, place: usize) -> Value {
-        let Some(session) = self.sessions.get(place) else {
-            return Value::Null;
-        };
-        let identity = &session.identity;
-        json!({
-            "session": session.id.0,
-            "authid": &*identity.authid,
-            "authrole": &*identity.role.name,
-            "authmethod": &*identity.method,
-            "authprovider": &*identity.provider,
-            "transport": identity.shown_transport(),
-        })
-    }
-
-    fn kill_one(
-        &mut self,
-        caller: usize,
-        id: Option<&Value>,
-        payload: &Payload,
-    ) -> Result<(), Refusal> {
-        let reason = self.end_reason(payload)?;
-        let place = self.session_place(id)?;
-        if place == caller {
-            return Err(Refusal::new(
-                ErrorKind::NoSuchSession,
-                "a session cannot kill itself",
-            ));
-        }
-        self.doom(place, reason);
-        Ok(())
-    }
-
-    fn kill_where(
-        &mut self,
-        caller: usize,
-        payload: &Payload,
-        is_meant: impl Fn(&crate::session::Session) -> bool,
-    ) -> Result<Vec<u64>, Refusal> {
-        let reason = self.end_reason(payload)?;
-        let mut meant: Vec<(u64, usize)> = self
-            .sessions
-            .iter()
-            .filter(|(place, session)| *place != caller && session.attached && is_meant(session))
-            .map(|(place, session)| (session.id.0, place))
-            .collect();
-        meant.sort_unstable();
-        for (_, place) in &meant {
-            self.doom(*place, reason.clone());
-        }
-        Ok(meant.into_iter().map(|(id, _)| id).collect())
-    }
-
-    fn end_reason(&self, payload: &Payload) -> Result<EndReason, Refusal> {
-        let kwargs = payload.kwargs_value();
-        let part = |name: &str| match kwargs.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(ByteString::from(text.as_str()))),
-            Some(_) => Err(invalid("reason and message must be strings")),
-        };
-        let reason = part("reason")?;
-        if reason.as_ref().is_some_and(|reason| !is_loose_name(reason)) {
-            return Err(Refusal::new(
-                ErrorKind::InvalidTopic,
-                "the reason is not a valid name",
-            ));
-        }
-        let reason = reason.unwrap_or_else(|| self.settings.naming.killed.clone());
-        Ok(EndReason::Killed {
-            reason,
-            message: part("message")?,
-        })
-    }
-
-    pub(super) fn announce_join(&mut self, now: Now, place: usize, effects: &mut Effects) {
-        let Some(topic) = self.own_topic("session/on_join") else {
-            return;
-        };
-        if self.subscriptions.has_listener(&topic) {
-            let details = self.details_of(place);
-            self.announce_own(now, &topic, || Payload::from_values(&[details]), effects);
-        }
-    }
-
-    pub(super) fn announce_leave(&mut self, now: Now, place: usize, effects: &mut Effects) {
-        let Some(topic) = self.own_topic("session/on_leave") else {
-            return;
-        };
-        let Some(session) = self.sessions.get(place) else {
-            return;
-        };
-        let identity = &session.identity;
-        let args = [
-            json!(session.id.0),
-            json!(&*identity.authid),
-            json!(&*identity.role.name),
-        ];
-        self.announce_own(now, &topic, || Payload::from_values(&args), effects);
-    }
-
     fn own_topic(&self, name: &str) -> Option<Topic> {
         Topic::new(format!("{}/{name}", self.settings.naming.reserved)).ok()
     }
@@ -346,10 +232,4 @@ fn text<'a>(value: Option<&'a Value>, what: &str) -> Result<&'a str, Refusal> {
 
 pub(super) fn invalid(message: &'static str) -> Refusal {
     Refusal::new(ErrorKind::InvalidArgument, message)
-}
-
-/// Dotted, with no empty component, white space or `#`.
-fn is_loose_name(name: &str) -> bool {
-    name.split('.')
-        .all(|part| !part.is_empty() && !part.contains([' ', '\t', '\n', '#']))
 }

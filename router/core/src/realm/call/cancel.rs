@@ -1,0 +1,123 @@
+//! Calls that end otherwise than by their callee's answer.
+
+use super::super::{Effects, Realm};
+use crate::dealer::CallState;
+use crate::model::{
+    CallFailure, CancelMode, Delivery, ErrorKind, InterruptReason, Refusal, RequestId,
+};
+
+impl Realm {
+    pub(in crate::realm) fn cancel(
+        &mut self,
+        place: usize,
+        request: RequestId,
+        mode: CancelMode,
+        effects: &mut Effects,
+    ) {
+        let Some(call) = self
+            .sessions
+            .get(place)
+            .and_then(|s| s.calls.get(&request).copied())
+        else {
+            return;
+        };
+        let reason = InterruptReason::Canceled;
+        if mode == CancelMode::Kill && self.interrupt(call, true, reason, effects) {
+            return;
+        }
+        let canceled = Refusal::new(ErrorKind::Canceled, "the call was canceled by its caller");
+        self.fail_caller(call, CallFailure::Realm(canceled), effects);
+        let interrupt = (mode != CancelMode::Skip).then_some(reason);
+        self.abandon(call, interrupt, effects);
+    }
+
+    pub(in crate::realm) fn call_timed_out(
+        &mut self,
+        call: usize,
+        serial: u64,
+        effects: &mut Effects,
+    ) {
+        if self.calls.at(call).is_none_or(|open| open.serial != serial) {
+            return;
+        }
+        let refusal = Refusal::new(ErrorKind::Timeout, "the call took longer than its timeout");
+        self.fail_caller(call, CallFailure::Realm(refusal), effects);
+        self.abandon(call, Some(InterruptReason::Timeout), effects);
+    }
+
+    /// Nobody waits for the call any more. A running callee keeps its slot until it answers.
+    pub(super) fn abandon(
+        &mut self,
+        call: usize,
+        interrupt: Option<InterruptReason>,
+        effects: &mut Effects,
+    ) {
+        self.forget_caller(call);
+        let Some(open) = self.calls.at_mut(call) else {
+            return;
+        };
+        // Nor will it be begun anew.
+        open.parts.forget();
+        match open.state {
+            CallState::Queued => {
+                let id = open.registration;
+                self.close_call(call);
+                let calls = &self.calls;
+                if let Some(registration) = self.registrations.by_id_mut(id) {
+                    registration.queued = registration.queued.saturating_sub(1);
+                    registration.tidy_queue(|call, serial| {
+                        calls.at(call).is_some_and(|open| open.serial == serial)
+                    });
+                }
+            }
+            CallState::Running { callee, .. } => {
+                if let Some(reason) = interrupt {
+                    self.interrupt(call, false, reason, effects);
+                }
+                let limited = self
+                    .calls
+                    .at(call)
+                    .and_then(|open| self.registrations.by_id(open.registration))
+                    .and_then(|r| r.callees.iter().find(|c| c.session == callee))
+                    .is_some_and(|callee| callee.concurrency.is_some());
+                if !limited {
+                    // No slot to keep, and a callee that never answers must not fill memory.
+                    self.free_slot(call);
+                    self.close_call(call);
+                }
+            }
+        }
+    }
+
+    /// Asks the callee to stop, once; answers whether it understands that.
+    fn interrupt(
+        &mut self,
+        call: usize,
+        answer_wanted: bool,
+        reason: InterruptReason,
+        effects: &mut Effects,
+    ) -> bool {
+        let Some(open) = self.calls.at_mut(call) else {
+            return false;
+        };
+        let CallState::Running {
+            callee, invocation, ..
+        } = open.state
+        else {
+            return false;
+        };
+        let understands = self
+            .sessions
+            .get(callee)
+            .is_some_and(|session| session.features.call_canceling);
+        if understands && !std::mem::replace(&mut open.interrupted, true) {
+            let interrupt = Delivery::Interrupt {
+                invocation,
+                answer_wanted,
+                reason,
+            };
+            self.push(callee, interrupt, effects);
+        }
+        understands
+    }
+}
