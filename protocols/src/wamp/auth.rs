@@ -178,7 +178,9 @@ pub fn welcome_details(joined: &JoinedAs, agent: &str) -> Dict {
                 "publisher_identification": true,
                 "pattern_based_subscription": true,
                 "event_retention": true,
+                "event_history": true,
                 "session_meta_api": true,
+                "subscription_meta_api": true,
                 "subscription_revocation": true,
             }},
             "dealer": {"features": {
@@ -188,6 +190,7 @@ pub fn welcome_details(joined: &JoinedAs, agent: &str) -> Dict {
                 "caller_identification": true,
                 "shared_registration": true,
                 "session_meta_api": true,
+                "testament_meta_api": true,
             }},
         },
         "realm": &*joined.realm,

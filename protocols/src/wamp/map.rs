@@ -2,15 +2,15 @@
 //! ids, and the details of an EVENT.
 
 use super::message::{Dict, Payload as Tail};
+pub use super::naming::naming;
 use super::options::{Match, Reject};
-use super::uris::{self, Part, RESERVED_COMPONENT, UriError, close, error};
+use super::uris::{self, Part, RESERVED_COMPONENT, UriError, error};
 use bytestring::ByteString;
 use router_core::encoding::{Encoding, text_from_binary};
 use router_core::model::{
     Args, Attributes, Body, ErrorKind, EventDelivery, Form, Level, MatchKind, Now, Pattern,
     PatternError, Payload, RequestId, Topic, TopicError,
 };
-use router_core::realm::Naming;
 use serde_json::{Value, json};
 
 /// A quota of the session, the key, the procedure or the realm is used up. The specification has
@@ -20,24 +20,6 @@ pub const QUOTA_EXCEEDED: &str = "reynard.error.quota_exceeded";
 pub const TOO_SLOW: &str = "reynard.error.too_slow";
 /// A bug of the router; the session goes on.
 pub const INTERNAL: &str = "reynard.error.internal";
-
-/// The procedure that reads a key, as fox-wamp names it, in core text.
-const VALUE_GET: &str = "fox/kv/get";
-
-/// The levels above the procedures that look into sessions, in core text.
-const INSPECTION: &str = "reynard/session";
-
-/// The names of a realm's own topics and procedures, which WAMP made known.
-#[must_use]
-pub fn naming() -> Naming {
-    Naming {
-        reserved: ByteString::from_static(RESERVED_COMPONENT),
-        inspection: ByteString::from_static(INSPECTION),
-        value_get: ByteString::from_static(VALUE_GET),
-        read_key: |uri| topic(uri).ok(),
-        killed: ByteString::from_static(close::KILLED),
-    }
-}
 
 /// The error URI of a refusal.
 #[must_use]
@@ -349,6 +331,7 @@ mod tests {
                 token: None,
                 expires_at_ms: None,
                 attributes: None,
+                admission: None,
             }),
             subscription: router_core::model::SubscriptionId(1),
             exact: true,

@@ -126,6 +126,15 @@ pub fn is_pattern(uri: &str) -> bool {
     !uri.chars().any(is_forbidden)
 }
 
+/// Whether a URI, or a pattern in any of its notations, keeps to the strict grammar: components of
+/// lower case letters, digits and underscores.
+#[must_use]
+pub fn is_strict(uri: &str) -> bool {
+    let is_letter = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+    uri.split('.')
+        .all(|component| matches!(component, "*" | "#") || component.bytes().all(is_letter))
+}
+
 /// Whether some component is exactly `*` or `#`: such a URI in a SUBSCRIBE without `match` is a
 /// pattern, see [`fox_parts`].
 #[must_use]
@@ -245,6 +254,22 @@ pub fn prefix_to_core(uri: &str) -> Result<ByteString, UriError> {
         text.push_str(&partial);
     }
     Ok(text.into())
+}
+
+/// The one URI of a prefix in core text; the inverse of [`prefix_to_core`].
+#[must_use]
+pub fn core_to_prefix(text: &str) -> String {
+    let (head, last) = text
+        .rsplit_once('/')
+        .map_or((None, text), |(head, last)| (Some(head), last));
+    let last = match last {
+        "" => Cow::Borrowed(""),
+        _ => level_to_component(last),
+    };
+    match head {
+        Some(head) => format!("{}.{last}", core_to_uri(head)),
+        None => last.into_owned(),
+    }
 }
 
 /// The text of a pattern in the notation of [`fox_parts`], for listings.

@@ -5,6 +5,7 @@
 
 mod cancel;
 mod forwarding;
+mod history;
 mod lifecycle;
 mod meta;
 mod mutex;
@@ -13,5 +14,9 @@ mod pubsub;
 mod random;
 mod retained;
 mod rpc;
+mod strict;
+mod subscriptions;
+mod testaments;
+mod vectors;
 mod violations;
 mod world;

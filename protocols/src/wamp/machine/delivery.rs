@@ -66,7 +66,7 @@ impl WampMachine {
             Delivery::Revoked {
                 subscription,
                 reason,
-            } => self.revoked(subscription, reason),
+            } => self.revoked(subscription, &reason),
             // Slots belong to other styles of delivery; the first and the last one are the
             // state machine's.
             Delivery::Release { .. } | Delivery::Joined { .. } | Delivery::Ended(_) => {}
@@ -288,7 +288,7 @@ mod tests {
     fn a_revocation_is_kept_from_clients_that_did_not_announce_it() {
         let revoked = Delivery::Revoked {
             subscription: SubscriptionId(1),
-            reason: "x",
+            reason: "x".into(),
         };
         let frames = frames_after(vec![Delivery::Joined { present: false }, revoked]);
         assert_eq!(frames.len(), 1, "WELCOME only");

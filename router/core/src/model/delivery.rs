@@ -68,7 +68,7 @@ pub enum Delivery {
         /// Which.
         subscription: SubscriptionId,
         /// Why, in a word.
-        reason: &'static str,
+        reason: ByteString,
     },
     /// The session is over; nothing follows.
     Ended(EndReason),

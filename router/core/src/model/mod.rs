@@ -11,8 +11,8 @@ mod time;
 mod topic;
 
 pub use command::{
-    Audience, CancelMode, Command, InvokePolicy, LastWill, MatchKind, Publish, PublishOptions,
-    Register, Subscribe, UnsubscribeTarget, WillScope,
+    Admission, Audience, CancelMode, Command, InvokePolicy, LastWill, MatchKind, Publish,
+    PublishOptions, Register, Subscribe, UnsubscribeTarget, WillScope,
 };
 pub use delivery::{Answer, CallFailure, Delivery, EndReason, EventDelivery, Handover, Invocation};
 pub use error::{ErrorKind, Refusal};
@@ -22,5 +22,5 @@ pub use id::{
 };
 pub use pattern::{Level, Pattern, PatternError, must_be_named};
 pub use payload::{Args, Body, ENVELOPE_CONTENT_TYPE, Form, Payload};
-pub use time::Now;
+pub use time::{Now, iso8601, read_rfc3339};
 pub use topic::{Topic, TopicError};

@@ -27,13 +27,14 @@ mod subscribe;
 
 pub use ids::IdClock;
 pub use meta::Naming;
+pub(crate) use meta::Testament;
 pub use queues::Load;
 pub use restore::{RestoreError, Restored};
 pub use status::Census;
 
 use crate::broker::{Sharing, Subscriptions};
 use crate::dealer::{Calls, Registrations};
-use crate::history::History;
+use crate::history::{History, HistoryRule};
 use crate::kv::Kv;
 use crate::limits::RealmLimits;
 use crate::metrics::Counters;
@@ -89,6 +90,8 @@ pub struct Settings {
     pub durable: bool,
     /// How the groups of shared subscriptions pick a member.
     pub sharing: Sharing,
+    /// Topics whose events are remembered without being asked for.
+    pub history: Vec<HistoryRule>,
 }
 
 /// An answer that waits for its commit.
@@ -150,6 +153,10 @@ pub struct Realm {
     calls: Calls,
     kv: Kv,
     history: History,
+    /// Where the life of subscriptions is told.
+    life_topics: meta::LifeTopics,
+    /// Members that left subscriptions, until that is told.
+    departures: Vec<meta::Departure>,
     timers: Timers,
     counters: Counters,
     /// The number of the commit being gathered.
@@ -203,6 +210,12 @@ impl Realm {
     pub fn new(settings: Settings, ids: Arc<IdClock>, seed: u64) -> Realm {
         let reserved = settings.naming.reserved.clone();
         let limits = &settings.limits;
+        let history = History::new(
+            limits.history_events,
+            limits.history_bytes,
+            &settings.history,
+            reserved.clone(),
+        );
         Realm {
             ids,
             random: StdRng::seed_from_u64(seed),
@@ -214,7 +227,9 @@ impl Realm {
             registrations: Registrations::default(),
             calls: Calls::default(),
             kv: Kv::new(limits.tombstones),
-            history: History::new(limits.history_events, limits.history_bytes),
+            history,
+            life_topics: meta::LifeTopics::new(&settings.naming),
+            departures: Vec::new(),
             timers: Timers::default(),
             counters: Counters::default(),
             commit: 1,
@@ -301,7 +316,7 @@ impl Realm {
             Command::Publish(publish) => self.publish(now, place, publish, effects),
             Command::Subscribe(subscribe) => self.subscribe(now, place, *subscribe, effects),
             Command::Unsubscribe { request, target } => {
-                self.unsubscribe(place, request, &target, effects);
+                self.unsubscribe(now, place, request, &target, effects);
             }
             Command::Register(register) => self.register(place, &register, effects),
             Command::Unregister {
@@ -496,6 +511,7 @@ impl Realm {
         for held in held {
             self.fail_held(held, effects);
         }
+        self.announce_departures(now, effects);
         self.end_doomed(now, effects);
     }
 
@@ -769,5 +785,6 @@ fn detached(event: &Arc<crate::model::Event>) -> Arc<crate::model::Event> {
         token: event.token,
         expires_at_ms: event.expires_at_ms,
         attributes: event.attributes.clone(),
+        admission: event.admission.clone(),
     })
 }

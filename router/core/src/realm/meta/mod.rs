@@ -1,18 +1,29 @@
-//! The realm's own topics and procedures: who is here, and what a key holds.
+//! The realm's own topics and procedures: who is here, who listens to what, and what a key holds.
 //!
 //! Their names are data: the first level and the key reader's name come with the settings, because
-//! they belong to the protocols that made them known.
+//! they belong to the protocols that made them known; so do the spelling of topics and of options.
+
+mod history;
+mod sessions;
+mod subscriptions;
+mod testaments;
+
+pub(super) use subscriptions::{Departure, LifeTopics};
+pub(crate) use testaments::Testament;
 
 use super::inspect::Inspection;
+use super::publish::is_admitted;
 use super::{Effects, Realm};
 use crate::auth::Action;
 use crate::encoding::Encoding;
 use crate::model::{
-    CallFailure, Delivery, EndReason, ErrorKind, Now, Payload, Refusal, RequestId, SessionId, Topic,
+    CallFailure, Delivery, EndReason, ErrorKind, EventDelivery, MatchKind, Now, Pattern, Payload,
+    Publish, Refusal, RequestId, Topic,
 };
 use bytestring::ByteString;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
+use subscriptions::Asked;
 
 /// Names of the realm's own topics and procedures.
 #[derive(Clone, Debug)]
@@ -25,8 +36,18 @@ pub struct Naming {
     pub value_get: ByteString,
     /// Reads a spelled key as its topic, for the key reader.
     pub read_key: fn(&str) -> Option<Topic>,
+    /// Reads a spelled pattern in the notation named, or in the usual one.
+    pub read_pattern: fn(&str, Option<&str>) -> Result<(Pattern, MatchKind), Refusal>,
+    /// Spells a pattern in a notation that can say it.
+    pub show_pattern: fn(&Pattern, MatchKind) -> String,
+    /// Reads a publish request: a spelled topic, the payload, and the options by name.
+    pub read_publish: fn(&str, Payload, &Map<String, Value>) -> Result<Publish, Refusal>,
+    /// What receivers are told beside the payload of an event.
+    pub show_details: fn(Now, &EventDelivery) -> Map<String, Value>,
     /// The reason name of a session ended without one given.
     pub killed: ByteString,
+    /// The reason name of an end.
+    pub end_reason: fn(&EndReason) -> ByteString,
 }
 
 /// The realm's own procedures.
@@ -39,6 +60,10 @@ pub(super) enum Own {
     KillByAuthid,
     KillByRole,
     KillAll,
+    ModifyDetails,
+    AddTestament,
+    FlushTestaments,
+    Subscription(Asked),
     ValueGet,
     Inspect(Inspection),
 }
@@ -56,6 +81,9 @@ impl Realm {
             return Inspection::named(name).map(Own::Inspect);
         }
         let rest = procedure.text().strip_prefix(&*naming.reserved)?;
+        if let Some(name) = rest.strip_prefix("/subscription/") {
+            return Asked::named(name).map(Own::Subscription);
+        }
         Some(match rest.strip_prefix("/session/")? {
             "count" => Own::Count,
             "list" => Own::List,
@@ -64,6 +92,9 @@ impl Realm {
             "kill_by_authid" => Own::KillByAuthid,
             "kill_by_authrole" => Own::KillByRole,
             "kill_all" => Own::KillAll,
+            "modify_details" => Own::ModifyDetails,
+            "add_testament" => Own::AddTestament,
+            "flush_testaments" => Own::FlushTestaments,
             _ => return None,
         })
     }
@@ -115,6 +146,14 @@ impl Realm {
             Own::KillAll => self
                 .kill_where(place, payload, |_| true)
                 .map(|ids| (vec![json!(ids.len())], 0)),
+            Own::ModifyDetails => self.modify_details(&args).map(|()| (Vec::new(), 0)),
+            Own::AddTestament => self
+                .add_testament(place, &args, payload)
+                .map(|()| (Vec::new(), 0)),
+            Own::FlushTestaments => self
+                .flush_testaments(place, payload)
+                .map(|()| (Vec::new(), 0)),
+            Own::Subscription(asked) => self.answer(now, place, asked, &args, payload, effects),
             Own::ValueGet => self.read_value(now, place, first, effects),
             Own::Inspect(what) => self.inspect_for(now, place, what, payload, effects),
         };
@@ -170,162 +209,25 @@ impl Realm {
             let message = "the role may not read this key";
             return Err(Refusal::new(ErrorKind::NotAuthorized, message));
         }
+        let kept = self.kv.get(&topic).map(|entry| &entry.event);
+        let session = self.sessions.get(place);
+        if let (Some(event), Some(session)) = (kept, session)
+            && !is_admitted(session, event)
+        {
+            let message = "the value was published to others only";
+            return Err(Refusal::new(ErrorKind::NotAuthorized, message));
+        }
         let (report, commit) = self.value_report(now, &topic, spelling, effects);
         Ok((vec![report], commit))
     }
 
-    /// The ids of the sessions whose role is in the list, or of all.
-    fn sessions_in(&self, roles: Option<&Value>) -> Result<Vec<u64>, Refusal> {
-        let roles: Option<Vec<&str>> = match roles {
-            None | Some(Value::Null) => None,
-            Some(Value::Array(list)) => Some(
-                list.iter()
-                    .map(|role| {
-                        role.as_str()
-                            .ok_or_else(|| invalid("authroles must be strings"))
-                    })
-                    .collect::<Result<_, _>>()?,
-            ),
-            Some(_) => return Err(invalid("the first argument must be a list of authroles")),
-        };
-        let mut ids: Vec<u64> = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| session.attached)
-            .filter(|(_, s)| {
-                roles
-                    .as_ref()
-                    .is_none_or(|roles| roles.contains(&&*s.identity.role.name))
-            })
-            .map(|(_, session)| session.id.0)
-            .collect();
-        ids.sort_unstable();
-        Ok(ids)
-    }
-
-    fn session_details(&self, id: Option<&Value>) -> Result<Value, Refusal> {
-        let place = self.session_place(id)?;
-        Ok(self.details_of(place))
-    }
-
-    fn session_place(&self, id: Option<&Value>) -> Result<usize, Refusal> {
-        let id = id
-            .and_then(Value::as_u64)
-            .ok_or_else(|| invalid("the first argument must be a session id"))?;
-        self.by_id
-            .get(&SessionId(id))
-            .copied()
-            .filter(|place| {
-                self.sessions
-                    .get(*place)
-                    .is_some_and(|session| session.attached)
-            })
-            .ok_or_else(|| Refusal::new(ErrorKind::NoSuchSession, "no session with this id"))
-    }
-
-    fn details_of(&self, place: usize) -> Value {
-        let Some(session) = self.sessions.get(place) else {
-            return Value::Null;
-        };
-        let identity = &session.identity;
-        json!({
-            "session": session.id.0,
-            "authid": &*identity.authid,
-            "authrole": &*identity.role.name,
-            "authmethod": &*identity.method,
-            "authprovider": &*identity.provider,
-            "transport": identity.shown_transport(),
-        })
-    }
-
-    fn kill_one(
-        &mut self,
-        caller: usize,
-        id: Option<&Value>,
-        payload: &Payload,
-    ) -> Result<(), Refusal> {
-        let reason = self.end_reason(payload)?;
-        let place = self.session_place(id)?;
-        if place == caller {
-            return Err(Refusal::new(
-                ErrorKind::NoSuchSession,
-                "a session cannot kill itself",
-            ));
-        }
-        self.doom(place, reason);
-        Ok(())
-    }
-
-    fn kill_where(
-        &mut self,
-        caller: usize,
-        payload: &Payload,
-        is_meant: impl Fn(&crate::session::Session) -> bool,
-    ) -> Result<Vec<u64>, Refusal> {
-        let reason = self.end_reason(payload)?;
-        let mut meant: Vec<(u64, usize)> = self
-            .sessions
-            .iter()
-            .filter(|(place, session)| *place != caller && session.attached && is_meant(session))
-            .map(|(place, session)| (session.id.0, place))
-            .collect();
-        meant.sort_unstable();
-        for (_, place) in &meant {
-            self.doom(*place, reason.clone());
-        }
-        Ok(meant.into_iter().map(|(id, _)| id).collect())
-    }
-
-    fn end_reason(&self, payload: &Payload) -> Result<EndReason, Refusal> {
-        let kwargs = payload.kwargs_value();
-        let part = |name: &str| match kwargs.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(ByteString::from(text.as_str()))),
-            Some(_) => Err(invalid("reason and message must be strings")),
-        };
-        let reason = part("reason")?;
-        if reason.as_ref().is_some_and(|reason| !is_loose_name(reason)) {
-            return Err(Refusal::new(
-                ErrorKind::InvalidTopic,
-                "the reason is not a valid name",
-            ));
-        }
-        let reason = reason.unwrap_or_else(|| self.settings.naming.killed.clone());
-        Ok(EndReason::Killed {
-            reason,
-            message: part("message")?,
-        })
-    }
-
-    pub(super) fn announce_join(&mut self, now: Now, place: usize, effects: &mut Effects) {
-        let Some(topic) = self.own_topic("session/on_join") else {
-            return;
-        };
-        if self.subscriptions.has_listener(&topic) {
-            let details = self.details_of(place);
-            self.announce_own(now, &topic, || Payload::from_values(&[details]), effects);
-        }
-    }
-
-    pub(super) fn announce_leave(&mut self, now: Now, place: usize, effects: &mut Effects) {
-        let Some(topic) = self.own_topic("session/on_leave") else {
-            return;
-        };
-        let Some(session) = self.sessions.get(place) else {
-            return;
-        };
-        let identity = &session.identity;
-        let args = [
-            json!(session.id.0),
-            json!(&*identity.authid),
-            json!(&*identity.role.name),
-        ];
-        self.announce_own(now, &topic, || Payload::from_values(&args), effects);
-    }
-
     fn own_topic(&self, name: &str) -> Option<Topic> {
-        Topic::new(format!("{}/{name}", self.settings.naming.reserved)).ok()
+        own_topic(&self.settings.naming, name)
     }
+}
+
+fn own_topic(naming: &Naming, name: &str) -> Option<Topic> {
+    Topic::new(format!("{}/{name}", naming.reserved)).ok()
 }
 
 /// The positional arguments as values.
@@ -346,10 +248,4 @@ fn text<'a>(value: Option<&'a Value>, what: &str) -> Result<&'a str, Refusal> {
 
 pub(super) fn invalid(message: &'static str) -> Refusal {
     Refusal::new(ErrorKind::InvalidArgument, message)
-}
-
-/// Dotted, with no empty component, white space or `#`.
-fn is_loose_name(name: &str) -> bool {
-    name.split('.')
-        .all(|part| !part.is_empty() && !part.contains([' ', '\t', '\n', '#']))
 }
