@@ -1,6 +1,5 @@
 //! Lists of receivers hold for whatever is shown later too: retained values, also after a restart,
 //! and what a will leaves of them.
-#![expect(clippy::unwrap_used, reason = "here a failed unwrap is a failed test")]
 
 mod common;
 

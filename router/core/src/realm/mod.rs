@@ -26,8 +26,8 @@ mod status;
 mod subscribe;
 
 pub use ids::IdClock;
-pub use meta::Naming;
 pub(crate) use meta::Testament;
+pub use meta::{Naming, ReadPattern, ReadPublish};
 pub use queues::Load;
 pub use restore::{RestoreError, Restored};
 pub use status::Census;

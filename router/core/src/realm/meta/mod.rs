@@ -25,6 +25,12 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use subscriptions::Asked;
 
+/// Reads a spelled pattern in the notation named.
+pub type ReadPattern = fn(&str, Option<&str>) -> Result<(Pattern, MatchKind), Refusal>;
+
+/// Reads a publish request: its spelled topic, its payload and its options.
+pub type ReadPublish = fn(&str, Payload, &Map<String, Value>) -> Result<Publish, Refusal>;
+
 /// Names of the realm's own topics and procedures.
 #[derive(Clone, Debug)]
 pub struct Naming {
@@ -37,11 +43,11 @@ pub struct Naming {
     /// Reads a spelled key as its topic, for the key reader.
     pub read_key: fn(&str) -> Option<Topic>,
     /// Reads a spelled pattern in the notation named, or in the usual one.
-    pub read_pattern: fn(&str, Option<&str>) -> Result<(Pattern, MatchKind), Refusal>,
+    pub read_pattern: ReadPattern,
     /// Spells a pattern in a notation that can say it.
     pub show_pattern: fn(&Pattern, MatchKind) -> String,
     /// Reads a publish request: a spelled topic, the payload, and the options by name.
-    pub read_publish: fn(&str, Payload, &Map<String, Value>) -> Result<Publish, Refusal>,
+    pub read_publish: ReadPublish,
     /// What receivers are told beside the payload of an event.
     pub show_details: fn(Now, &EventDelivery) -> Map<String, Value>,
     /// The reason name of a session ended without one given.
