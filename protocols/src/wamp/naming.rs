@@ -79,13 +79,17 @@ fn show_pattern(pattern: &Pattern, kind: MatchKind) -> String {
         // Everything: the empty prefix.
         (Pattern::Levels(_), MatchKind::Prefix) => String::new(),
         (Pattern::Levels(levels), _) => {
-            let part = |level| match level {
-                &Level::Exact(ref text) => Part::Level((&**text).into()),
-                Level::One => Part::One,
-                Level::Rest => Part::Rest,
-            };
-            uris::parts_to_uri(&levels.iter().map(part).collect::<Vec<_>>())
+            let parts: Vec<Part<'_>> = levels.iter().map(part).collect();
+            uris::parts_to_uri(&parts)
         }
+    }
+}
+
+fn part(level: &Level) -> Part<'_> {
+    match level {
+        Level::Exact(text) => Part::Level((&**text).into()),
+        Level::One => Part::One,
+        Level::Rest => Part::Rest,
     }
 }
 

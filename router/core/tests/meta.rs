@@ -42,7 +42,7 @@ fn told(w: &mut World, peer: &Peer) -> Vec<(String, Value)> {
     });
     events
         .map(|event| {
-            let name = event.topic.levels().last().unwrap().to_owned();
+            let name = event.topic.levels().last().unwrap_or_default().to_owned();
             (name, event.payload.value().clone())
         })
         .collect()
