@@ -59,6 +59,7 @@ impl World {
             limits: RealmLimits::default(),
             naming: naming(),
             sharing: router_core::broker::Sharing::default(),
+            history: [].into(),
         };
         let hub = Hub::open(settings, Arc::new(MemoryStorage::new())).unwrap();
         let (near, stream) = tokio::io::duplex(1 << 20);

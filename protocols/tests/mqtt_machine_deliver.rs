@@ -591,6 +591,7 @@ fn event_made(topic: &str, expires_at_ms: Option<u64>, repeated: bool) -> model:
         token: None,
         expires_at_ms,
         attributes: None,
+        admission: None,
     };
     model::EventDelivery {
         event: std::sync::Arc::new(event),

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use protocols::wamp::uris;
 use router_core::auth::{Access, Action, Role, Rule, Secret, User};
+use router_core::history::HistoryRule;
 use router_core::model::{Level, Pattern};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,10 +13,11 @@ use thiserror::Error;
 
 /// A rule that no topic can match.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("realm {realm:?}, role {role:?}: the pattern {pattern:?} is not valid: {why}")]
+#[error("realm {realm:?}, {part}: the pattern {pattern:?} is not valid: {why}")]
 pub struct RuleError {
     realm: String,
-    role: String,
+    /// The role or the history.
+    part: String,
     pattern: String,
     why: String,
 }
@@ -45,7 +47,7 @@ pub fn compile(config: &Config) -> Result<HashMap<ByteString, Arc<Access>>, Rule
                     .collect::<Result<Vec<_>, _>>()
                     .map_err(|(pattern, why)| RuleError {
                         realm: realm.name.clone(),
-                        role: role.name.clone(),
+                        part: format!("role {:?}", role.name),
                         pattern,
                         why,
                     })
@@ -80,14 +82,43 @@ fn compile_rule(rule: &config::Rule) -> Result<Rule, (String, String)> {
         ConfigAction::Call => Action::Call,
         ConfigAction::Register => Action::Register,
     };
-    let pattern = match rule.notation() {
-        Notation::Slash => Pattern::from_slashes(&rule.pattern).map_err(|error| error.to_string()),
-        Notation::Dotted => dotted(&rule.pattern),
+    let pattern = compile_pattern(&rule.pattern)?;
+    Ok(Rule { action, pattern })
+}
+
+/// The pattern, or its text and what is wrong with it.
+fn compile_pattern(text: &str) -> Result<Pattern, (String, String)> {
+    let pattern = match config::notation(text) {
+        Notation::Slash => Pattern::from_slashes(text).map_err(|error| error.to_string()),
+        Notation::Dotted => dotted(text),
     };
-    match pattern {
-        Ok(pattern) => Ok(Rule { action, pattern }),
-        Err(why) => Err((rule.pattern.clone(), why)),
+    pattern.map_err(|why| (text.to_owned(), why))
+}
+
+/// What every configured realm remembers without being asked.
+///
+/// # Errors
+/// As for [`compile`].
+pub fn history(config: &Config) -> Result<HashMap<ByteString, Vec<HistoryRule>>, RuleError> {
+    let mut realms = HashMap::new();
+    for realm in &config.realms {
+        let mut rules = Vec::new();
+        for kept in &realm.history {
+            let pattern = compile_pattern(&kept.topic).map_err(|(pattern, why)| RuleError {
+                realm: realm.name.clone(),
+                part: "history".to_owned(),
+                pattern,
+                why,
+            })?;
+            let events_max = usize::try_from(kept.limit).unwrap_or(usize::MAX);
+            rules.push(HistoryRule {
+                pattern,
+                events_max,
+            });
+        }
+        realms.insert(ByteString::from(realm.name.as_str()), rules);
     }
+    Ok(realms)
 }
 
 fn dotted(pattern: &str) -> Result<Pattern, String> {
@@ -143,6 +174,20 @@ mod tests {
         assert_eq!(disclosure("s"), Disclosure::Always);
         assert_eq!(disclosure("without a table"), Disclosure::Deny);
         assert_eq!(Access::open().role("any").disclosure, Disclosure::Allow);
+    }
+
+    #[test]
+    fn what_a_realm_remembers_is_read_in_both_notations() {
+        let toml = "[[realm]]\nname = \"realm1\"\n\
+                    [[realm.history]]\ntopic = \"app.*.log\"\nlimit = 7\n\
+                    [[realm.history]]\ntopic = \"x/+/log\"\n";
+        let config = Config::from_toml(Path::new("test.toml"), toml).unwrap();
+        let rules = &history(&config).unwrap()[&ByteString::from_static("realm1")];
+        let rule = |pattern: &str, events_max| HistoryRule {
+            pattern: Pattern::from_slashes(pattern).unwrap(),
+            events_max,
+        };
+        assert_eq!(*rules, [rule("app/+/log", 7), rule("x/+/log", 1_000)]);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The list of gates: what the first bytes or the subprotocol of a connection lead to.
 
-use crate::config::{Config, ListenerLimits};
+use crate::config::{Config, ListenerLimits, RequestIds, UriGrammar};
 use bytestring::ByteString;
 use protocols::gate::Gate;
 use protocols::mqtt::machine::{MqttMachine, MqttOptions, ResponseInformation};
-use protocols::wamp::machine::{WampMachine, WampOptions, encoding_of};
+use protocols::wamp::machine::{Strictness, WampMachine, WampOptions, encoding_of};
 use router_core::encoding::Encoding;
 use router_core::model::Now;
+use std::collections::HashMap;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,7 @@ impl GateOptions {
         let wamp = WampOptions {
             login_timeout,
             message_bytes_max: wamp_message_bytes(config),
+            strict: Arc::new(strictness(config)),
             ..WampOptions::default()
         };
         GateOptions {
@@ -112,6 +114,18 @@ impl GateOptions {
             }
         }
     }
+}
+
+/// What each configured realm asks of its WAMP clients.
+fn strictness(config: &Config) -> HashMap<ByteString, Strictness> {
+    let realms = config.realms.iter().map(|realm| {
+        let strictness = Strictness {
+            uris: realm.uri == UriGrammar::Strict,
+            request_ids: realm.request_ids == RequestIds::Strict,
+        };
+        (ByteString::from(realm.name.as_str()), strictness)
+    });
+    realms.collect()
 }
 
 /// The largest WAMP message, in bytes.

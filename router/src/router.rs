@@ -111,6 +111,7 @@ impl Router {
             limits,
             naming: gates::naming(),
             sharing: sharing(&config.mqtt),
+            history: access::history(config)?,
         };
         let hub = Hub::open(settings, storage)?;
         let max_message_bytes = gates::wamp_message_bytes(config);

@@ -540,6 +540,7 @@ fn realm(durable: bool, limits: RealmLimits, ids: Arc<IdClock>, dice: &mut Dice)
         naming: naming(),
         durable,
         sharing: router_core::broker::Sharing::default(),
+        history: Vec::new(),
     };
     Realm::new(settings, ids, dice.seed())
 }

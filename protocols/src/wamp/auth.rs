@@ -182,7 +182,9 @@ pub fn welcome_details(joined: &JoinedAs, agent: &str) -> Dict {
                 "publisher_identification": true,
                 "pattern_based_subscription": true,
                 "event_retention": true,
+                "event_history": true,
                 "session_meta_api": true,
+                "subscription_meta_api": true,
                 "subscription_revocation": true,
             }},
             "dealer": {"features": {
@@ -197,6 +199,7 @@ pub fn welcome_details(joined: &JoinedAs, agent: &str) -> Dict {
                 "registration_meta_api": true,
                 "registration_revocation": true,
                 "session_meta_api": true,
+                "testament_meta_api": true,
             }},
         },
         "realm": &*joined.realm,

@@ -2,15 +2,15 @@
 //! ids, and the details of an EVENT.
 
 use super::message::{Dict, Payload as Tail};
+pub use super::naming::naming;
 use super::options::{Match, Reject};
-use super::uris::{self, Part, RESERVED_COMPONENT, UriError, close, error};
+use super::uris::{self, Part, RESERVED_COMPONENT, UriError, error};
 use bytestring::ByteString;
 use router_core::encoding::{Encoding, text_from_binary};
 use router_core::model::{
     Args, Attributes, Body, ErrorKind, EventDelivery, Form, InterruptReason, Level, MatchKind, Now,
     Pattern, PatternError, Payload, RequestId, Topic, TopicError,
 };
-use router_core::realm::Naming;
 use serde_json::{Value, json};
 
 /// A quota of the session, the key, the procedure or the realm is used up. The specification has
@@ -22,55 +22,6 @@ pub const TOO_SLOW: &str = "reynard.error.too_slow";
 pub const REVOKED: &str = "reynard.registration.revoked";
 /// A bug of the router; the session goes on.
 pub const INTERNAL: &str = "reynard.error.internal";
-
-/// The procedure that reads a key, as fox-wamp names it, in core text.
-const VALUE_GET: &str = "fox/kv/get";
-
-/// The levels above the procedures that look into sessions, in core text.
-const INSPECTION: &str = "reynard/session";
-
-/// The names of a realm's own topics and procedures, which WAMP made known.
-#[must_use]
-pub fn naming() -> Naming {
-    Naming {
-        reserved: ByteString::from_static(RESERVED_COMPONENT),
-        inspection: ByteString::from_static(INSPECTION),
-        value_get: ByteString::from_static(VALUE_GET),
-        read_key: |uri| topic(uri).ok(),
-        killed: ByteString::from_static(close::KILLED),
-        revoked: ByteString::from_static(REVOKED),
-        unavailable: ByteString::from_static(error::UNAVAILABLE),
-        read_pattern: |uri, kind| {
-            let matching = match kind {
-                MatchKind::Exact => Match::Exact,
-                MatchKind::Prefix => Match::Prefix,
-                MatchKind::Wildcard | MatchKind::Levels => Match::Wildcard,
-            };
-            pattern(uri, Some(matching))
-                .ok()
-                .map(|(pattern, _)| pattern)
-        },
-        spell: spelled,
-    }
-}
-
-/// The URI of a pattern in the notation it was asked in; the inverse of [`pattern`].
-#[must_use]
-pub fn spelled(pattern: &Pattern, kind: MatchKind) -> String {
-    match pattern {
-        Pattern::Exact(topic) => uris::core_to_uri(topic.text()).into_owned(),
-        Pattern::Prefix(prefix) => uris::core_to_prefix(prefix),
-        Pattern::Levels(levels) => {
-            let part = |level: &Level| match level {
-                Level::Exact(text) => uris::level_to_component(text).into_owned(),
-                Level::One if kind == MatchKind::Wildcard => String::new(),
-                Level::One => "*".to_owned(),
-                Level::Rest => "#".to_owned(),
-            };
-            levels.iter().map(part).collect::<Vec<_>>().join(".")
-        }
-    }
-}
 
 /// The error URI of a refusal.
 #[must_use]
@@ -387,30 +338,6 @@ mod tests {
     }
 
     #[test]
-    fn patterns_are_spelled_as_they_were_asked_for() {
-        for (uri, matching) in [
-            ("a.b", Match::Exact),
-            ("a%2Eb.%2A.c", Match::Exact),
-            ("", Match::Prefix),
-            ("a", Match::Prefix),
-            ("a.", Match::Prefix),
-            ("a%2Eb.c%20", Match::Prefix),
-            ("a..b", Match::Wildcard),
-            ("..", Match::Wildcard),
-            ("a.b", Match::Wildcard),
-            (".x%2Ey", Match::Wildcard),
-        ] {
-            let (read, kind) = pattern(uri, Some(matching)).unwrap();
-            assert_eq!(spelled(&read, kind), uri);
-            let naming = naming();
-            assert_eq!((naming.read_pattern)(uri, kind), Some(read.clone()));
-            assert_eq!((naming.spell)(&read, kind), uri);
-        }
-        let (fox, kind) = pattern("a.*.b.#", None).unwrap();
-        assert_eq!(spelled(&fox, kind), "a.*.b.#");
-    }
-
-    #[test]
     fn registrations_are_open_and_know_no_stars() {
         for (uri, matching) in [
             ("a.*", Match::Exact),
@@ -450,6 +377,7 @@ mod tests {
                 token: None,
                 expires_at_ms: None,
                 attributes: None,
+                admission: None,
             }),
             subscription: router_core::model::SubscriptionId(1),
             exact: true,

@@ -14,5 +14,6 @@ pub mod errors;
 pub mod machine;
 pub mod map;
 pub mod message;
+mod naming;
 pub mod options;
 pub mod uris;

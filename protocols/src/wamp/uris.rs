@@ -126,6 +126,15 @@ pub fn is_pattern(uri: &str) -> bool {
     !uri.chars().any(is_forbidden)
 }
 
+/// Whether a URI, or a pattern in any of its notations, keeps to the strict grammar: components of
+/// lower case letters, digits and underscores.
+#[must_use]
+pub fn is_strict(uri: &str) -> bool {
+    let is_letter = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+    uri.split('.')
+        .all(|component| matches!(component, "*" | "#") || component.bytes().all(is_letter))
+}
+
 /// Whether some component is exactly `*` or `#`: such a URI in a SUBSCRIBE without `match` is a
 /// pattern, see [`fox_parts`].
 #[must_use]

@@ -57,6 +57,7 @@ impl Server {
             limits: RealmLimits::default(),
             naming: naming(),
             sharing: router_core::broker::Sharing::default(),
+            history: std::collections::HashMap::new(),
         };
         Server {
             hub: Hub::open(settings, Arc::new(MemoryStorage::new())).unwrap(),

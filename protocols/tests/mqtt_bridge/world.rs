@@ -79,6 +79,7 @@ fn side() -> Side {
         naming: protocols::wamp::map::naming(),
         durable: true,
         sharing: router_core::broker::Sharing::default(),
+        history: Vec::new(),
     };
     Side {
         realm: Realm::new(settings, Arc::new(IdClock::new(0)), 1),

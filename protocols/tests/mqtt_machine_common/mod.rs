@@ -122,10 +122,7 @@ impl World {
             value_get: "fox/kv/get".into(),
             read_key: |text| Topic::new(text.to_owned()).ok(),
             killed: "killed".into(),
-            revoked: "revoked".into(),
-            unavailable: "unavailable".into(),
-            read_pattern: |_, _| None,
-            spell: |pattern, _| pattern.to_string(),
+            ..protocols::wamp::map::naming()
         };
         let settings = Settings {
             name: "realm1".into(),
@@ -133,6 +130,7 @@ impl World {
             naming,
             durable,
             sharing: router_core::broker::Sharing::default(),
+            history: Vec::new(),
         };
         World {
             realm: Realm::new(settings, Arc::new(IdClock::new(0)), 1),

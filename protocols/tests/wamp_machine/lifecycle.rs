@@ -45,7 +45,9 @@ fn welcome_announces_what_works_and_nothing_else() {
             "publisher_identification",
             "pattern_based_subscription",
             "event_retention",
+            "event_history",
             "session_meta_api",
+            "subscription_meta_api",
             "subscription_revocation",
         ]);
         let dealer = on(&[
@@ -60,6 +62,7 @@ fn welcome_announces_what_works_and_nothing_else() {
             "registration_meta_api",
             "registration_revocation",
             "session_meta_api",
+            "testament_meta_api",
         ]);
         let expected = json!({
             "roles": {"broker": {"features": broker}, "dealer": {"features": dealer}},

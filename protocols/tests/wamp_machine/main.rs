@@ -6,6 +6,7 @@
 mod cancel;
 mod dealer;
 mod forwarding;
+mod history;
 mod lifecycle;
 mod meta;
 mod mutex;
@@ -15,5 +16,9 @@ mod random;
 mod registrations;
 mod retained;
 mod rpc;
+mod strict;
+mod subscriptions;
+mod testaments;
+mod vectors;
 mod violations;
 mod world;

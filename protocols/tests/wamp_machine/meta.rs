@@ -2,6 +2,7 @@
 
 use crate::world::{Peer, World};
 use router_core::encoding::Encoding::MsgPack;
+use router_core::limits::RealmLimits;
 use serde_json::{Value, json};
 
 fn call(world: &mut World, peer: Peer, procedure: &str, args: Value, kwargs: Value) -> Value {
@@ -170,4 +171,116 @@ fn a_kill_has_a_default_reason_and_spares_the_killer() {
     assert_eq!(killed[3], json!([1]));
     assert_eq!(world.one(third)[0], 6);
     world.publish(killer, "a", json!({}), &[]);
+}
+
+/// A kill says why, and so does `on_leave` of whatever the router ended.
+#[test]
+fn the_end_that_the_router_makes_is_told_with_its_reason() {
+    let mut limits = RealmLimits::default();
+    limits.outbox.ordered.frames = 20;
+    let mut world = World::with_limits(limits);
+    let watcher = world.json();
+    world.subscribe(watcher, "wamp.session.on_leave", json!({}));
+    let (slow, killed, lost) = (world.json(), world.json(), world.json());
+    let ids = [slow, killed, lost].map(|peer| world.session(peer));
+    world.subscribe(slow, "flood", json!({}));
+    world.stop_reading(slow);
+    for _ in 0..25 {
+        world.send(watcher, json!([16, 2, {}, "flood"]));
+    }
+    let kwargs = json!({"reason": "com.myapp.enough"});
+    world.send(
+        watcher,
+        json!([48, 1, {}, "wamp.session.kill", [ids[1]], kwargs]),
+    );
+    world.lose(lost);
+    let told = world.take(watcher);
+    let left: Vec<_> = told.iter().filter(|event| event[0] == 36).collect();
+    let reasons: Vec<_> = left
+        .iter()
+        .map(|event| (&event[4][0], event.get(5)))
+        .collect();
+    let reason = |uri: &str| json!({ "reason": uri });
+    assert_eq!(
+        reasons,
+        [
+            (&json!(ids[0]), Some(&reason("reynard.error.too_slow"))),
+            (&json!(ids[1]), Some(&reason("com.myapp.enough"))),
+            (&json!(ids[2]), None),
+        ]
+    );
+}
+
+#[test]
+fn rights_to_call_decide_who_may_use_the_meta_api() {
+    let mut world = World::new();
+    let (guest, other) = (world.join_as("watcher"), world.json());
+    let id = world.session(other);
+    for (name, args) in [
+        ("wamp.session.kill", json!([id])),
+        ("wamp.session.kill_all", json!([])),
+        ("wamp.session.modify_details", json!([id, {}])),
+        ("wamp.subscription.remove_subscriber", json!([1, id])),
+    ] {
+        let refused = call(&mut world, guest, name, args, json!({}));
+        assert_eq!(refused[4], "wamp.error.not_authorized", "{name}");
+    }
+    let count = call(
+        &mut world,
+        guest,
+        "wamp.session.count",
+        json!([]),
+        json!({}),
+    );
+    assert_eq!(count[3], json!([2]));
+    let refused = world.ask(guest, json!([32, 5, {}, "wamp.subscription.on_create"]));
+    assert_eq!(refused[4], "wamp.error.not_authorized");
+    assert_eq!(world.wires[other].closed, None);
+}
+
+#[test]
+fn details_of_a_session_can_be_added_but_not_the_routers_own_changed() {
+    let mut world = World::new();
+    let (a, b) = (world.json(), world.join_as("joe"));
+    let id = world.session(b);
+    let mut modify = |args: Value| {
+        let name = "wamp.session.modify_details";
+        let done = call(&mut world, a, name, args, json!({}));
+        let shown = call(&mut world, a, "wamp.session.get", json!([id]), json!({}));
+        (done.get(4).cloned(), shown[3][0].clone())
+    };
+    let (error, shown) = modify(json!([id, {"seat": 5, "colour": "red"}]));
+    assert_eq!(error, None);
+    assert_eq!(
+        (&shown["seat"], &shown["colour"]),
+        (&json!(5), &json!("red"))
+    );
+    assert_eq!(shown["authid"], "joe");
+    let (_, shown) = modify(json!([id, {"seat": {"row": 1}, "colour": null}]));
+    assert_eq!(
+        (&shown["seat"], shown.get("colour")),
+        (&json!({"row": 1}), None)
+    );
+    let invalid = Some(json!("wamp.error.invalid_argument"));
+    for key in [
+        "session",
+        "authid",
+        "authrole",
+        "authmethod",
+        "authprovider",
+        "transport",
+    ] {
+        let (error, shown) = modify(json!([id, {key: "x", "other": 1}]));
+        assert_eq!(error, invalid, "{key}");
+        assert_eq!((&shown[key] == "x", shown.get("other")), (false, None));
+    }
+    assert_eq!(modify(json!([id])).0, invalid);
+    assert_eq!(modify(json!([id, [1]])).0, invalid);
+    assert_eq!(
+        modify(json!([1, {}])).0,
+        Some(json!("wamp.error.no_such_session"))
+    );
+    let (error, shown) = modify(json!([id, {"large": "x".repeat(5_000)}]));
+    assert_eq!(error, Some(json!("reynard.error.quota_exceeded")));
+    assert_eq!(shown.get("large"), None);
 }

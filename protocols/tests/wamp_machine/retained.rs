@@ -312,3 +312,37 @@ fn a_key_that_is_no_topic_cannot_be_read() {
         "it is the router's own"
     );
 }
+
+/// Section "Event Retention": what a subscriber would not have received it is not shown later.
+#[test]
+fn retained_values_are_shown_to_those_they_were_meant_for() {
+    let mut world = World::new();
+    let publisher = world.json();
+    let kept = |mut options: Value| {
+        options["retain"] = json!(true);
+        options
+    };
+    let for_joe = kept(json!({"eligible_authid": ["joe"]}));
+    let first = world.publish(publisher, "room.a", for_joe, &[json!([1])]);
+    let not_joe = kept(json!({"exclude_authid": ["joe"]}));
+    let second = world.publish(publisher, "room.b", not_joe, &[json!([2])]);
+    let third = world.publish(publisher, "room.c", kept(json!({})), &[json!([3])]);
+    for (name, expected) in [("joe", [first, third]), ("ann", [second, third])] {
+        let peer = world.join_as(name);
+        for (topic, options) in [
+            ("room.", json!({"match": "prefix", "get_retained": true})),
+            ("room.", json!({"match": "wildcard", "get_retained": true})),
+        ] {
+            world.send(peer, json!([32, 1, options, topic]));
+            let got = world.take(peer);
+            let ids: Vec<_> = got.iter().skip(1).map(|event| event[2].clone()).collect();
+            assert_eq!(ids, expected, "{name}, one for each topic under its own id");
+            let topics: Vec<_> = got.iter().skip(1).map(|event| &event[3]["topic"]).collect();
+            assert_eq!(topics.len(), 2);
+            assert!(got.iter().skip(1).all(|event| event[3]["retained"] == true));
+        }
+    }
+    let ann = world.join_as("ann");
+    let denied = world.ask(ann, json!([48, 5, {}, "fox.kv.get", ["room.a"]]));
+    assert_eq!(denied[4], "wamp.error.not_authorized");
+}

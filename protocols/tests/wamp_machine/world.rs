@@ -11,6 +11,7 @@ use protocols::wamp::map;
 use router_core::auth::{Disclosure, Role, Rule};
 use router_core::encoding::Encoding::{self, Json, MsgPack};
 use router_core::encoding::transcode::{json_to_msgpack, msgpack_to_json};
+use router_core::history::HistoryRule;
 use router_core::limits::RealmLimits;
 use router_core::model::{
     Attributes, Command, Delivery, EndReason, EventDelivery, MatchKind, Now, Pattern, Payload,
@@ -66,6 +67,8 @@ pub struct Wire {
     /// The realm has said its last word to the session.
     is_over: bool,
     is_lost: bool,
+    /// It takes nothing from the transport.
+    is_stuck: bool,
     /// How the sessions of this connection left.
     pub left: Vec<Leave>,
     frames: VecDeque<Bytes>,
@@ -93,15 +96,24 @@ impl World {
     }
 
     pub fn with_limits(limits: RealmLimits) -> World {
+        World::with(limits, Vec::new())
+    }
+
+    /// A realm that remembers what these rules name.
+    pub fn with(limits: RealmLimits, history: Vec<HistoryRule>) -> World {
         let settings = Settings {
             name: "realm1".into(),
             limits,
             naming: map::naming(),
             durable: false,
             sharing: router_core::broker::Sharing::default(),
+            history,
         };
+        let ids = Arc::new(IdClock::new(0));
+        // Publication ids follow the clock, as after a lease.
+        ids.lease_granted(1 << 53);
         World {
-            realm: Realm::new(settings, Arc::new(IdClock::new(0)), 7),
+            realm: Realm::new(settings, ids, 7),
             now: Now {
                 instant: Instant::now(),
                 unix_ms: 1_800_000_000_000,
@@ -127,6 +139,7 @@ impl World {
             seat: None,
             is_over: false,
             is_lost: false,
+            is_stuck: false,
             left: Vec::new(),
             frames: VecDeque::new(),
             closed: None,
@@ -205,6 +218,11 @@ impl World {
     pub fn lose(&mut self, peer: Peer) {
         self.wires[peer].is_lost = true;
         self.input(peer, Input::Closed);
+    }
+
+    /// The client takes nothing any more, so that its outbox fills.
+    pub fn stop_reading(&mut self, peer: Peer) {
+        self.wires[peer].is_stuck = true;
     }
 
     /// The transport is lost or closed, without a close from the router.
@@ -494,6 +512,7 @@ impl World {
                 }
                 let role = match &**authid {
                     "guest" => guest_role(),
+                    "watcher" => watcher_role(),
                     "nobody" => Role::unrestricted("user").disclosing(Disclosure::Deny),
                     "herald" => Role::unrestricted("user").disclosing(Disclosure::Always),
                     _ => Role::unrestricted("user"),
@@ -506,7 +525,8 @@ impl World {
 
     fn hand_over(&mut self, peer: Peer) -> bool {
         let wire = &self.wires[peer];
-        let Some((connection, outbox)) = wire.seat.clone().filter(|_| !wire.is_over) else {
+        let is_read = !wire.is_over && !wire.is_stuck;
+        let Some((connection, outbox)) = wire.seat.clone().filter(|_| is_read) else {
             return false;
         };
         let mut deliveries = Vec::new();
@@ -562,4 +582,18 @@ fn guest_role() -> Role {
     let allow = all.map(|action| rule(action, "#")).to_vec();
     let deny = all.map(|action| rule(action, "secret/#")).to_vec();
     Role::restricted("guest", allow, deny)
+}
+
+/// May look at sessions, and listen to them.
+fn watcher_role() -> Role {
+    use router_core::auth::Action::{Call, Subscribe};
+    let rule = |(action, pattern)| Rule {
+        action,
+        pattern: Pattern::from_slashes(pattern).unwrap(),
+    };
+    let allow = [
+        (Call, "wamp/session/count"),
+        (Subscribe, "wamp/session/on_join"),
+    ];
+    Role::restricted("watcher", allow.map(rule).to_vec(), Vec::new())
 }

@@ -110,6 +110,12 @@ pub struct RealmLimits {
     pub waiters_per_session: usize,
     /// Incoming exactly-once ids that one session may leave unreleased.
     pub receipts_per_session: usize,
+    /// Messages that one session may leave to be published at its end.
+    pub testaments_per_session: usize,
+    /// Their bytes.
+    pub testament_bytes_per_session: usize,
+    /// Bytes of what others may add to the details of a session.
+    pub details_bytes_per_session: usize,
     /// Retained values in the realm.
     pub retained_values: usize,
     /// Deleted keys whose last token is remembered; beyond it the oldest is forgotten.
@@ -140,6 +146,9 @@ impl Default for RealmLimits {
             waiters_per_key: 10_000,
             waiters_per_session: 1_000,
             receipts_per_session: 65_535,
+            testaments_per_session: 100,
+            testament_bytes_per_session: 1 << 20,
+            details_bytes_per_session: 4_096,
             retained_values: 5_000_000,
             tombstones: 10_000,
             history_events: 10_000,

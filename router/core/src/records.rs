@@ -3,8 +3,8 @@
 
 use crate::encoding::Encoding;
 use crate::model::{
-    Args, Attributes, Body, Event, EventDelivery, Handover, Level, MatchKind, Pattern, Payload,
-    PublicationId, Publisher, Qos, SessionId, SubscriptionId, Topic, WillScope,
+    Admission, Args, Attributes, Body, Event, EventDelivery, Handover, Level, MatchKind, Pattern,
+    Payload, PublicationId, Publisher, Qos, SessionId, SubscriptionId, Topic, WillScope,
 };
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -45,6 +45,9 @@ pub struct StoredEvent {
     expires_at_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     attributes: Option<Box<Attributes>>,
+    /// Absent in records of former releases: everybody may receive those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    admission: Option<Box<Admission>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -67,6 +70,7 @@ impl From<&Event> for StoredEvent {
             token: event.token,
             expires_at_ms: event.expires_at_ms,
             attributes: event.attributes.clone(),
+            admission: event.admission.clone(),
         }
     }
 }
@@ -84,6 +88,7 @@ impl From<StoredEvent> for Event {
             token: stored.token,
             expires_at_ms: stored.expires_at_ms,
             attributes: stored.attributes,
+            admission: stored.admission,
         }
     }
 }
@@ -182,6 +187,9 @@ pub struct StoredSubscription {
     /// Its id, by which queued deliveries name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<SubscriptionId>,
+    /// When the subscription was made, in milliseconds since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_ms: Option<u64>,
     /// How far kept values have been shown to it; `None`: all that are due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaying: Option<StoredReplay>,

@@ -3,10 +3,11 @@
 use crate::auth::Role;
 use crate::broker::{Filter, MemberOptions};
 use crate::model::{
-    InvocationId, LastWill, Pattern, PublicationId, RegistrationId, RequestId, SessionId, Slot,
-    SubscriptionId, Topic,
+    EndReason, InvocationId, LastWill, Pattern, PublicationId, RegistrationId, RequestId,
+    SessionId, Slot, SubscriptionId, Topic,
 };
 use crate::outbox::Outbox;
+use crate::realm::Testament;
 use crate::timers::TimerKey;
 use bytestring::ByteString;
 use serde_json::Value;
@@ -220,6 +221,12 @@ pub(crate) struct Session {
     pub dropped: u64,
     /// Where the copy of the event being fanned out is, so that further matches join it.
     pub merge: (PublicationId, usize),
+    /// What others added to what is shown of it.
+    pub details: Option<Box<serde_json::Map<String, Value>>>,
+    /// To be published at its end, in the order of adding.
+    pub testaments: Vec<Testament>,
+    /// Why the router ended it.
+    pub ended_for: Option<EndReason>,
 }
 
 impl Session {

@@ -31,6 +31,7 @@ fn sized(n: u64, qos: Qos, expires: Option<u64>, bytes: usize) -> EventDelivery 
         token: None,
         expires_at_ms: expires,
         attributes: None,
+        admission: None,
     };
     EventDelivery {
         event: Arc::new(event),

@@ -39,14 +39,16 @@ use problem::{Fault, Place, Problems};
 pub use bridge::{Bridge, BridgeVersion};
 pub use layers::Flags;
 pub use problem::{ConfigError, Location, Problem};
+pub(crate) use rule::notation;
 pub use rule::{Action, Notation, Rule};
 pub use secret::Secret;
 #[cfg(test)]
 pub(crate) use sources::FakeSources;
 pub use sources::{ProcessSources, Sources, VARIABLE_PREFIX};
 pub use tree::{
-    Anonymous, Choice, Config, DataStore, Limits, Listener, ListenerKind, ListenerLimits, Log,
-    LogFormat, LogLevel, Mqtt, Realm, Role, SharedGroup, User,
+    Anonymous, Choice, Config, DataStore, HistoryTopic, Limits, Listener, ListenerKind,
+    ListenerLimits, Log, LogFormat, LogLevel, Mqtt, Realm, RequestIds, Role, SharedGroup,
+    UriGrammar, User,
 };
 
 /// The file that documents every key with its default; read, it yields [`Config::default`].

@@ -6,11 +6,11 @@ use std::path::Path;
 use router_core::auth::Disclosure;
 
 use super::problem::{Fault, Place, Placed, Problems};
-use super::rule::Rule;
+use super::rule::{Rule, check_pattern};
 use super::secret::Secret;
 use super::section::{Section, parse_choice};
 use super::sources::Sources;
-use super::tree::{Anonymous, Realm, Role, User};
+use super::tree::{Anonymous, HistoryTopic, Realm, Role, User};
 
 /// The largest secret file; a secret is one line.
 const SECRET_FILE_MAX_BYTES: u64 = 4096;
@@ -39,6 +39,9 @@ impl Reader<'_, '_> {
             let roles = self.roles(&section);
             let anonymous = self.anonymous(&section);
             let disclose = section.parsed("disclose", parse_choice, self.problems);
+            let uri = section.parsed("uri", parse_choice, self.problems);
+            let request_ids = section.parsed("request_ids", parse_choice, self.problems);
+            let history = self.history(&section);
             if let Some(Placed { value: name, place }) = name {
                 realms.push(Placed::new(
                     Realm {
@@ -47,6 +50,9 @@ impl Reader<'_, '_> {
                         roles,
                         anonymous,
                         disclose: disclose.map_or(Disclosure::Allow, |disclose| disclose.value),
+                        uri: uri.map(|uri| uri.value).unwrap_or_default(),
+                        request_ids: request_ids.map(|ids| ids.value).unwrap_or_default(),
+                        history,
                     },
                     place,
                 ));
@@ -184,6 +190,24 @@ impl Reader<'_, '_> {
             }
         }
         rules
+    }
+
+    fn history(&mut self, realm: &Section<'_>) -> Vec<HistoryTopic> {
+        let mut topics = Vec::new();
+        let sections = realm.tables("realm.history", self.problems);
+        for section in sections.unwrap_or_default() {
+            section.reject_unknown(self.problems);
+            let mut limit = HistoryTopic::LIMIT;
+            section.number("limit", &mut limit, self.problems);
+            let check = |topic: &str| check_pattern(topic).map(|()| topic.to_owned());
+            if section.name("topic", self.problems).is_some()
+                && let Some(topic) = section.parsed("topic", check, self.problems)
+            {
+                let topic = topic.value;
+                topics.push(HistoryTopic { topic, limit });
+            }
+        }
+        topics
     }
 
     fn anonymous(&mut self, realm: &Section<'_>) -> Option<Anonymous> {

@@ -90,10 +90,7 @@ impl Rule {
             let hint = format!("say where: `{word} app.topic` or `{word} #` for everything");
             return Err(Fault::new(format!("rule `{text}` has no pattern"), hint));
         }
-        match notation(pattern) {
-            Notation::Dotted => check_dotted(pattern)?,
-            Notation::Slash => check_slash(pattern)?,
-        }
+        check_pattern(pattern)?;
         Ok(Self {
             action: *action,
             pattern: pattern.to_owned(),
@@ -101,7 +98,19 @@ impl Rule {
     }
 }
 
-fn notation(pattern: &str) -> Notation {
+/// Checks a pattern in either notation.
+///
+/// # Errors
+/// A [`Fault`] that says what is wrong in it.
+pub(super) fn check_pattern(pattern: &str) -> Result<(), Fault> {
+    match notation(pattern) {
+        Notation::Dotted => check_dotted(pattern),
+        Notation::Slash => check_slash(pattern),
+    }
+}
+
+/// The notation of a pattern: dotted if it has no `/`.
+pub(crate) fn notation(pattern: &str) -> Notation {
     if pattern.contains('/') {
         Notation::Slash
     } else {

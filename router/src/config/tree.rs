@@ -185,6 +185,41 @@ pub struct Realm {
     pub anonymous: Option<Anonymous>,
     /// Whether publishers and callers are named to others, where the role does not say.
     pub disclose: Disclosure,
+    /// Which URIs WAMP clients may use.
+    pub uri: UriGrammar,
+    /// Whether the request ids of WAMP clients are checked.
+    pub request_ids: RequestIds,
+    /// Topics whose events are remembered without being asked for; the first that fits counts.
+    pub history: Vec<HistoryTopic>,
+}
+
+/// The grammar of WAMP URIs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UriGrammar {
+    /// Anything but white space and `#`.
+    #[default]
+    Loose,
+    /// Lower case letters, digits and underscores only.
+    Strict,
+}
+
+/// What is asked of the request ids of WAMP clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RequestIds {
+    /// Any integers from 1 to 2^53.
+    #[default]
+    Lenient,
+    /// 1, 2, 3 and so on.
+    Strict,
+}
+
+/// Topics whose events a realm remembers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryTopic {
+    /// Which, in a notation of [`Rule`].
+    pub topic: String,
+    /// How many events.
+    pub limit: u32,
 }
 
 impl Realm {
@@ -216,6 +251,11 @@ impl Realm {
     pub fn role(&self, name: &str) -> Option<&Role> {
         self.roles.iter().find(|role| role.name == name)
     }
+}
+
+impl HistoryTopic {
+    /// How many events where it is not said.
+    pub const LIMIT: u32 = 1_000;
 }
 
 /// One user of a realm: WAMP ticket, MQTT user name and password.
@@ -448,6 +488,16 @@ impl Choice for Disclosure {
         ("deny", Self::Deny),
         ("always", Self::Always),
     ];
+}
+
+impl Choice for UriGrammar {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("loose", Self::Loose), ("strict", Self::Strict)];
+}
+
+impl Choice for RequestIds {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("lenient", Self::Lenient), ("strict", Self::Strict)];
 }
 
 impl Choice for LogFormat {

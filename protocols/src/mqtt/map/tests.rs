@@ -132,6 +132,7 @@ fn event(payload: Payload, attributes: Option<Attributes>, clears: bool) -> Even
         token: None,
         expires_at_ms: Some(10_500),
         attributes: attributes.map(Box::new),
+        admission: None,
     }
 }
 

@@ -71,7 +71,7 @@ impl WampMachine {
             Delivery::Revoked {
                 subscription,
                 reason,
-            } => self.revoked(subscription, reason),
+            } => self.revoked(subscription, &reason),
             Delivery::Unregistered {
                 registration,
                 reason,
@@ -327,7 +327,7 @@ mod tests {
     fn a_revocation_is_kept_from_clients_that_did_not_announce_it() {
         let revoked = Delivery::Revoked {
             subscription: SubscriptionId(1),
-            reason: "x",
+            reason: "x".into(),
         };
         let unregistered = Delivery::Unregistered {
             registration: RegistrationId(1),

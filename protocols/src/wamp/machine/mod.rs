@@ -24,8 +24,10 @@ mod delivery;
 mod gate;
 mod request;
 mod settings;
+mod strict;
 
 pub use settings::{SUBPROTOCOLS, WampOptions, encoding_of, subprotocol_of};
+pub use strict::Strictness;
 
 use super::auth::{Method, Opening};
 use super::codec::{self, Details, Limits};
@@ -87,6 +89,10 @@ pub struct WampMachine {
     state: State,
     /// What the client announced in its HELLO.
     features: Features,
+    /// What the realm asks of its requests.
+    strict: Strictness,
+    /// The latest request id that was in turn.
+    last_request: u64,
     actions: VecDeque<Action>,
     outputs: VecDeque<Output>,
     /// Where frames are encoded; each is split off.
@@ -110,6 +116,8 @@ impl WampMachine {
                 again: false,
             },
             features: Features::default(),
+            strict: Strictness::default(),
+            last_request: 0,
             actions: VecDeque::new(),
             outputs: VecDeque::new(),
             buffer: BytesMut::new(),
@@ -197,6 +205,8 @@ impl WampMachine {
             _ => after(now, self.options.login_timeout),
         };
         self.features = opening.features;
+        let strict = self.options.strict.get(&opening.realm);
+        (self.strict, self.last_request) = (strict.copied().unwrap_or_default(), 0);
         match opening.method {
             Method::Anonymous => self.join(deadline, opening, None),
             Method::Ticket => {

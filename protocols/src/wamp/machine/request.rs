@@ -18,12 +18,12 @@ use router_core::model::{
 };
 
 /// Type codes of requests, as they stand in ERROR.
-const PUBLISH: u64 = 16;
-const SUBSCRIBE: u64 = 32;
+pub(super) const PUBLISH: u64 = 16;
+pub(super) const SUBSCRIBE: u64 = 32;
 const UNSUBSCRIBE: u64 = 34;
-const CALL: u64 = 48;
+pub(super) const CALL: u64 = 48;
 const CANCEL: u64 = 49;
-const REGISTER: u64 = 64;
+pub(super) const REGISTER: u64 = 64;
 const UNREGISTER: u64 = 66;
 const INVOCATION: u64 = 68;
 
@@ -33,6 +33,9 @@ impl WampMachine {
     /// # Errors
     /// The protocol violation; never another [`Reject`].
     pub(super) fn handle_request(&mut self, message: Message) -> Result<(), Reject> {
+        if self.refuses_loose(&message)? {
+            return Ok(());
+        }
         match message {
             Message::Publish(publish) => self.publish(publish),
             Message::Subscribe(subscribe) => {

@@ -1,7 +1,10 @@
 //! What is negotiated and configured before the first message.
 
+use super::strict::Strictness;
 use bytestring::ByteString;
 use router_core::encoding::Encoding;
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// WebSocket subprotocols, in our order of preference where the client has none, and what they
@@ -38,6 +41,8 @@ pub struct WampOptions {
     pub message_bytes_max: usize,
     /// What the router calls itself in WELCOME.
     pub agent: ByteString,
+    /// realm -> what it asks of its clients beyond what all do
+    pub strict: Arc<HashMap<ByteString, Strictness>>,
 }
 
 impl Default for WampOptions {
@@ -47,6 +52,7 @@ impl Default for WampOptions {
             goodbye_timeout: Duration::from_secs(5),
             message_bytes_max: 16 << 20,
             agent: ByteString::from_static(concat!("Reynard-", env!("CARGO_PKG_VERSION"))),
+            strict: Arc::default(),
         }
     }
 }

@@ -88,6 +88,15 @@ impl Filter {
         }
     }
 
+    /// The option as it was given.
+    #[must_use]
+    pub fn option(&self) -> Value {
+        match self {
+            Filter::Body(value) => value.clone(),
+            Filter::Kwargs(value) => serde_json::json!({"kwargs": value}),
+        }
+    }
+
     /// The option as JSON text, to be read again with [`Filter::new`].
     #[must_use]
     pub fn option_text(&self) -> String {

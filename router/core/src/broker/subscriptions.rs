@@ -32,6 +32,8 @@ pub struct Subscription {
     pub id: SubscriptionId,
     /// What it matches.
     pub key: SubscriptionKey,
+    /// When it was made, in wall-clock milliseconds.
+    pub created_ms: u64,
     /// The condition, if any.
     pub filter: Option<Filter>,
     /// In no particular order; each session once.
@@ -77,6 +79,8 @@ pub struct Subscriptions {
 pub struct Joined {
     /// The subscription.
     pub id: SubscriptionId,
+    /// There was none before.
+    pub created: bool,
     /// The session was not a member before.
     pub new_member: bool,
     /// The member's place, to be kept for [`Subscriptions::leave`].
@@ -112,22 +116,21 @@ impl Subscriptions {
     }
 
     /// Makes `session` a member, or changes its options; `connected` says whether it has a
-    /// connection. `known_place` is where the session says it is a member already.
+    /// connection, `created_ms` what time it is. `known_place` is where the session says it is a member already.
     pub fn join(
         &mut self,
         key: &SubscriptionKey,
         filter: Option<&Filter>,
         member: Member,
         connected: bool,
+        created_ms: u64,
         known_place: impl FnOnce(SubscriptionId) -> Option<usize>,
     ) -> Joined {
-        let slot = match self.by_key.get(key) {
-            Some(&slot) => slot,
-            None => {
-                let id = self.free_id();
-                self.create(id, key, filter)
-            }
-        };
+        let known = self.by_key.get(key).copied();
+        let slot = known.unwrap_or_else(|| {
+            let id = self.free_id();
+            self.create(id, key, filter, created_ms)
+        });
         let subscription = &mut self.slots[slot as usize];
         let id = subscription.id;
         if let Some(place) = known_place(id)
@@ -136,6 +139,7 @@ impl Subscriptions {
             known.options = member.options;
             return Joined {
                 id,
+                created: false,
                 new_member: false,
                 place,
             };
@@ -146,6 +150,7 @@ impl Subscriptions {
         }
         Joined {
             id,
+            created: known.is_none(),
             new_member: true,
             place: subscription.members.len() - 1,
         }
@@ -153,11 +158,17 @@ impl Subscriptions {
 
     /// Makes a subscription of a former process known again under the id that queued deliveries name
     /// it by, if that is free.
-    pub fn restore(&mut self, id: SubscriptionId, key: &SubscriptionKey, filter: Option<&Filter>) {
+    pub fn restore(
+        &mut self,
+        id: SubscriptionId,
+        key: &SubscriptionKey,
+        filter: Option<&Filter>,
+        created_ms: u64,
+    ) {
         self.pass_id(id);
         let is_free = (1..=MAX_ID).contains(&id.0) && !self.by_id.contains_key(&id);
         if is_free && !self.by_key.contains_key(key) {
-            self.create(id, key, filter);
+            self.create(id, key, filter, created_ms);
         }
     }
 
@@ -181,6 +192,7 @@ impl Subscriptions {
         id: SubscriptionId,
         key: &SubscriptionKey,
         filter: Option<&Filter>,
+        created_ms: u64,
     ) -> u32 {
         let key = SubscriptionKey {
             pattern: key.pattern.detached(),
@@ -192,6 +204,7 @@ impl Subscriptions {
             id,
             rota: key.share.is_some().then(Rota::default),
             key: key.clone(),
+            created_ms,
             filter: filter.cloned(),
             members: Vec::new(),
         };
@@ -271,6 +284,11 @@ impl Subscriptions {
     #[must_use]
     pub fn by_id(&self, id: SubscriptionId) -> Option<&Subscription> {
         self.by_id.get(&id).and_then(|&slot| self.at(slot))
+    }
+
+    /// All of them, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &Subscription> {
+        self.slots.iter().map(|(_, subscription)| subscription)
     }
 
     /// How many there are.

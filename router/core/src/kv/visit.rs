@@ -210,6 +210,7 @@ mod tests {
                 token: None,
                 expires_at_ms: None,
                 attributes: None,
+                admission: None,
             });
             let entry = Entry {
                 event,

@@ -265,14 +265,49 @@ pub enum WillScope {
 
 /// A list of receivers by any of three names. In an eligible list each present part must contain
 /// the receiver; in an exclude list no present part may.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Audience {
     /// By session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sessions: Option<Vec<SessionId>>,
     /// By authenticated name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authids: Option<Vec<ByteString>>,
     /// By role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roles: Option<Vec<ByteString>>,
+}
+
+/// Who may receive an event, live or later.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Admission {
+    /// Not these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclude: Option<Audience>,
+    /// Only these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eligible: Option<Audience>,
+}
+
+impl Admission {
+    /// What the options of a publish say; `None`: everybody may.
+    #[must_use]
+    pub fn of(options: &PublishOptions) -> Option<Box<Admission>> {
+        let (exclude, eligible) = (&options.exclude, &options.eligible);
+        (exclude.is_some() || eligible.is_some()).then(|| {
+            Box::new(Admission {
+                exclude: exclude.clone(),
+                eligible: eligible.clone(),
+            })
+        })
+    }
+
+    /// Whether sessions are named in it, which mean nothing once they have ended.
+    #[must_use]
+    pub fn names_sessions(&self) -> bool {
+        let mut lists = [&self.exclude, &self.eligible].into_iter().flatten();
+        lists.any(|audience| audience.sessions.is_some())
+    }
 }
 
 /// A registration request.

@@ -71,7 +71,7 @@ pub enum Delivery {
         /// Which.
         subscription: SubscriptionId,
         /// Why, in a word.
-        reason: &'static str,
+        reason: ByteString,
     },
     /// The router ended the registration.
     Unregistered {

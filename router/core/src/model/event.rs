@@ -1,6 +1,6 @@
 //! A published message, shared by everybody who receives it.
 
-use super::{Payload, PublicationId, SessionId, Topic};
+use super::{Admission, Payload, PublicationId, SessionId, Topic};
 use bytes::Bytes;
 use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
@@ -74,6 +74,8 @@ pub struct Event {
     pub expires_at_ms: Option<u64>,
     /// Present when the sender gave any.
     pub attributes: Option<Box<Attributes>>,
+    /// Who may receive it; `None`: everybody with the right to.
+    pub admission: Option<Box<Admission>>,
 }
 
 impl Event {

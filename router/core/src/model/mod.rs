@@ -11,8 +11,8 @@ mod time;
 mod topic;
 
 pub use command::{
-    Audience, CancelMode, Command, InvokePolicy, LastWill, MatchKind, Publish, PublishOptions,
-    Register, Subscribe, UnsubscribeTarget, WillScope,
+    Admission, Audience, CancelMode, Command, InvokePolicy, LastWill, MatchKind, Publish,
+    PublishOptions, Register, Subscribe, UnsubscribeTarget, WillScope,
 };
 pub use delivery::{
     Answer, CallFailure, Delivery, EndReason, EventDelivery, Handover, InterruptReason, Invocation,
@@ -24,6 +24,6 @@ pub use id::{
 };
 pub use pattern::{Level, Pattern, PatternError, must_be_named};
 pub use payload::{Args, Body, ENVELOPE_CONTENT_TYPE, Form, Payload};
-pub use time::{Now, iso8601};
+pub use time::{Now, iso8601, read_rfc3339};
 pub(crate) use topic::first_level;
 pub use topic::{Topic, TopicError};

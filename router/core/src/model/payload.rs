@@ -102,6 +102,24 @@ impl Payload {
         Payload::args(Encoding::Json, Args { args, kwargs: None })
     }
 
+    /// The same positional arguments with these keyword arguments, if they were sent as such.
+    #[must_use]
+    pub fn with_kwargs(self, kwargs: Option<Value>) -> Payload {
+        match (self.body(), kwargs) {
+            (
+                Body::Args {
+                    encoding: Encoding::Json,
+                    args,
+                },
+                Some(kwargs),
+            ) => {
+                let (args, kwargs) = (args.args.clone(), Some(kwargs.to_string().into()));
+                Payload::args(Encoding::Json, Args { args, kwargs })
+            }
+            _ => self,
+        }
+    }
+
     /// These positional arguments and no keyword arguments.
     #[must_use]
     pub fn from_values(values: &[Value]) -> Payload {

@@ -1,6 +1,6 @@
 //! Sessions come, lose their connection, come back, and end.
 
-use super::publish::Author;
+use super::publish::{Author, is_traced};
 use super::{Effects, Realm};
 use crate::auth::Action;
 use crate::model::{
@@ -198,6 +198,9 @@ impl Realm {
             leftover: false,
             replays: VecDeque::new(),
             merge: (PublicationId(0), 0),
+            details: None,
+            testaments: Vec::new(),
+            ended_for: None,
         });
         self.by_id.insert(id, place);
         if let Some(client) = client {
@@ -365,6 +368,9 @@ impl Realm {
                 EndReason::Violation(_) => self.counters.ended_violation += 1,
                 _ => {}
             }
+            if let Some(session) = self.sessions.get_mut(place) {
+                session.ended_for = Some(reason.clone());
+            }
             // Only an order ends what a client left to outlive its connections.
             let keeps_session = matches!(reason, EndReason::TooSlow | EndReason::Violation(_));
             self.tell_end(place, reason, effects);
@@ -422,10 +428,12 @@ impl Realm {
         }
         self.place_orphans(place, orphans, effects);
         self.drop_replays_of(place);
+        self.announce_departures(now, effects);
         self.announce_leave(now, place, effects);
         self.drop_calls_of(now, place, effects);
         self.drop_waiters_of(place);
         self.stop_expiry(place);
+        self.publish_testaments(now, place, effects);
         self.apply_wills_of(now, place, how, effects);
         let Some(gone) = self.sessions.try_remove(place) else {
             return;
@@ -618,6 +626,7 @@ impl Realm {
             token: None,
             expires_at_ms: None,
             attributes: publish.attributes.clone(),
+            admission: None,
         };
         let stored = StoredWill {
             event: (&event).into(),
@@ -632,22 +641,24 @@ impl Realm {
 
     /// Publishes the session's last will, if it has one and may.
     pub(super) fn publish_last_will(&mut self, now: Now, place: usize, effects: &mut Effects) {
-        let Some(will) = self.forget_last_will(place, effects) else {
-            return;
-        };
-        let Some(session) = self.sessions.get(place) else {
-            return;
-        };
-        let topic = &will.publish.topic;
-        if self.is_reserved(topic) || !session.identity.role.permits(Action::Publish, topic) {
+        if let Some(will) = self.forget_last_will(place, effects) {
+            self.publish_in_name_of(now, place, will, effects);
+        }
+    }
+
+    /// Publishes what a session left behind, if its role still may.
+    pub(super) fn publish_in_name_of(
+        &mut self,
+        now: Now,
+        place: usize,
+        will: LastWill,
+        effects: &mut Effects,
+    ) {
+        if self.may_publish(place, &will.publish).is_err() {
             self.counters.publish_refused += 1;
             return;
         }
-        let author = Author {
-            place: Some(place),
-            publisher: Some(session.publisher(false)),
-            exclude_me: will.publish.exclude_me,
-        };
+        let author = self.author(place, &will.publish);
         self.publish_will_message(now, will, &author, effects);
     }
 
@@ -662,8 +673,9 @@ impl Realm {
         if will.publish.retain {
             self.keep_will(now, will.publish, author, effects);
         } else {
+            let traced = is_traced(will.publish.options.as_deref());
             let event = self.event_of(now, will.publish, author);
-            self.announce(&event, author, None, effects);
+            self.announce(&event, author, traced, effects);
         }
     }
 

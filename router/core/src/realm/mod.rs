@@ -27,14 +27,15 @@ mod subscribe;
 mod trim;
 
 pub use ids::IdClock;
-pub use meta::Naming;
+pub(crate) use meta::Testament;
+pub use meta::{Naming, ReadPattern, ReadPublish};
 pub use queues::Load;
 pub use restore::{RestoreError, Restored};
 pub use status::Census;
 
 use crate::broker::{Sharing, Subscriptions};
 use crate::dealer::{Calls, Registrations};
-use crate::history::History;
+use crate::history::{History, HistoryRule};
 use crate::kv::Kv;
 use crate::limits::RealmLimits;
 use crate::metrics::Counters;
@@ -90,6 +91,8 @@ pub struct Settings {
     pub durable: bool,
     /// How the groups of shared subscriptions pick a member.
     pub sharing: Sharing,
+    /// Topics whose events are remembered without being asked for.
+    pub history: Vec<HistoryRule>,
 }
 
 /// An answer that waits for its commit.
@@ -154,6 +157,10 @@ pub struct Realm {
     calls: Calls,
     kv: Kv,
     history: History,
+    /// Where the life of subscriptions is told.
+    life_topics: meta::LifeTopics,
+    /// Members that left subscriptions, until that is told.
+    departures: Vec<meta::Departure>,
     timers: Timers,
     counters: Counters,
     /// The number of the commit being gathered.
@@ -211,6 +218,12 @@ impl Realm {
     pub fn new(settings: Settings, ids: Arc<IdClock>, seed: u64) -> Realm {
         let reserved = settings.naming.reserved.clone();
         let limits = &settings.limits;
+        let history = History::new(
+            limits.history_events,
+            limits.history_bytes,
+            &settings.history,
+            reserved.clone(),
+        );
         Realm {
             ids,
             random: StdRng::seed_from_u64(seed),
@@ -222,7 +235,9 @@ impl Realm {
             registrations: Registrations::new(reserved),
             calls: Calls::default(),
             kv: Kv::new(limits.tombstones),
-            history: History::new(limits.history_events, limits.history_bytes),
+            history,
+            life_topics: meta::LifeTopics::new(&settings.naming),
+            departures: Vec::new(),
             timers: Timers::default(),
             counters: Counters::default(),
             commit: 1,
@@ -312,7 +327,7 @@ impl Realm {
             Command::Publish(publish) => self.publish(now, place, publish, effects),
             Command::Subscribe(subscribe) => self.subscribe(now, place, *subscribe, effects),
             Command::Unsubscribe { request, target } => {
-                self.unsubscribe(place, request, &target, effects);
+                self.unsubscribe(now, place, request, &target, effects);
             }
             Command::Register(register) => self.register(now, place, &register, effects),
             Command::Unregister {
@@ -515,6 +530,7 @@ impl Realm {
         for held in held {
             self.fail_held(held, effects);
         }
+        self.announce_departures(now, effects);
         self.end_doomed(now, effects);
     }
 
@@ -802,5 +818,6 @@ fn detached(event: &Arc<crate::model::Event>) -> Arc<crate::model::Event> {
         token: event.token,
         expires_at_ms: event.expires_at_ms,
         attributes: event.attributes.clone(),
+        admission: event.admission.clone(),
     })
 }

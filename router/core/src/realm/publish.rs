@@ -3,7 +3,7 @@
 use super::{Effects, NOT_SEALED, Realm, Undo};
 use crate::auth::Action;
 use crate::model::{
-    Answer, Audience, Delivery, ErrorKind, Event, EventDelivery, Handover, Now, Payload,
+    Admission, Answer, Audience, Delivery, ErrorKind, Event, EventDelivery, Handover, Now, Payload,
     PublicationId, Publish, PublishOptions, Publisher, RequestId, SubscriptionId, Topic,
 };
 use crate::records;
@@ -41,7 +41,7 @@ impl Realm {
         &mut self,
         now: Now,
         place: usize,
-        mut publish: Box<Publish>,
+        publish: Box<Publish>,
         effects: &mut Effects,
     ) {
         self.counters.publishes += 1;
@@ -65,9 +65,9 @@ impl Realm {
         self.remember_receipt(place, &publish, effects);
         let author = self.author(place, &publish);
         let (request, receipt) = (publish.request, publish.receipt);
-        let options = publish.options.take();
+        let traced = is_traced(publish.options.as_deref());
         let event = self.event_of(now, *publish, &author);
-        let matched = self.announce(&event, &author, options.as_deref(), effects);
+        let matched = self.announce(&event, &author, traced, effects);
         let commit = self.commit_since(before, effects);
         let answer = (event.publication, matched);
         self.answer_published(place, request, answer, commit, Undo::Sent(receipt), effects);
@@ -104,7 +104,7 @@ impl Realm {
         known
     }
 
-    fn may_publish(
+    pub(super) fn may_publish(
         &self,
         place: usize,
         publish: &Publish,
@@ -231,6 +231,7 @@ impl Realm {
             token: None,
             expires_at_ms: publish.expiry.map(|after| now.unix_ms_after(after)),
             attributes: publish.attributes,
+            admission: publish.options.as_deref().and_then(Admission::of),
         })
     }
 
@@ -269,7 +270,7 @@ impl Realm {
         if self.subscriptions.has_listener(topic) {
             let publish = Publish::new(topic.clone(), payload());
             let event = self.event_of(now, publish, &Author::REALM);
-            self.announce(&event, &Author::REALM, None, effects);
+            self.announce(&event, &Author::REALM, false, effects);
         }
     }
 
@@ -279,23 +280,20 @@ impl Realm {
         &mut self,
         event: &Arc<Event>,
         author: &Author,
-        options: Option<&PublishOptions>,
+        traced: bool,
         effects: &mut Effects,
     ) -> bool {
         self.counters.events_in += 1;
-        if options.is_some_and(|options| options.trace) {
-            // Whoever may not see it live must not see it later: restricted events stay out.
-            let restricted = options.is_some_and(|o| o.exclude.is_some() || o.eligible.is_some());
-            if !restricted {
-                self.counters.history_forgotten += self.history.append(super::detached(event));
-            }
+        if self.history.wants(event, traced) {
+            let kept = super::detached(event);
+            self.counters.history_forgotten += self.history.append(kept, traced);
         }
         let found = self.subscriptions.matching(&event.topic);
         let exclude_me = author.place.filter(|_| author.exclude_me);
         let mut matched = false;
         let several = found.len() > 1;
         for slot in found {
-            matched |= self.fan_out(slot, event, author, exclude_me, options, several, effects);
+            matched |= self.fan_out(slot, event, author, exclude_me, several, effects);
         }
         let mut merged = std::mem::take(&mut self.merged);
         for (place, delivery) in merged.drain(..) {
@@ -310,17 +308,12 @@ impl Realm {
     }
 
     /// Delivers to the members of one matching subscription, or to one of them if it is shared.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call site, all of it needed per event"
-    )]
     fn fan_out(
         &mut self,
         slot: u32,
         event: &Arc<Event>,
         author: &Author,
         exclude_me: Option<usize>,
-        options: Option<&PublishOptions>,
         several: bool,
         effects: &mut Effects,
     ) -> bool {
@@ -335,7 +328,7 @@ impl Realm {
             return false;
         }
         if subscription.rota.is_some() {
-            return self.share_out(slot, event, author, options, effects);
+            return self.share_out(slot, event, author, effects);
         }
         let (id, exact) = (subscription.id, subscription.key.pattern.is_exact());
         let mut receivers: SmallVec<[(usize, EventDelivery); 4]> = SmallVec::new();
@@ -346,7 +339,7 @@ impl Realm {
             };
             if exclude_me == Some(member.session)
                 || (member.options.no_local && author.is(session, member.session))
-                || !options.is_none_or(|options| is_wanted(session, options))
+                || !is_admitted(session, event)
             {
                 continue;
             }
@@ -446,15 +439,35 @@ impl Session {
     }
 }
 
-/// Subscriber black- and whitelisting: every present eligible part must contain the session, no
-/// present exclude part may.
+/// Whether the history is asked to keep what is published with these options.
+pub(super) fn is_traced(options: Option<&PublishOptions>) -> bool {
+    options.is_some_and(|options| options.trace)
+}
+
+/// Subscriber black- and whitelisting of an event, live or replayed.
+pub(super) fn is_admitted(session: &Session, event: &Event) -> bool {
+    event.admission.as_ref().is_none_or(|admission| {
+        is_listed(
+            session,
+            admission.exclude.as_ref(),
+            admission.eligible.as_ref(),
+        )
+    })
+}
+
+/// The same of what is not published yet.
 pub(super) fn is_wanted(session: &Session, options: &PublishOptions) -> bool {
-    let eligible = options.eligible.as_ref().is_none_or(|audience| {
+    is_listed(session, options.exclude.as_ref(), options.eligible.as_ref())
+}
+
+/// Every present eligible part must contain the session, no present exclude part may.
+fn is_listed(session: &Session, exclude: Option<&Audience>, eligible: Option<&Audience>) -> bool {
+    let eligible = eligible.is_none_or(|audience| {
         hits(audience, session)
             .into_iter()
             .all(|part| part != Some(false))
     });
-    let excluded = options.exclude.as_ref().is_some_and(|audience| {
+    let excluded = exclude.is_some_and(|audience| {
         hits(audience, session)
             .into_iter()
             .any(|part| part == Some(true))

@@ -510,6 +510,7 @@ fn preview(publish: &Publish) -> Event {
         token: None,
         expires_at_ms: None,
         attributes: None,
+        admission: None,
     }
 }
 

@@ -10,6 +10,7 @@
 //! of a durable session outlives the connection; its cursor is stored with the subscription, in the
 //! batch that stores what the step queued, so that it goes on there after a restart too.
 
+use super::publish::is_admitted;
 use super::{Effects, Realm};
 use crate::auth::Action;
 use crate::broker::{Filter, MemberOptions};
@@ -20,6 +21,7 @@ use crate::model::{
 use crate::records::StoredReplay;
 use crate::session::{EventStyle, Replay, ReplayAt, Session};
 use crate::timers::Timer;
+use bytestring::ByteString;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -227,6 +229,7 @@ impl Realm {
             .filter(|event| !(options.no_local && is_by(event, session)))
             .filter(|event| filter.is_none_or(|filter| filter.accepts(event)))
             .filter(|event| role.permits(Action::Subscribe, &event.topic))
+            .filter(|event| is_admitted(session, event))
             .cloned()
             .collect();
         let exact = subscribe.pattern.is_exact();
@@ -482,7 +485,7 @@ impl Realm {
             .get(place)
             .is_some_and(|s| s.features.subscription_revocation);
         if told {
-            let reason = "snapshot_complete";
+            let reason = ByteString::from_static("snapshot_complete");
             self.push(
                 place,
                 Delivery::Revoked {
@@ -553,6 +556,7 @@ fn due_for<'a>(
                 .identity
                 .role
                 .permits(Action::Subscribe, &event.topic)
+            && is_admitted(session, event)
             && !(options.no_local && is_by(event, session))
             && filter.as_ref().is_none_or(|filter| filter.accepts(event))
     }

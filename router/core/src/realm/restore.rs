@@ -115,7 +115,7 @@ impl Realm {
         for topic in self.kv.expiring() {
             self.arm_value_expiry(now, &topic);
         }
-        self.restore_subscriptions(&found.subscriptions)?;
+        self.restore_subscriptions(now, &found.subscriptions)?;
         self.restore_queues(found.queues, found.spilled, &bounds, effects)?;
         let mut places: Vec<usize> = bounds.into_keys().collect();
         places.sort_unstable();
@@ -208,7 +208,11 @@ impl Realm {
         self.save_session(place, effects);
     }
 
-    fn restore_subscriptions(&mut self, found: &[(String, Vec<u8>)]) -> Result<(), RestoreError> {
+    fn restore_subscriptions(
+        &mut self,
+        now: Now,
+        found: &[(String, Vec<u8>)],
+    ) -> Result<(), RestoreError> {
         for (client, record) in found {
             let stored: StoredSubscription = read("subscription", client, record)?;
             let pattern = stored
@@ -220,13 +224,14 @@ impl Realm {
                 .map(|text| serde_json::from_str(text).map(Filter::new))
                 .transpose()
                 .map_err(|error| broken("subscription", client, &error.to_string()))?;
-            self.rejoin(client, pattern, filter, &stored);
+            self.rejoin(now, client, pattern, filter, &stored);
         }
         Ok(())
     }
 
     fn rejoin(
         &mut self,
+        now: Now,
         client: &str,
         pattern: Pattern,
         filter: Option<Filter>,
@@ -249,16 +254,18 @@ impl Realm {
             filter: canonical,
             share: stored.share.clone(),
         };
+        let created_ms = stored.created_ms.unwrap_or(now.unix_ms);
         if let Some(id) = stored.id {
-            self.subscriptions.restore(id, &key, filter.as_ref());
+            self.subscriptions
+                .restore(id, &key, filter.as_ref(), created_ms);
         }
         let member = Member {
             session: place,
             options,
         };
-        let joined = self
-            .subscriptions
-            .join(&key, filter.as_ref(), member, false, |_| None);
+        let joined =
+            self.subscriptions
+                .join(&key, filter.as_ref(), member, false, created_ms, |_| None);
         if let Some(session) = self.sessions.get_mut(place) {
             session.subscriptions.insert(joined.id, joined.place);
             session.shares.extend(key.share.as_ref().map(|_| joined.id));

@@ -6,13 +6,13 @@
 //! waiters whose condition has come true, first come first served, each with the value the one
 //! before it wrote.
 
-use super::publish::Author;
+use super::publish::{Author, is_traced};
 use super::{Effects, NOT_SEALED, Realm, Undo};
 use crate::encoding::Encoding;
 use crate::kv::{ArmedWill, Entry, Waiter};
 use crate::model::{
-    Args, Body, ErrorKind, Event, Now, Payload, PublicationId, Publish, PublishOptions, Publisher,
-    Qos, SessionId, Topic, WillScope,
+    Admission, Args, Body, ErrorKind, Event, Now, Payload, PublicationId, Publish, PublishOptions,
+    Publisher, Qos, SessionId, Topic, WillScope,
 };
 use crate::records::{self, StoredEntry};
 use crate::session::Leave;
@@ -164,6 +164,7 @@ impl Realm {
             token: Some(publication.0),
             expires_at_ms: publish.expiry.map(|after| now.unix_ms_after(after)),
             attributes: publish.attributes,
+            admission: options.and_then(Admission::of),
         });
         let will = options.and_then(|options| {
             let session = author.publisher.as_ref()?.session;
@@ -176,7 +177,7 @@ impl Realm {
         });
         let release = self.store_value(&event, will.filter(|_| !deletes), stands, effects);
         self.arm_value_expiry(now, &topic);
-        let matched = self.announce(&event, author, options, effects);
+        let matched = self.announce(&event, author, is_traced(options), effects);
         self.wake_replays(now, effects);
         Kept {
             answer: (publication, matched),
@@ -433,16 +434,17 @@ impl Realm {
     pub(super) fn keep_will(
         &mut self,
         now: Now,
-        publish: Publish,
+        mut publish: Publish,
         author: &Author,
         effects: &mut Effects,
     ) {
-        let topic = publish.topic.clone();
-        if !self.deletes(&topic, &publish.payload, None) && self.has_no_room_for(&topic) {
+        let (topic, options) = (publish.topic.clone(), publish.options.take());
+        let options = options.as_deref();
+        if !self.deletes(&topic, &publish.payload, options) && self.has_no_room_for(&topic) {
             self.counters.quota_refused += 1;
             return;
         }
-        self.keep(now, publish, author, None, true, effects);
+        self.keep(now, publish, author, options, true, effects);
         self.serve_waiters(now, &topic, effects);
     }
 
@@ -509,6 +511,9 @@ impl Realm {
             exclude_me: true,
         };
         let publication = self.ids.next(now.unix_ms);
+        // What was said to some only is taken back before the same ones.
+        let former = self.kv.get(topic).map(|entry| &entry.event);
+        let admission = former.and_then(|event| event.admission.clone());
         let event = Arc::new(Event {
             publication,
             topic: topic.clone(),
@@ -520,14 +525,11 @@ impl Realm {
             token: Some(publication.0),
             expires_at_ms: None,
             attributes: None,
+            admission,
         });
         self.release_value(&event, effects);
         // A will is a traced write, so that whoever comes later can see when a holder was lost.
-        let traced = PublishOptions {
-            trace: true,
-            ..PublishOptions::default()
-        };
-        self.announce(&event, &author, Some(&traced), effects);
+        self.announce(&event, &author, true, effects);
         self.wake_replays(now, effects);
         self.serve_waiters(now, topic, effects);
     }
@@ -579,9 +581,10 @@ impl Realm {
                     token: Some(self.kv.last_token(&topic).0),
                     expires_at_ms: None,
                     attributes: None,
+                    admission: None,
                 }),
             };
-            self.announce(&event, &Author::REALM, None, effects);
+            self.announce(&event, &Author::REALM, false, effects);
         }
     }
 

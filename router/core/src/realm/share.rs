@@ -9,7 +9,7 @@ use super::publish::Author;
 use super::{Effects, Realm};
 use crate::auth::Action;
 use crate::broker::{Member, Picked, Reach, Standing, Subscription};
-use crate::model::{Event, EventDelivery, Handover, PublishOptions, Qos, Topic};
+use crate::model::{Event, EventDelivery, Handover, Qos, Topic};
 use crate::session::{EventStyle, Session};
 use std::sync::Arc;
 
@@ -27,16 +27,13 @@ impl Realm {
         slot: u32,
         event: &Arc<Event>,
         author: &Author,
-        options: Option<&PublishOptions>,
         effects: &mut Effects,
     ) -> bool {
         let excluded = author.place.filter(|_| author.exclude_me);
-        let handover = match (options, author.exclude_me) {
-            (Some(options), _) if options.exclude.is_some() || options.eligible.is_some() => {
-                Handover::Nobody
-            }
-            (_, true) => Handover::NotPublisher,
-            (_, false) => Handover::AnyMember,
+        let handover = match (&event.admission, author.exclude_me) {
+            (Some(_), _) => Handover::Nobody,
+            (None, true) => Handover::NotPublisher,
+            (None, false) => Handover::AnyMember,
         };
         if !self.backlogs.is_empty()
             && let Some(id) = self.subscriptions.at(slot).map(|group| group.id)
@@ -47,7 +44,7 @@ impl Realm {
         let picked = self.pick(slot, event, Reach::Overflow, |member, session| {
             excluded == Some(member.session)
                 || (member.options.no_local && author.is(session, member.session))
-                || !options.is_none_or(|options| super::publish::is_wanted(session, options))
+                || !super::publish::is_admitted(session, event)
                 || barred.by_role(session, &event.topic)
         });
         match picked.place {

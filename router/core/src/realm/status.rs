@@ -55,7 +55,7 @@ impl Realm {
             };
             let event = self.event_of(now, publish, &Author::REALM);
             self.status.insert(event.topic.clone(), event.clone());
-            self.announce(&event, &Author::REALM, None, effects);
+            self.announce(&event, &Author::REALM, false, effects);
         }
         self.end_doomed(now, effects);
         let mut topics = self.status.keys();

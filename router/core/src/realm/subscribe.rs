@@ -31,10 +31,10 @@ impl Realm {
             identifier: subscribe.identifier,
         };
         let before = effects.batch.len();
-        let (id, is_new) = if subscribe.snapshot {
-            (self.subscriptions.passing_id(), true)
+        let (id, is_new, is_created) = if subscribe.snapshot {
+            (self.subscriptions.passing_id(), true, false)
         } else {
-            self.join_subscription(place, &subscribe, filter.as_ref(), options)
+            self.join_subscription(now, place, &subscribe, filter.as_ref(), options)
         };
         if !is_new {
             self.change_replay(place, id, subscribe.retained, options);
@@ -58,6 +58,9 @@ impl Realm {
             undo,
             effects,
         );
+        if is_new && !subscribe.snapshot {
+            self.announce_member(now, place, id, is_created, effects);
+        }
         if subscribe.share.is_some() {
             // Nothing is replayed to a shared subscription, whatever it asks for (5.0 section 4.8.2).
             self.collect(id, effects);
@@ -128,13 +131,15 @@ impl Realm {
             .is_some_and(|id| session.subscriptions.contains_key(&id))
     }
 
+    /// Answers its id, whether the session is new in it, and whether it is new itself.
     fn join_subscription(
         &mut self,
+        now: Now,
         place: usize,
         subscribe: &Subscribe,
         filter: Option<&Filter>,
         options: MemberOptions,
-    ) -> (SubscriptionId, bool) {
+    ) -> (SubscriptionId, bool, bool) {
         let key = key_of(subscribe, filter);
         let member = Member {
             session: place,
@@ -146,18 +151,20 @@ impl Realm {
             ..
         } = self;
         let Some(session) = sessions.get_mut(place) else {
-            return (subscriptions.passing_id(), false);
+            return (subscriptions.passing_id(), false, false);
         };
-        let joined = subscriptions.join(&key, filter, member, session.attached, |id| {
+        let (attached, now_ms) = (session.attached, now.unix_ms);
+        let joined = subscriptions.join(&key, filter, member, attached, now_ms, |id| {
             session.subscriptions.get(&id).copied()
         });
         session.subscriptions.insert(joined.id, joined.place);
         session.shares.extend(key.share.map(|_| joined.id));
-        (joined.id, joined.new_member)
+        (joined.id, joined.new_member, joined.created)
     }
 
     pub(super) fn unsubscribe(
         &mut self,
+        now: Now,
         place: usize,
         request: RequestId,
         target: &UnsubscribeTarget,
@@ -176,11 +183,7 @@ impl Realm {
             }
         };
         let before = effects.batch.len();
-        let stored = id.and_then(|id| {
-            let session = self.sessions.get(place)?;
-            self.subscription_key(session, &self.subscriptions.by_id(id)?.key)
-        });
-        let was_member = id.is_some_and(|id| self.leave_subscription(place, id));
+        let was_member = id.is_some_and(|id| self.take_out(place, id, effects));
         if !was_member {
             let message = "the session holds no such subscription";
             self.refuse(
@@ -192,19 +195,37 @@ impl Realm {
             );
             return;
         }
+        let commit = self.commit_since(before, effects);
+        self.done(place, request, Answer::Unsubscribed, commit, effects);
+        self.announce_departures(now, effects);
+    }
+
+    /// Ends a session's part in a subscription, its stored copy included; answers whether there was
+    /// any. To be followed by [`Realm::announce_departures`].
+    pub(super) fn take_out(
+        &mut self,
+        place: usize,
+        id: SubscriptionId,
+        effects: &mut Effects,
+    ) -> bool {
+        let stored = self
+            .sessions
+            .get(place)
+            .and_then(|session| self.subscription_key(session, &self.subscriptions.by_id(id)?.key));
+        if !self.leave_subscription(place, id) {
+            return false;
+        }
         if let Some(key) = stored {
             effects.batch.delete(records::SUBSCRIPTIONS, key);
         }
-        if let Some(id) = id {
-            self.share_left(place, id, effects);
-        }
-        let commit = self.commit_since(before, effects);
-        self.done(place, request, Answer::Unsubscribed, commit, effects);
+        self.share_left(place, id, effects);
+        true
     }
 
     /// Takes the session out of a subscription or ends its replay; answers whether there was any.
     pub(super) fn leave_subscription(&mut self, place: usize, id: SubscriptionId) -> bool {
         let had_replay = self.drop_replay(place, id);
+        let departure = self.departure(place, id);
         let Realm {
             subscriptions,
             sessions,
@@ -227,9 +248,12 @@ impl Realm {
         {
             session.subscriptions.insert(id, at);
         }
-        if subscriptions.by_id(id).is_none() {
+        let is_gone = subscriptions.by_id(id).is_none();
+        if is_gone {
             backlogs.remove(&id);
         }
+        self.departures
+            .extend(departure.map(|departure| departure.deletes(is_gone)));
         true
     }
 
@@ -262,6 +286,7 @@ impl Realm {
             replaying: Realm::stored_replay(session, id),
             share: subscription.key.share.clone(),
             id: Some(subscription.id),
+            created_ms: Some(subscription.created_ms),
         };
         let key = self.subscription_key(session, &subscription.key);
         if let (Some(key), Ok(record)) = (key, records::encode(&stored)) {

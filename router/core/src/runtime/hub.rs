@@ -5,6 +5,7 @@ use super::clock::{Clock, Kind};
 use super::now;
 use crate::auth::{Access, AuthError, Credentials, Proof, Verified};
 use crate::broker::Sharing;
+use crate::history::HistoryRule;
 use crate::limits::RealmLimits;
 use crate::metrics::Counters;
 use crate::model::{EndReason, ErrorKind, Now};
@@ -51,6 +52,8 @@ pub struct HubSettings {
     pub naming: Naming,
     /// How the groups of shared subscriptions pick a member.
     pub sharing: Sharing,
+    /// realm -> topics whose events it remembers without being asked for
+    pub history: HashMap<ByteString, Vec<HistoryRule>>,
 }
 
 /// Why a hub cannot be opened.
@@ -476,6 +479,7 @@ impl Inner {
             naming: self.settings.naming.clone(),
             durable: self.commits.is_some(),
             sharing: self.settings.sharing.clone(),
+            history: self.settings.history.get(name).cloned().unwrap_or_default(),
         };
         let seed = SysRng.try_next_u64().unwrap_or_else(|_| now().unix_ms);
         let realm = Realm::new(settings, self.ids.clone(), seed);

@@ -24,7 +24,8 @@ use router_core::auth::Role;
 use router_core::broker::Sharing;
 use router_core::limits::RealmLimits;
 use router_core::model::{
-    Command, Delivery, MatchKind, Now, Pattern, Refusal, RequestId, SessionId, Topic,
+    Command, Delivery, ErrorKind, MatchKind, Now, Pattern, Publish, Refusal, RequestId, SessionId,
+    Topic,
 };
 use router_core::outbox::Outbox;
 use router_core::realm::{Effects, IdClock, Load, Naming, Realm, Restored, Settings};
@@ -81,17 +82,18 @@ pub fn naming() -> Naming {
         inspection: "reynard/session".into(),
         value_get: "fox/kv/get".into(),
         read_key: |text| Topic::new(text.replace('.', "/")).ok(),
+        read_pattern: |text, _| {
+            let pattern = Pattern::from_slashes(&text.replace('.', "/"));
+            let wrong = |_| Refusal::new(ErrorKind::InvalidTopic, "no pattern");
+            Ok((pattern.map_err(wrong)?, MatchKind::Exact))
+        },
+        show_pattern: |pattern, _| pattern.literal_prefix(),
+        read_publish: |text, payload, _| Ok(Publish::new(topic(text), payload)),
+        show_details: |_, _| serde_json::Map::new(),
         killed: "wamp.close.killed".into(),
         revoked: "revoked".into(),
         unavailable: "wamp.error.unavailable".into(),
-        read_pattern: |text, kind| {
-            let levels = text.replace('.', "/");
-            match kind {
-                MatchKind::Prefix => Pattern::prefix(levels).ok(),
-                _ => Topic::new(levels).ok().map(Pattern::Exact),
-            }
-        },
-        spell: |pattern, _| pattern.to_string(),
+        end_reason: |_| "ended".into(),
     }
 }
 
@@ -131,6 +133,7 @@ impl World {
             naming: naming(),
             durable,
             sharing,
+            history: Vec::new(),
         };
         let ids = leased(0);
         World {

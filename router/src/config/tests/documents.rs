@@ -147,6 +147,7 @@ fn beside(key: &Key) -> &'static str {
             return "reconnect_min_ms = 10\nname = \"b\"\naddress = \"h:1\"\n";
         }
         ("bridge", _) => return "name = \"b\"\naddress = \"h:1\"\n",
+        ("realm.history", _) => return "topic = \"a\"\n",
         ("bridge.rule", _) => return "direction = \"in\"\nfilter = \"#\"\n",
         _ => {}
     }

@@ -2,8 +2,9 @@
 
 use super::{FakeSources, good, read};
 use crate::config::{
-    Anonymous, Bridge, BridgeVersion, Config, DataStore, Limits, Listener, ListenerKind,
-    ListenerLimits, Log, LogFormat, LogLevel, Mqtt, Realm, Role, Rule, Secret, SharedGroup, User,
+    Anonymous, Bridge, BridgeVersion, Config, DataStore, HistoryTopic, Limits, Listener,
+    ListenerKind, ListenerLimits, Log, LogFormat, LogLevel, Mqtt, Realm, RequestIds, Role, Rule,
+    Secret, SharedGroup, UriGrammar, User,
 };
 use router_core::auth::Disclosure;
 use router_core::broker::ShareStrategy;
@@ -35,6 +36,8 @@ max_packet_bytes = 2600
 [[realm]]
 name = "shop"
 disclose = "deny"
+uri = "strict"
+request_ids = "strict"
 [[realm.user]]
 authid = "joe"
 role = "user"
@@ -52,6 +55,11 @@ name = "user"
 allow = ["publish app.*.x.#", "call #"]
 deny = ["subscribe test/+/#"]
 disclose = "always"
+[[realm.history]]
+topic = "app.log.#"
+limit = 42
+[[realm.history]]
+topic = "app/+"
 [realm.anonymous]
 role = "guest"
 
@@ -174,6 +182,14 @@ fn full() -> Config {
                 role: "guest".to_owned(),
             }),
             disclose: Disclosure::Deny,
+            uri: UriGrammar::Strict,
+            request_ids: RequestIds::Strict,
+            history: [("app.log.#", 42), ("app/+", 1_000)]
+                .map(|(topic, limit)| HistoryTopic {
+                    topic: topic.to_owned(),
+                    limit,
+                })
+                .into(),
         }],
         bridge_id: Some("plant-7".to_owned()),
         bridges: vec![Bridge {

@@ -1,25 +1,39 @@
-//! The realm's own topics and procedures: who is here, who offers what, and what a key holds.
+//! The realm's own topics and procedures: who is here, who listens to what, who offers what, and
+//! what a key holds.
 //!
 //! Their names are data: the first level and the key reader's name come with the settings, because
-//! they belong to the protocols that made them known.
+//! they belong to the protocols that made them known; so do the spelling of topics and of options.
 
+mod history;
 mod registrations;
 mod sessions;
+mod subscriptions;
+mod testaments;
 
 pub(super) use registrations::RegistrationEvent;
+pub(super) use subscriptions::{Departure, LifeTopics};
+pub(crate) use testaments::Testament;
 
 use super::inspect::Inspection;
+use super::publish::is_admitted;
 use super::{Effects, Realm};
 use crate::auth::Action;
 use crate::encoding::Encoding;
 use crate::model::{
-    CallFailure, Delivery, ErrorKind, MatchKind, Now, Pattern, Payload, Refusal, RequestId, Topic,
-    first_level,
+    CallFailure, Delivery, EndReason, ErrorKind, EventDelivery, MatchKind, Now, Pattern, Payload,
+    Publish, Refusal, RequestId, Topic, first_level,
 };
 use bytestring::ByteString;
 use registrations::AboutRegistrations;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
+use subscriptions::Asked;
+
+/// Reads a spelled pattern in the notation named.
+pub type ReadPattern = fn(&str, Option<&str>) -> Result<(Pattern, MatchKind), Refusal>;
+
+/// Reads a publish request: its spelled topic, its payload and its options.
+pub type ReadPublish = fn(&str, Payload, &Map<String, Value>) -> Result<Publish, Refusal>;
 
 /// Names of the realm's own topics and procedures.
 #[derive(Clone, Debug)]
@@ -32,16 +46,22 @@ pub struct Naming {
     pub value_get: ByteString,
     /// Reads a spelled key as its topic, for the key reader.
     pub read_key: fn(&str) -> Option<Topic>,
+    /// Reads a spelled pattern in the notation named, or in the usual one.
+    pub read_pattern: ReadPattern,
+    /// Spells a pattern in a notation that can say it.
+    pub show_pattern: fn(&Pattern, MatchKind) -> String,
+    /// Reads a publish request: a spelled topic, the payload, and the options by name.
+    pub read_publish: ReadPublish,
+    /// What receivers are told beside the payload of an event.
+    pub show_details: fn(Now, &EventDelivery) -> Map<String, Value>,
     /// The reason name of a session ended without one given.
     pub killed: ByteString,
     /// The reason name of a registration taken from its callee without one given.
     pub revoked: ByteString,
     /// The error name by which a callee asks that another one is tried.
     pub unavailable: ByteString,
-    /// Reads a spelled pattern, for those who ask about registrations.
-    pub read_pattern: fn(&str, MatchKind) -> Option<Pattern>,
-    /// Spells a pattern, the inverse.
-    pub spell: fn(&Pattern, MatchKind) -> String,
+    /// The reason name of an end.
+    pub end_reason: fn(&EndReason) -> ByteString,
 }
 
 /// The realm's own procedures.
@@ -54,6 +74,10 @@ pub(super) enum Own {
     KillByAuthid,
     KillByRole,
     KillAll,
+    ModifyDetails,
+    AddTestament,
+    FlushTestaments,
+    Subscription(Asked),
     ValueGet,
     Registrations(AboutRegistrations),
     Inspect(Inspection),
@@ -75,6 +99,9 @@ impl Realm {
         if let Some(name) = rest.strip_prefix("/registration/") {
             return AboutRegistrations::named(name).map(Own::Registrations);
         }
+        if let Some(name) = rest.strip_prefix("/subscription/") {
+            return Asked::named(name).map(Own::Subscription);
+        }
         Some(match rest.strip_prefix("/session/")? {
             "count" => Own::Count,
             "list" => Own::List,
@@ -83,6 +110,9 @@ impl Realm {
             "kill_by_authid" => Own::KillByAuthid,
             "kill_by_authrole" => Own::KillByRole,
             "kill_all" => Own::KillAll,
+            "modify_details" => Own::ModifyDetails,
+            "add_testament" => Own::AddTestament,
+            "flush_testaments" => Own::FlushTestaments,
             _ => return None,
         })
     }
@@ -147,6 +177,14 @@ impl Realm {
             Own::KillAll => self
                 .kill_where(place, payload, |_| true)
                 .map(|ids| (vec![json!(ids.len())], 0)),
+            Own::ModifyDetails => self.modify_details(&args).map(|()| (Vec::new(), 0)),
+            Own::AddTestament => self
+                .add_testament(place, &args, payload)
+                .map(|()| (Vec::new(), 0)),
+            Own::FlushTestaments => self
+                .flush_testaments(place, payload)
+                .map(|()| (Vec::new(), 0)),
+            Own::Subscription(asked) => self.answer(now, place, asked, &args, payload, effects),
             Own::ValueGet => self.read_value(now, place, first, effects),
             Own::Registrations(what) => self
                 .about_registrations(now, what, &args, payload, effects)
@@ -205,13 +243,25 @@ impl Realm {
             let message = "the role may not read this key";
             return Err(Refusal::new(ErrorKind::NotAuthorized, message));
         }
+        let kept = self.kv.get(&topic).map(|entry| &entry.event);
+        let session = self.sessions.get(place);
+        if let (Some(event), Some(session)) = (kept, session)
+            && !is_admitted(session, event)
+        {
+            let message = "the value was published to others only";
+            return Err(Refusal::new(ErrorKind::NotAuthorized, message));
+        }
         let (report, commit) = self.value_report(now, &topic, spelling, effects);
         Ok((vec![report], commit))
     }
 
     fn own_topic(&self, name: &str) -> Option<Topic> {
-        Topic::new(format!("{}/{name}", self.settings.naming.reserved)).ok()
+        own_topic(&self.settings.naming, name)
     }
+}
+
+fn own_topic(naming: &Naming, name: &str) -> Option<Topic> {
+    Topic::new(format!("{}/{name}", naming.reserved)).ok()
 }
 
 /// The positional arguments as values.
@@ -232,4 +282,14 @@ fn text<'a>(value: Option<&'a Value>, what: &str) -> Result<&'a str, Refusal> {
 
 pub(super) fn invalid(message: &'static str) -> Refusal {
     Refusal::new(ErrorKind::InvalidArgument, message)
+}
+
+/// The word for a notation.
+pub(super) fn word_of(kind: MatchKind) -> &'static str {
+    match kind {
+        MatchKind::Exact => "exact",
+        MatchKind::Prefix => "prefix",
+        MatchKind::Wildcard => "wildcard",
+        MatchKind::Levels => "levels",
+    }
 }

@@ -1,14 +1,17 @@
 //! The realm's own procedures and topics about registrations: what is offered, and by whom.
 
-use super::{invalid, text};
+use super::{invalid, text, word_of};
 use crate::dealer::{Registration, RegistrationKey};
 use crate::model::{
-    ErrorKind, InvokePolicy, MatchKind, Now, Pattern, Payload, Refusal, RegistrationId, SessionId,
+    ErrorKind, InvokePolicy, MatchKind, Now, Payload, Refusal, RegistrationId, SessionId,
     Topic, iso8601,
 };
 use crate::realm::{Effects, Realm};
 use bytestring::ByteString;
 use serde_json::{Value, json};
+
+/// The notations in which procedures are registered.
+const KINDS: [MatchKind; 3] = [MatchKind::Exact, MatchKind::Prefix, MatchKind::Wildcard];
 
 /// The procedures about registrations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,18 +116,14 @@ impl Realm {
     }
 
     fn registration_lists(&self) -> Value {
-        let of = |kinds: &[MatchKind]| {
+        let of = |kind: MatchKind| {
             let all = self.registrations.iter();
-            let of_kind = all.filter(|registration| kinds.contains(&registration.key.kind));
+            let of_kind = all.filter(|registration| registration.key.kind == kind);
             let mut ids: Vec<u64> = of_kind.map(|registration| registration.id.0).collect();
             ids.sort_unstable();
-            ids
+            (word_of(kind).to_owned(), json!(ids))
         };
-        json!({
-            "exact": of(&[MatchKind::Exact]),
-            "prefix": of(&[MatchKind::Prefix]),
-            "wildcard": of(&[MatchKind::Wildcard, MatchKind::Levels]),
-        })
+        Value::Object(KINDS.map(of).into_iter().collect())
     }
 
     /// The registration of exactly this name in this notation.
@@ -133,16 +132,18 @@ impl Realm {
         name: Option<&Value>,
         options: Option<&Value>,
     ) -> Result<Value, Refusal> {
-        let kind = match options.and_then(|options| options.get("match")) {
-            None | Some(Value::Null) => MatchKind::Exact,
-            Some(kind) => kind
+        let notation = match options.and_then(|options| options.get("match")) {
+            None | Some(Value::Null) => word_of(MatchKind::Exact),
+            Some(notation) => notation
                 .as_str()
-                .and_then(kind_named)
+                .filter(|notation| KINDS.map(word_of).contains(notation))
                 .ok_or_else(|| invalid("match must be exact, prefix or wildcard"))?,
         };
         let name = text(name, "a procedure or a pattern")?;
-        let pattern = (self.settings.naming.read_pattern)(name, kind);
-        let key = pattern.map(|pattern| RegistrationKey { pattern, kind });
+        let read = (self.settings.naming.read_pattern)(name, Some(notation));
+        let key = read
+            .ok()
+            .map(|(pattern, kind)| RegistrationKey { pattern, kind });
         let found = key.and_then(|key| self.registrations.find(&key));
         Ok(self.id_or_null(found))
     }
@@ -180,14 +181,10 @@ impl Realm {
         json!({
             "id": registration.id.0,
             "created": iso8601(registration.created_ms),
-            "uri": self.spelled(&key.pattern, key.kind),
-            "match": kind_name(key.kind),
+            "uri": (self.settings.naming.show_pattern)(&key.pattern, key.kind),
+            "match": word_of(key.kind),
             "invoke": policy_name(registration.policy),
         })
-    }
-
-    fn spelled(&self, pattern: &Pattern, kind: MatchKind) -> String {
-        (self.settings.naming.spell)(pattern, kind)
     }
 
     /// Takes a registration from one of its callees; what it works on it may finish.
@@ -217,23 +214,6 @@ impl Realm {
         };
         self.evict(now, place, id, &reason, effects);
         Ok(())
-    }
-}
-
-fn kind_named(name: &str) -> Option<MatchKind> {
-    Some(match name {
-        "exact" => MatchKind::Exact,
-        "prefix" => MatchKind::Prefix,
-        "wildcard" => MatchKind::Wildcard,
-        _ => return None,
-    })
-}
-
-fn kind_name(kind: MatchKind) -> &'static str {
-    match kind {
-        MatchKind::Exact => "exact",
-        MatchKind::Prefix => "prefix",
-        MatchKind::Wildcard | MatchKind::Levels => "wildcard",
     }
 }
 

@@ -1,10 +1,20 @@
-//! The realm's own procedures and topics about sessions: who is here, and who has to go.
+//! Sessions: who is here, who comes and goes, and how to end them (section "Session Meta API").
 
 use super::invalid;
 use crate::model::{EndReason, ErrorKind, Now, Payload, Refusal, SessionId};
 use crate::realm::{Effects, Realm};
 use bytestring::ByteString;
 use serde_json::{Value, json};
+
+/// The details that the router sets.
+const OWN_DETAILS: [&str; 6] = [
+    "session",
+    "authid",
+    "authrole",
+    "authmethod",
+    "authprovider",
+    "transport",
+];
 
 impl Realm {
     /// The ids of the sessions whose role is in the list, or of all.
@@ -41,7 +51,7 @@ impl Realm {
         Ok(self.details_of(place))
     }
 
-    fn session_place(&self, id: Option<&Value>) -> Result<usize, Refusal> {
+    pub(super) fn session_place(&self, id: Option<&Value>) -> Result<usize, Refusal> {
         let id = id
             .and_then(Value::as_u64)
             .ok_or_else(|| invalid("the first argument must be a session id"))?;
@@ -53,22 +63,57 @@ impl Realm {
                     .get(*place)
                     .is_some_and(|session| session.attached)
             })
-            .ok_or_else(|| Refusal::new(ErrorKind::NoSuchSession, "no session with this id"))
+            .ok_or_else(no_such_session)
     }
 
-    fn details_of(&self, place: usize) -> Value {
+    pub(super) fn details_of(&self, place: usize) -> Value {
         let Some(session) = self.sessions.get(place) else {
             return Value::Null;
         };
         let identity = &session.identity;
-        json!({
+        let mut details = json!({
             "session": session.id.0,
             "authid": &*identity.authid,
             "authrole": &*identity.role.name,
             "authmethod": &*identity.method,
             "authprovider": &*identity.provider,
             "transport": identity.shown_transport(),
-        })
+        });
+        if let (Some(details), Some(more)) = (details.as_object_mut(), &session.details) {
+            // None of these has the name of one of the router's.
+            details.extend((**more).clone());
+        }
+        details
+    }
+
+    /// Adds to, replaces in (or, with null, removes from) what [`Realm::details_of`] shows beside
+    /// the router's own words.
+    pub(super) fn modify_details(&mut self, args: &[Value]) -> Result<(), Refusal> {
+        let place = self.session_place(args.first())?;
+        let changes = args.get(1).and_then(Value::as_object);
+        let changes = changes.ok_or_else(|| invalid("the second argument must be a dict"))?;
+        if changes.keys().any(|key| OWN_DETAILS.contains(&&**key)) {
+            return Err(invalid("the router's own details cannot be modified"));
+        }
+        let Some(session) = self.sessions.get_mut(place) else {
+            return Err(no_such_session());
+        };
+        let mut details = session.details.as_deref().cloned().unwrap_or_default();
+        for (key, value) in changes {
+            match value {
+                Value::Null => details.remove(key),
+                _ => details.insert(key.clone(), value.clone()),
+            };
+        }
+        let size = Value::from(details.clone()).to_string().len();
+        if size > self.settings.limits.details_bytes_per_session {
+            return Err(Refusal::new(
+                ErrorKind::QuotaExceeded,
+                "the details are too large",
+            ));
+        }
+        session.details = (!details.is_empty()).then(|| Box::new(details));
+        Ok(())
     }
 
     pub(super) fn kill_one(
@@ -109,7 +154,7 @@ impl Realm {
         Ok(meant.into_iter().map(|(id, _)| id).collect())
     }
 
-    fn end_reason(&self, payload: &Payload) -> Result<EndReason, Refusal> {
+    pub(super) fn end_reason(&self, payload: &Payload) -> Result<EndReason, Refusal> {
         let kwargs = payload.kwargs_value();
         let part = |name: &str| match kwargs.get(name) {
             None | Some(Value::Null) => Ok(None),
@@ -163,8 +208,20 @@ impl Realm {
             json!(&*identity.authid),
             json!(&*identity.role.name),
         ];
-        self.announce_own(now, &topic, || Payload::from_values(&args), effects);
+        let reason = session
+            .ended_for
+            .as_ref()
+            .map(self.settings.naming.end_reason);
+        let payload = || {
+            Payload::from_values(&args)
+                .with_kwargs(reason.map(|reason| json!({"reason": &*reason})))
+        };
+        self.announce_own(now, &topic, payload, effects);
     }
+}
+
+fn no_such_session() -> Refusal {
+    Refusal::new(ErrorKind::NoSuchSession, "no session with this id")
 }
 
 /// Dotted, with no empty component, white space or `#`.
