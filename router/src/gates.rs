@@ -154,3 +154,22 @@ impl Protocol {
 
 /// The names of the realm's own topics and procedures, in WAMP's terms.
 pub use protocols::wamp::map::naming;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn each_realm_asks_its_own_of_its_clients() {
+        let toml = "[[realm]]\nname = \"a\"\nuri = \"strict\"\n\
+                    [[realm]]\nname = \"b\"\nrequest_ids = \"strict\"\n[[realm]]\nname = \"c\"\n";
+        let config = Config::from_toml(Path::new("test.toml"), toml).expect("a configuration");
+        let strict = GateOptions::new(&config).wamp.strict;
+        let asked = |realm: &str| strict.get(realm).map(|s| (s.uris, s.request_ids));
+        assert_eq!(asked("a"), Some((true, false)));
+        assert_eq!(asked("b"), Some((false, true)));
+        assert_eq!(asked("c"), Some((false, false)));
+        assert_eq!(asked("made on first use"), None);
+    }
+}
