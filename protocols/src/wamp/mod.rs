@@ -1,6 +1,6 @@
 //! WAMP version 2, Basic and Advanced Profile.
 //!
-//! [`message`] is the model, [`codec`] its two serializations, [`dict`] the typed reading of
+//! [`message`] is the model, [`codec`] its serializations, [`dict`] the typed reading of
 //! options and details, [`errors`] what a peer can do wrong, [`uris`] the standard names and the
 //! spelling of topics.
 //!

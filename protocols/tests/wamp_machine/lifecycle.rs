@@ -3,7 +3,7 @@
 use crate::world::{HELLO, World};
 use protocols::gate::{Input, JoinError};
 use protocols::wamp::machine::{SUBPROTOCOLS, WampOptions, encoding_of, subprotocol_of};
-use router_core::encoding::Encoding::{Json, MsgPack};
+use router_core::encoding::Encoding::{Cbor, Json, MsgPack};
 use router_core::limits::{LaneLimit, OutboxLimits, RealmLimits};
 use router_core::model::EndReason;
 use router_core::session::Leave;
@@ -26,7 +26,7 @@ fn abort_reason(message: &Value) -> &str {
 
 #[test]
 fn welcome_announces_what_works_and_nothing_else() {
-    for encoding in [Json, MsgPack] {
+    for encoding in [Json, MsgPack, Cbor] {
         let mut world = World::new();
         let peer = world.connect(encoding);
         world.send_text(peer, HELLO);
@@ -74,6 +74,7 @@ fn welcome_announces_what_works_and_nothing_else() {
 fn subprotocols_name_the_serializations() {
     assert_eq!(encoding_of("wamp.2.json"), Some(Json));
     assert_eq!(encoding_of("wamp.2.msgpack"), Some(MsgPack));
+    assert_eq!(encoding_of("wamp.2.cbor"), Some(Cbor));
     assert_eq!(encoding_of("wamp.2.flatbuffers"), None);
     for (name, encoding) in SUBPROTOCOLS {
         assert_eq!(subprotocol_of(encoding), name);

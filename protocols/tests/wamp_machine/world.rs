@@ -9,8 +9,8 @@ use protocols::gate::{
 use protocols::wamp::machine::{WampMachine, WampOptions, subprotocol_of};
 use protocols::wamp::map;
 use router_core::auth::{Role, Rule};
-use router_core::encoding::Encoding::{self, Json, MsgPack};
-use router_core::encoding::transcode::{json_to_msgpack, msgpack_to_json};
+use router_core::encoding::Encoding::{self, Cbor, Json, MsgPack};
+use router_core::encoding::transcode::transcode;
 use router_core::limits::RealmLimits;
 use router_core::model::{
     Attributes, Command, Delivery, EndReason, EventDelivery, MatchKind, Now, Pattern, Payload,
@@ -174,11 +174,15 @@ impl World {
 
     /// Sends JSON text, in the client's own encoding.
     pub fn send_text(&mut self, peer: Peer, message: &str) {
-        let text = message.as_bytes();
-        match self.wires[peer].encoding {
-            Json => self.input(peer, Input::Text(Bytes::copy_from_slice(text))),
-            MsgPack => self.input(peer, Input::Binary(json_to_msgpack(text).unwrap().into())),
-        }
+        let encoding = self.wires[peer].encoding;
+        let frame = transcode(&Bytes::copy_from_slice(message.as_bytes()), Json, encoding).unwrap();
+        self.input(
+            peer,
+            match encoding {
+                Json => Input::Text(frame),
+                MsgPack | Cbor => Input::Binary(frame),
+            },
+        );
     }
 
     pub fn input(&mut self, peer: Peer, input: Input<'_>) {
@@ -249,10 +253,7 @@ impl World {
     /// Everything received, as JSON text; for JSON clients the very bytes.
     pub fn take_texts(&mut self, peer: Peer) -> Vec<String> {
         let encoding = self.wires[peer].encoding;
-        let text = |frame: Bytes| match encoding {
-            Json => frame.to_vec(),
-            MsgPack => msgpack_to_json(&frame).unwrap(),
-        };
+        let text = |frame: Bytes| transcode(&frame, encoding, Json).unwrap().to_vec();
         let frames = self.take_frames(peer);
         frames
             .into_iter()
@@ -526,7 +527,7 @@ impl World {
             is_busy = true;
             assert_eq!(wire.closed, None, "{output:?} after the close");
             match (output, wire.encoding) {
-                (Output::Text(frame), Json) | (Output::Bytes(frame), MsgPack) => {
+                (Output::Text(frame), Json) | (Output::Bytes(frame), MsgPack | Cbor) => {
                     wire.frames.push_back(frame);
                 }
                 (Output::Close { code, reason }, _) => wire.closed = Some((code, reason)),

@@ -52,6 +52,7 @@ enum StoredBody {
     Bytes(Bytes, bool),
     Json(Option<Bytes>, Option<Bytes>),
     MsgPack(Option<Bytes>, Option<Bytes>),
+    Cbor(Option<Bytes>, Option<Bytes>),
 }
 
 impl From<&Event> for StoredEvent {
@@ -100,6 +101,10 @@ impl From<&Payload> for StoredBody {
                 encoding: Encoding::MsgPack,
                 args,
             } => StoredBody::MsgPack(args.args, args.kwargs),
+            Body::Args {
+                encoding: Encoding::Cbor,
+                args,
+            } => StoredBody::Cbor(args.args, args.kwargs),
         }
     }
 }
@@ -112,6 +117,7 @@ impl From<StoredBody> for Payload {
             StoredBody::MsgPack(args, kwargs) => {
                 Payload::args(Encoding::MsgPack, Args { args, kwargs })
             }
+            StoredBody::Cbor(args, kwargs) => Payload::args(Encoding::Cbor, Args { args, kwargs }),
         }
     }
 }
@@ -476,4 +482,31 @@ pub fn number(part: &[u8]) -> Option<u64> {
 #[must_use]
 pub fn event(stored: StoredEvent) -> Arc<Event> {
     Arc::new(stored.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_in_every_encoding_come_back_and_older_records_still_open() {
+        for encoding in [Encoding::Json, Encoding::MsgPack, Encoding::Cbor] {
+            let args = Args {
+                args: Some(encoding.array_of(&[encoding.null()])),
+                kwargs: None,
+            };
+            let stored = encode(&StoredBody::from(&Payload::args(encoding, args.clone()))).unwrap();
+            let read = Payload::from(decode::<StoredBody>(&stored).unwrap());
+            assert_eq!(read.body(), &Body::Args { encoding, args });
+        }
+        // As written before there was a third encoding: variants by name.
+        let old = b"\x81\xa7MsgPack\x92\xc4\x01\x90\xc0";
+        let read = Payload::from(decode::<StoredBody>(old).unwrap());
+        let args = Args {
+            args: Some(Bytes::from_static(&[0x90])),
+            kwargs: None,
+        };
+        let encoding = Encoding::MsgPack;
+        assert_eq!(read.body(), &Body::Args { encoding, args });
+    }
 }

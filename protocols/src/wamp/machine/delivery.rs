@@ -28,6 +28,7 @@ const fn progress_details(encoding: Encoding) -> &'static [u8] {
     match encoding {
         Encoding::Json => br#"{"progress":true}"#,
         Encoding::MsgPack => b"\x81\xa8progress\xc3",
+        Encoding::Cbor => b"\xa1\x68progress\xf5",
     }
 }
 

@@ -7,7 +7,6 @@ use crate::wamp::message::Welcome;
 use crate::wamp::uris::{close, error};
 use bytes::BytesMut;
 use bytestring::ByteString;
-use router_core::encoding::Encoding;
 use router_core::model::{Delivery, Now};
 use router_core::session::Leave;
 use std::collections::VecDeque;
@@ -16,8 +15,8 @@ use std::time::Instant;
 impl Gate for WampMachine {
     fn handle_input(&mut self, now: Now, input: Input<'_>) {
         match input {
-            Input::Text(frame) => self.handle_frame(now, frame, Encoding::Json),
-            Input::Binary(frame) => self.handle_frame(now, frame, Encoding::MsgPack),
+            Input::Text(frame) => self.handle_frame(now, frame, true),
+            Input::Binary(frame) => self.handle_frame(now, frame, false),
             Input::Stream(buffer) => {
                 buffer.clear();
                 if !matches!(self.state, State::Closed) {

@@ -116,15 +116,17 @@ impl WampMachine {
         }
     }
 
-    fn handle_frame(&mut self, now: Now, frame: Bytes, encoding: Encoding) {
+    fn handle_frame(&mut self, now: Now, frame: Bytes, is_text: bool) {
         if matches!(self.state, State::Closed) {
             return;
         }
-        if self.encoding != encoding {
+        let needs_text = self.encoding == Encoding::Json;
+        if needs_text != is_text {
             // Section "Serializations": text for JSON, binary for everything else.
-            self.violation(match self.encoding {
-                Encoding::Json => "a binary message where the serializer needs text",
-                Encoding::MsgPack => "a text message where the serializer needs binary",
+            self.violation(if needs_text {
+                "a binary message where the serializer needs text"
+            } else {
+                "a text message where the serializer needs binary"
             });
             return;
         }
@@ -135,7 +137,7 @@ impl WampMachine {
             self.abort(error::PAYLOAD_SIZE_EXCEEDED, &text, closing);
             return;
         }
-        match Message::decode(encoding, frame, &self.limits) {
+        match Message::decode(self.encoding, frame, &self.limits) {
             Ok(message) => self.handle_message(now, message),
             // Section "Session Closing": while shutting down nothing but GOODBYE matters.
             Err(_) if matches!(self.state, State::ShuttingDown { .. }) => {}
@@ -337,7 +339,7 @@ impl WampMachine {
 fn output(encoding: Encoding, frame: Bytes) -> Output {
     match encoding {
         Encoding::Json => Output::Text(frame),
-        Encoding::MsgPack => Output::Bytes(frame),
+        Encoding::MsgPack | Encoding::Cbor => Output::Bytes(frame),
     }
 }
 

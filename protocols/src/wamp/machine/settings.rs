@@ -6,8 +6,9 @@ use std::time::Duration;
 
 /// WebSocket subprotocols, in our order of preference where the client has none, and what they
 /// mean. The name also stands in the session list.
-pub const SUBPROTOCOLS: [(&str, Encoding); 2] = [
+pub const SUBPROTOCOLS: [(&str, Encoding); 3] = [
     ("wamp.2.msgpack", Encoding::MsgPack),
+    ("wamp.2.cbor", Encoding::Cbor),
     ("wamp.2.json", Encoding::Json),
 ];
 
@@ -24,6 +25,7 @@ pub const fn subprotocol_of(encoding: Encoding) -> &'static str {
     match encoding {
         Encoding::Json => "wamp.2.json",
         Encoding::MsgPack => "wamp.2.msgpack",
+        Encoding::Cbor => "wamp.2.cbor",
     }
 }
 

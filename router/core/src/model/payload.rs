@@ -74,6 +74,7 @@ struct Forms {
     form: OnceLock<Form>,
     json: OnceLock<Args>,
     msgpack: OnceLock<Args>,
+    cbor: OnceLock<Args>,
     bytes: OnceLock<(Bytes, Form)>,
     value: OnceLock<Value>,
     kwargs: OnceLock<Value>,
@@ -264,6 +265,7 @@ impl Payload {
         let cell = match wanted {
             Encoding::Json => &forms.json,
             Encoding::MsgPack => &forms.msgpack,
+            Encoding::Cbor => &forms.cbor,
         };
         cell.get_or_init(|| match &self.body {
             Body::Args { encoding, args } => Args {
@@ -415,11 +417,6 @@ fn reencode(from: Encoding, to: Encoding, raw: &Bytes) -> Bytes {
     if from == to {
         return raw.clone();
     }
-    match encoding::transcode::transcode(raw, from, to) {
-        Ok(made) => made,
-        Err(_) => match to {
-            Encoding::Json => Bytes::from_static(b"null"),
-            Encoding::MsgPack => Bytes::from_static(&[0xc0]),
-        },
-    }
+    let made = encoding::transcode::transcode(raw, from, to);
+    made.unwrap_or_else(|_| Bytes::from_static(to.null()))
 }
