@@ -34,6 +34,13 @@ pub trait Gate: Send {
     /// frames off its front; what remains is shown again with more behind it.
     fn handle_input(&mut self, now: Now, input: Input<'_>);
 
+    /// Goes on with input that was taken and not looked at yet, a bounded part of it; whether
+    /// there was any. Asked before anything more is read.
+    fn handle_more(&mut self, now: Now) -> bool {
+        let _ = now;
+        false
+    }
+
     /// The answer to [`Action::Join`].
     fn handle_joined(&mut self, now: Now, result: Result<JoinedAs, JoinError>);
 

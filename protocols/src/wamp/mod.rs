@@ -8,6 +8,7 @@
 //! [`options`] reads what requests ask for, [`map`] translates to and from the core.
 
 pub mod auth;
+mod batch;
 pub mod codec;
 pub mod dict;
 pub mod errors;

@@ -3,6 +3,7 @@
 #![cfg(feature = "wamp")]
 #![expect(clippy::unwrap_used, reason = "here a failed unwrap is a failed test")]
 
+mod batched;
 mod cancel;
 mod forwarding;
 mod lifecycle;

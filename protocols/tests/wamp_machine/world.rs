@@ -6,7 +6,7 @@ use bytestring::ByteString;
 use protocols::gate::{
     Action, Credentials, Gate as _, Input, JoinError, JoinRequest, JoinedAs, Output,
 };
-use protocols::wamp::machine::{WampMachine, WampOptions, subprotocol_of};
+use protocols::wamp::machine::{Serialization, WampMachine, WampOptions, subprotocol_of};
 use protocols::wamp::map;
 use router_core::auth::{Role, Rule};
 use router_core::encoding::Encoding::{self, Cbor, Json, MsgPack};
@@ -60,6 +60,7 @@ pub fn args_of(events: &[Value]) -> Vec<Value> {
 pub struct Wire {
     machine: WampMachine,
     encoding: Encoding,
+    protocol: &'static str,
     seat: Option<(Connection, Arc<Outbox>)>,
     /// The realm has said its last word to the session.
     is_over: bool,
@@ -114,14 +115,20 @@ impl World {
     }
 
     /// A transport, on which nothing was said yet.
-    pub fn connect(&mut self, encoding: Encoding) -> Peer {
-        self.connect_with(encoding, WampOptions::default())
+    pub fn connect(&mut self, serialization: impl Into<Serialization>) -> Peer {
+        self.connect_with(serialization, WampOptions::default())
     }
 
-    pub fn connect_with(&mut self, encoding: Encoding, options: WampOptions) -> Peer {
+    pub fn connect_with(
+        &mut self,
+        serialization: impl Into<Serialization>,
+        options: WampOptions,
+    ) -> Peer {
+        let serialization = serialization.into();
         self.wires.push(Wire {
-            machine: WampMachine::new(self.now, encoding, options),
-            encoding,
+            machine: WampMachine::new(self.now, serialization, options),
+            encoding: serialization.encoding,
+            protocol: subprotocol_of(serialization),
             seat: None,
             is_over: false,
             is_lost: false,
@@ -410,6 +417,7 @@ impl World {
                 is_busy |= self.carry_out(peer);
                 is_busy |= self.hand_over(peer);
                 is_busy |= self.flush(peer);
+                is_busy |= self.wires[peer].machine.handle_more(self.now);
             }
             assert!(self.effects.batch.is_empty(), "nothing here is durable");
             self.effects.wake.clear();
@@ -444,7 +452,7 @@ impl World {
     /// Answers a join, as the router's door does.
     pub fn admit(&mut self, peer: Peer, request: JoinRequest) {
         assert_eq!(request.style, EventStyle::Ordered);
-        assert_eq!(request.protocol, subprotocol_of(self.wires[peer].encoding));
+        assert_eq!(request.protocol, self.wires[peer].protocol);
         let answer = self.identify(&request).and_then(|identity| {
             let joined = JoinedAs {
                 session: router_core::model::SessionId(0),

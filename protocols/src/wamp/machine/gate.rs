@@ -31,6 +31,12 @@ impl Gate for WampMachine {
         }
     }
 
+    fn handle_more(&mut self, now: Now) -> bool {
+        let has_more = self.unread.is_some();
+        self.take_unread(now);
+        has_more
+    }
+
     fn handle_joined(&mut self, _now: Now, result: Result<JoinedAs, JoinError>) {
         match (&self.state, result) {
             (State::Joining { deadline }, Ok(joined)) => {
@@ -92,6 +98,9 @@ impl Gate for WampMachine {
     }
 
     fn poll_output(&mut self) -> Option<Output> {
+        if self.outputs.is_empty() {
+            self.send_gathered();
+        }
         self.outputs.pop_front()
     }
 
@@ -104,6 +113,9 @@ impl Gate for WampMachine {
         }
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
+        }
+        if let Some(gatherer) = &mut self.gatherer {
+            gatherer.rest();
         }
     }
 
