@@ -3,6 +3,7 @@
 
 use super::message::{Dict, Payload as Tail};
 use super::options::{Match, Reject};
+use super::passthru::{self, Passthru};
 use super::uris::{self, Part, RESERVED_COMPONENT, UriError, close, error};
 use bytestring::ByteString;
 use router_core::encoding::{Encoding, text_from_binary};
@@ -149,20 +150,6 @@ fn levels(parts: Vec<Part<'_>>) -> Result<Pattern, PatternError> {
     Pattern::from_levels(parts.into_iter().map(level).collect())
 }
 
-/// What a client sent, for the core.
-///
-/// # Errors
-/// `wamp.error.feature_not_supported` for a bare binary in the place of the arguments: payload
-/// passthru is not announced.
-pub fn payload(encoding: Encoding, tail: Tail) -> Result<Payload, Reject> {
-    if tail.is_opaque(encoding) {
-        let message = "payload passthru mode is not available";
-        return Err(Reject::error(error::FEATURE_NOT_SUPPORTED, message));
-    }
-    let (args, kwargs) = (tail.args, tail.kwargs);
-    Ok(Payload::args(encoding, Args { args, kwargs }))
-}
-
 /// What the core has, for a client: the very bytes if the encodings are the same.
 #[must_use]
 pub fn tail(encoding: Encoding, payload: &Payload) -> Tail {
@@ -183,16 +170,18 @@ pub fn message_tail(encoding: Encoding, message: &str) -> Tail {
 /// The details of an EVENT; `None` where they are empty, as for any plain event of an exact
 /// subscription.
 #[must_use]
-pub fn event_details(now: Now, delivery: &EventDelivery) -> Option<Dict> {
+pub fn event_details(now: Now, delivery: &EventDelivery, receiver: Passthru) -> Option<Dict> {
     let event = &*delivery.event;
     let publisher = event.publisher.as_ref().filter(|p| p.disclosed);
     let is_bytes = matches!(event.payload.body(), Body::Bytes { .. });
+    let words = passthru::words(&event.payload, receiver);
     let is_plain = delivery.exact
         && !delivery.replayed
         && publisher.is_none()
         && event.token.is_none()
         && delivery.lost == 0
-        && !is_bytes;
+        && !is_bytes
+        && words.is_empty();
     if is_plain {
         return None;
     }
@@ -216,6 +205,11 @@ pub fn event_details(now: Now, delivery: &EventDelivery) -> Option<Dict> {
     if delivery.lost > 0 {
         details.insert("x_lost".into(), delivery.lost.into());
     }
+    details.extend(
+        words
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.into())),
+    );
     if is_bytes {
         details.insert("x_mqtt".into(), bytes_origin(now, delivery));
     }
@@ -360,8 +354,9 @@ mod tests {
             lost,
             handover: router_core::model::Handover::Nobody,
         };
-        assert_eq!(event_details(now, &delivery(0)), None);
-        let told = event_details(now, &delivery(3)).map(Value::Object);
+        let receiver = Passthru::default();
+        assert_eq!(event_details(now, &delivery(0), receiver), None);
+        let told = event_details(now, &delivery(3), receiver).map(Value::Object);
         assert_eq!(told, Some(json!({"x_lost": 3})));
     }
 

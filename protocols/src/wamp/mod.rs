@@ -5,7 +5,7 @@
 //! spelling of topics.
 //!
 //! [`machine`] is the gate: one connection as a state machine. [`auth`] opens its sessions,
-//! [`options`] reads what requests ask for, [`map`] translates to and from the core.
+//! [`options`] reads what requests ask for, [`map`] translates to and from the core, [`passthru`] what only applications can read.
 
 pub mod auth;
 mod batch;
@@ -16,4 +16,5 @@ pub mod machine;
 pub mod map;
 pub mod message;
 pub mod options;
+pub mod passthru;
 pub mod uris;

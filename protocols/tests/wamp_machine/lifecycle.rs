@@ -49,6 +49,7 @@ fn welcome_announces_what_works_and_nothing_else() {
             "event_retention",
             "session_meta_api",
             "subscription_revocation",
+            "payload_passthru_mode",
         ]);
         let dealer = on(&[
             "progressive_call_results",
@@ -56,6 +57,7 @@ fn welcome_announces_what_works_and_nothing_else() {
             "call_timeout",
             "caller_identification",
             "shared_registration",
+            "payload_passthru_mode",
             "session_meta_api",
         ]);
         let expected = json!({

@@ -9,6 +9,7 @@ mod forwarding;
 mod lifecycle;
 mod meta;
 mod mutex;
+mod passthru;
 mod patterns;
 mod pubsub;
 mod random;

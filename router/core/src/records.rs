@@ -4,7 +4,7 @@
 use crate::encoding::Encoding;
 use crate::model::{
     Args, Attributes, Body, Event, EventDelivery, Handover, Level, MatchKind, Pattern, Payload,
-    PublicationId, Publisher, Qos, SessionId, SubscriptionId, Topic, WillScope,
+    PublicationId, Publisher, Qos, Seal, SessionId, SubscriptionId, Topic, WillScope,
 };
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -45,6 +45,8 @@ pub struct StoredEvent {
     expires_at_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     attributes: Option<Box<Attributes>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seal: Option<Seal>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -68,16 +70,21 @@ impl From<&Event> for StoredEvent {
             token: event.token,
             expires_at_ms: event.expires_at_ms,
             attributes: event.attributes.clone(),
+            seal: event.payload.seal().cloned(),
         }
     }
 }
 
 impl From<StoredEvent> for Event {
     fn from(stored: StoredEvent) -> Event {
+        let payload = Payload::from(stored.body);
         Event {
             publication: PublicationId(stored.publication),
             topic: stored.topic,
-            payload: stored.body.into(),
+            payload: match stored.seal {
+                Some(seal) => payload.sealed(seal),
+                None => payload,
+            },
             publisher: stored.publisher,
             qos: stored.qos,
             retain: stored.retain,
@@ -508,5 +515,42 @@ mod tests {
         };
         let encoding = Encoding::MsgPack;
         assert_eq!(read.body(), &Body::Args { encoding, args });
+    }
+
+    #[test]
+    fn a_sealed_event_comes_back_sealed_and_one_without_seal_as_it_was() {
+        let seal = Seal {
+            notes: vec![("scheme".into(), "x".into())],
+            bare: true,
+        };
+        let args = Args {
+            args: Some(Encoding::Cbor.binary_value(&[1, 2, 3])),
+            kwargs: None,
+        };
+        for seal in [Some(seal), None] {
+            let payload = Payload::args(Encoding::Cbor, args.clone());
+            let event = Event {
+                publication: PublicationId(1),
+                topic: Topic::new("a").unwrap(),
+                payload: match seal.clone() {
+                    Some(seal) => payload.sealed(seal),
+                    None => payload,
+                },
+                publisher: None,
+                qos: Qos::AtMostOnce,
+                retain: true,
+                clears: false,
+                token: None,
+                expires_at_ms: None,
+                attributes: None,
+            };
+            let stored = encode(&StoredEvent::from(&event)).unwrap();
+            let names_it = stored.windows(4).any(|part| part == b"seal");
+            assert_eq!(names_it, seal.is_some(), "older readers see nothing new");
+            let read = Event::from(decode::<StoredEvent>(&stored).unwrap());
+            assert_eq!(read.payload.seal(), seal.as_ref());
+            assert_eq!(read.payload.body(), event.payload.body());
+            assert_eq!(read.payload.detached().seal(), seal.as_ref());
+        }
     }
 }

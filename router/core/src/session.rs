@@ -3,8 +3,8 @@
 use crate::auth::Role;
 use crate::broker::{Filter, MemberOptions};
 use crate::model::{
-    InvocationId, LastWill, Pattern, PublicationId, RegistrationId, RequestId, SessionId, Slot,
-    SubscriptionId, Topic,
+    InvocationId, LastWill, Pattern, Payload, PublicationId, RegistrationId, RequestId, SessionId,
+    Slot, SubscriptionId, Topic,
 };
 use crate::outbox::Outbox;
 use crate::timers::TimerKey;
@@ -69,6 +69,18 @@ pub struct Features {
     pub call_canceling: bool,
     /// It understands that the router ends a subscription.
     pub subscription_revocation: bool,
+    /// As a subscriber it can open sealed arguments.
+    pub opens_sealed: bool,
+    /// As a subscriber it can open a bare binary in their place.
+    pub opens_bare: bool,
+}
+
+impl Features {
+    /// Whether it can have this as a subscriber.
+    #[must_use]
+    pub fn opens(&self, payload: &Payload) -> bool {
+        payload.is_opened_by(self.opens_sealed, self.opens_bare)
+    }
 }
 
 /// How a session wants its events.

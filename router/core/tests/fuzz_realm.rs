@@ -160,6 +160,7 @@ impl Fuzz {
             progressive_results: dice.once_in(2),
             call_canceling: dice.once_in(2),
             subscription_revocation: dice.once_in(2),
+            ..Features::default()
         };
         let client = dice.once_in(2).then(|| dice.below(3));
         let join: Join = match client {

@@ -121,6 +121,7 @@ impl<'a> OpenSession<'a> {
                 progressive_results: true,
                 call_canceling: true,
                 subscription_revocation: true,
+                ..Features::default()
             },
             style: EventStyle::Ordered,
             client: None,

@@ -33,6 +33,7 @@ use super::batch::{Batch, Gatherer};
 use super::codec::{self, Details, Limits};
 use super::message::{Abort, Challenge, Dict, Goodbye, Message, Payload};
 use super::options::Reject;
+use super::passthru::Announced;
 use super::uris::{close, error};
 use crate::gate::{Action, JoinedAs, Output};
 use bytes::{Bytes, BytesMut};
@@ -89,6 +90,8 @@ pub struct WampMachine {
     state: State,
     /// What the client announced in its HELLO.
     features: Features,
+    /// ... about sealed payloads.
+    announced: Announced,
     actions: VecDeque<Action>,
     outputs: VecDeque<Output>,
     /// Where frames are encoded; each is split off.
@@ -121,6 +124,7 @@ impl WampMachine {
                 again: false,
             },
             features: Features::default(),
+            announced: Announced::default(),
             actions: VecDeque::new(),
             outputs: VecDeque::new(),
             buffer: BytesMut::new(),
@@ -228,7 +232,7 @@ impl WampMachine {
             } => deadline,
             _ => after(now, self.options.login_timeout),
         };
-        self.features = opening.features;
+        (self.features, self.announced) = (opening.features, opening.announced);
         match opening.method {
             Method::Anonymous => self.join(deadline, opening, None),
             Method::Ticket => {

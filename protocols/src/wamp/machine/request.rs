@@ -10,6 +10,7 @@ use crate::wamp::options::{
     CallOptions, Options, PublishStandard, Reject, SubscribeOptions, cancel_mode, publish_options,
     register_options,
 };
+use crate::wamp::passthru;
 use crate::wamp::uris;
 use bytestring::ByteString;
 use router_core::model::{
@@ -111,12 +112,18 @@ impl WampMachine {
     }
 
     fn read_publish(&self, publish: Publish, acknowledge: bool) -> Result<Command, Reject> {
-        let options = Options::new("PUBLISH", &publish.options);
-        let standard = PublishStandard::read(options)?;
+        let all = Options::new("PUBLISH", &publish.options);
+        let standard = PublishStandard::read(all)?;
         let topic = map::open_topic(&publish.topic)?;
         let (exclude_me, retain) = (standard.exclude_me, standard.retain);
-        let (qos, options) = publish_options(options, standard)?;
-        let payload = map::payload(self.encoding, publish.payload)?;
+        let (qos, options) = publish_options(all, standard)?;
+        let sender = self.announced.publisher;
+        let payload = passthru::payload(self.encoding, publish.payload, all, sender)?;
+        let payload = passthru::native(payload);
+        if payload.seal().is_some() && options.as_ref().is_some_and(|options| options.merge) {
+            let message = "merge needs a value that the router can read";
+            return Err(Reject::error(uris::error::INVALID_ARGUMENT, message));
+        }
         Ok(Command::Publish(Box::new(model::Publish {
             request: acknowledge.then(|| map::request_id(PUBLISH, publish.request)),
             qos,
@@ -128,11 +135,12 @@ impl WampMachine {
     }
 
     fn read_call(&self, call: Call) -> Result<Command, Reject> {
-        let options = CallOptions::read(Options::new("CALL", &call.options))?;
+        let all = Options::new("CALL", &call.options);
+        let (options, sender) = (CallOptions::read(all)?, self.announced.caller);
         Ok(Command::Call {
             request: map::request_id(CALL, call.request),
             procedure: map::topic(&call.procedure)?,
-            payload: map::payload(self.encoding, call.payload)?,
+            payload: passthru::payload(self.encoding, call.payload, all, sender)?,
             progress: options.receive_progress,
             timeout: options.timeout,
             disclose_me: options.disclose_me,
@@ -143,7 +151,9 @@ impl WampMachine {
         let options = Options::new("YIELD", &result.options);
         let progress = options.boolean("progress")?.unwrap_or(false);
         let invocation = InvocationId(result.request);
-        self.command(match map::payload(self.encoding, result.payload) {
+        let sender = self.announced.callee;
+        let payload = passthru::payload(self.encoding, result.payload, options, sender);
+        self.command(match payload {
             Ok(payload) => Command::Yield {
                 invocation,
                 payload,
@@ -181,9 +191,14 @@ impl WampMachine {
             let text = "ERROR element 4 (Error|uri): not a URI";
             return Err(Reject::Violation(text.into()));
         }
-        // Older clients' bare binary is for their own kind only; the error itself still tells.
-        let payload = map::payload(self.encoding, failed.payload)
-            .unwrap_or_else(|_| Payload::args(self.encoding, Args::default()));
+        let options = Options::new("ERROR", &failed.details);
+        let sender = self.announced.callee;
+        let payload = match passthru::payload(self.encoding, failed.payload, options, sender) {
+            Ok(payload) => payload,
+            // What may not pass is left out; the error itself still tells.
+            Err(Reject::Error { .. }) => Payload::args(self.encoding, Args::default()),
+            Err(violation) => return Err(violation),
+        };
         self.command(Command::InvocationFailed {
             invocation: InvocationId(failed.request),
             error: ByteString::from(&*failed.error),

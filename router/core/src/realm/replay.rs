@@ -227,6 +227,7 @@ impl Realm {
             .filter(|event| !(options.no_local && is_by(event, session)))
             .filter(|event| filter.is_none_or(|filter| filter.accepts(event)))
             .filter(|event| role.permits(Action::Subscribe, &event.topic))
+            .filter(|event| session.features.opens(&event.payload))
             .cloned()
             .collect();
         let exact = subscribe.pattern.is_exact();
@@ -553,6 +554,7 @@ fn due_for<'a>(
                 .identity
                 .role
                 .permits(Action::Subscribe, &event.topic)
+            && session.features.opens(&event.payload)
             && !(options.no_local && is_by(event, session))
             && filter.as_ref().is_none_or(|filter| filter.accepts(event))
     }

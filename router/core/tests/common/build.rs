@@ -76,6 +76,7 @@ pub fn named(authid: &str, role: Role) -> Join {
             progressive_results: true,
             call_canceling: true,
             subscription_revocation: true,
+            ..Features::default()
         },
         style: EventStyle::Ordered,
         client: None,
