@@ -4,8 +4,9 @@
 //! locks. The driver owns the transport and the realm's door; it calls, in this order and as often
 //! as there is something to do:
 //!
-//! 1. [`Gate::handle_input`] with what the transport read, or [`Gate::handle_timeout`] when the
-//!    deadline of [`Gate::poll_timeout`] has passed;
+//! 1. [`Gate::handle_input`] with what the transport read, unless [`Gate::handle_more`] still had
+//!    something to look at, or [`Gate::handle_timeout`] when the deadline of
+//!    [`Gate::poll_timeout`] has passed;
 //! 2. [`Gate::poll_action`] until `None`: [`Action::Join`] is answered by [`Gate::handle_joined`]
 //!    before the next action is asked for, unless [`Gate::handle_authentication`] brings a challenge
 //!    first; commands are carried out in one batch under one lock;

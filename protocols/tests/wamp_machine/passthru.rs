@@ -237,6 +237,15 @@ fn the_older_form_passes_between_those_that_announced_it() {
         assert_eq!(world.one(b), json!([68, 1, id, words, SECRET]));
         world.send(b, json!([70, 1, words, SECRET]));
         assert_eq!(world.one(a), json!([50, 1, words, SECRET]));
+        // Kept like any other value: nothing in the place of a list is no deletion.
+        let kept = with(words.clone(), "retain", json!(true));
+        world.publish(a, "kept", kept, &[json!(SECRET)]);
+        world.send(b, json!([32, 7, {"get_retained": true}, "kept"]));
+        let replayed = world.take(b).pop().unwrap();
+        assert_eq!(
+            (&replayed[3]["enc_key"], &replayed[4]),
+            (&json!("key"), &json!(SECRET))
+        );
         world.send(a, json!([48, 2, {}, "p"]));
         world.take(b);
         world.send(b, json!([8, 68, 2, words, "my.error", SECRET]));

@@ -302,6 +302,8 @@ impl Payload {
             .args
             .and_then(|args| encoding::value::parse(encoding, &args).ok());
         match value {
+            // In the place of the list.
+            Some(single) if self.seal.as_ref().is_some_and(|seal| seal.bare) => vec![single],
             Some(Value::Array(list)) => list,
             _ => Vec::new(),
         }
