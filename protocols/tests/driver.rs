@@ -8,7 +8,7 @@ use protocols::gate::{
     Output, Proofs, Traffic,
 };
 use protocols::transport::{WebSocketLimits, WebSocketTransport};
-use protocols::wamp::machine::{WampMachine, WampOptions};
+use protocols::wamp::machine::{WampMachine, WampOptions, serialization_of};
 use protocols::wamp::map::naming;
 use router_core::auth::{Role as AccessRole, Verified};
 use router_core::encoding::Encoding;
@@ -137,6 +137,30 @@ async fn a_peer_that_answers_nothing_loses_its_session() {
     // The client does not read, so no pong is written.
     timeout(DEADLINE, &mut world.driver).await.unwrap().unwrap();
     assert_eq!(world.sessions(), 0);
+}
+
+#[tokio::test]
+async fn a_batch_is_carried_out_to_its_end_though_nothing_more_is_read() {
+    let serialization = serialization_of("wamp.2.json.batched").unwrap();
+    let machine = WampMachine::new(now(), serialization, WampOptions::default());
+    let mut world = connect_to(Box::new(machine), LONG, LONG).await;
+    world
+        .say("[1,\"realm1\",{\"roles\":{\"publisher\":{}}}]\u{1e}")
+        .await;
+    assert!(world.next().await.into_text().unwrap().starts_with("[2,"));
+    let batch: String = (1..=2000)
+        .map(|n| format!("[16,{n},{{\"acknowledge\":true}},\"t\"]\u{1e}"))
+        .collect();
+    world.say(&batch).await;
+    let mut wanted = 1;
+    while wanted <= 2000 {
+        let frame = world.next().await.into_text().unwrap();
+        for message in frame.split_terminator('\u{1e}') {
+            let expected = format!("[17,{wanted},");
+            assert!(message.starts_with(&expected), "{message}");
+            wanted += 1;
+        }
+    }
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use protocols::wamp::codec::{Limits, decode, encode};
 use protocols::wamp::message::Message;
 use protocols::wamp::uris::{core_to_uri, fox_parts, is_concrete, prefix_to_core, uri_to_core};
-use router_core::encoding::Encoding::{self, Json, MsgPack};
-use router_core::encoding::transcode::json_to_msgpack;
+use router_core::encoding::Encoding::{self, Cbor, Json, MsgPack};
+use router_core::encoding::transcode::transcode;
 use std::time::{Duration, Instant};
 
 const DEFAULT_EXECUTIONS: u64 = 20_000;
@@ -87,6 +87,33 @@ const PACKED_TOKENS: [&[u8]; 20] = [
     &[0xd5, 5, 1, 2],
 ];
 
+const CBOR_TOKENS: [&[u8]; 24] = [
+    &[0xf6],
+    &[0xf7],
+    &[0xe0],
+    &[0xf8, 0xff],
+    &[0xf8, 0x14],
+    &[0xff],
+    &[0x80],
+    &[0xa0],
+    &[0x9f],
+    &[0xbf],
+    &[0x9f, 0xff],
+    &[0xbf, 0xff],
+    &[0x7f, 0x61, b'a', 0xff],
+    &[0x5f, 0x41, 0xff, 0xff],
+    &[0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+    &[0xc2, 0x41, 5],
+    &[0xc3, 0x49, 1, 0, 0, 0, 0, 0, 0, 0, 0],
+    &[0xd9, 0xd9, 0xf7],
+    &[0xf9, 0x7c, 0],
+    &[0xf9, 0x47, 0],
+    &[0xfb, 0x40, 0, 0, 0, 0, 0, 0, 0],
+    &[0x3b, 0xff],
+    &[0x61, 0xff],
+    &[0x1c],
+];
+
 fn mutate(random: &mut Random, encoding: Encoding, corpus: &[Bytes]) -> Vec<u8> {
     let mut frame = corpus[random.below(corpus.len())].to_vec();
     // Mostly one edit, so that many frames stay acceptable.
@@ -112,6 +139,7 @@ fn mutate(random: &mut Random, encoding: Encoding, corpus: &[Bytes]) -> Vec<u8> 
                 let token = match encoding {
                     Json => random.pick(&JSON_TOKENS).as_bytes(),
                     MsgPack => random.pick(&PACKED_TOKENS),
+                    Cbor => random.pick(&CBOR_TOKENS),
                 };
                 drop(frame.splice(at..at, token.iter().copied()));
             }
@@ -135,8 +163,8 @@ fn execute(encoding: Encoding, frame: Vec<u8>) -> bool {
     assert_eq!(again.code(), message.code());
     assert_eq!(encode(encoding, &again), written, "{frame:?}");
 
-    if let Some(payload) = message.payload() {
-        let other = if encoding == Json { MsgPack } else { Json };
+    let others = [Json, MsgPack, Cbor].into_iter().filter(|o| *o != encoding);
+    for (payload, other) in others.filter_map(|other| Some((message.payload()?, other))) {
         if let Ok(converted) = payload.transcode(encoding, other) {
             for part in [&converted.args, &converted.kwargs].into_iter().flatten() {
                 assert_eq!(other.check(part), Ok(()), "{frame:?}");
@@ -173,7 +201,7 @@ fn check_spelling(uri: &str) {
     assert_eq!(uri_to_core(&spelled).unwrap(), text);
 }
 
-fn corpora() -> (Vec<Bytes>, Vec<Bytes>) {
+fn corpora() -> [(Encoding, Vec<Bytes>); 3] {
     let files = [
         include_str!("vectors/wamp/valid.txt"),
         include_str!("vectors/wamp/invalid.txt"),
@@ -188,13 +216,14 @@ fn corpora() -> (Vec<Bytes>, Vec<Bytes>) {
         let frame = line[start..].split(" => ").next().unwrap_or_default();
         json.push(Bytes::copy_from_slice(frame.as_bytes()));
     }
-    let packed: Vec<Bytes> = json
-        .iter()
-        .filter_map(|frame| json_to_msgpack(frame).ok())
-        .map(Bytes::from)
-        .collect();
-    assert!(json.len() > 100 && packed.len() > 100);
-    (json, packed)
+    [Json, MsgPack, Cbor].map(|encoding| {
+        let frames = json
+            .iter()
+            .filter_map(|frame| transcode(frame, Json, encoding).ok());
+        let frames: Vec<Bytes> = frames.collect();
+        assert!(frames.len() > 100);
+        (encoding, frames)
+    })
 }
 
 #[test]
@@ -206,25 +235,22 @@ fn broken_frames_break_no_law() {
     };
     let seed = number("FUZZ_SEED").unwrap_or(1);
     let until = number("FUZZ_SECONDS").map(|secs| Instant::now() + Duration::from_secs(secs));
-    let (json, packed) = corpora();
+    let corpora = corpora();
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).max(1));
     let (mut executions, mut accepted) = (0, 0_u64);
     loop {
         let done = match until {
-            Some(until) => executions % 1024 == 0 && Instant::now() >= until,
+            Some(until) => executions % 1023 == 0 && Instant::now() >= until,
             None => executions >= DEFAULT_EXECUTIONS,
         };
         if done {
             break;
         }
-        let (encoding, corpus) = if executions % 2 == 0 {
-            (Json, &json)
-        } else {
-            (MsgPack, &packed)
-        };
-        let frame = mutate(&mut random, encoding, corpus);
-        accepted += u64::from(execute(encoding, frame));
-        executions += 1;
+        for (encoding, corpus) in &corpora {
+            let frame = mutate(&mut random, *encoding, corpus);
+            accepted += u64::from(execute(*encoding, frame));
+        }
+        executions += corpora.len() as u64;
     }
     println!("{executions} executions, {accepted} accepted, seed {seed}");
     // A loop that only meets refusals would test nothing.

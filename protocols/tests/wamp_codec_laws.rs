@@ -13,10 +13,10 @@ use protocols::wamp::codec::{
 };
 use protocols::wamp::errors::Violation;
 use protocols::wamp::message::*;
-use router_core::encoding::Encoding::{self, Json, MsgPack};
+use router_core::encoding::Encoding::{self, Cbor, Json, MsgPack};
 use serde_json::Value;
 
-const BOTH: [Encoding; 2] = [Json, MsgPack];
+const ALL: [Encoding; 3] = [Json, MsgPack, Cbor];
 
 fn decode(encoding: Encoding, frame: Bytes) -> Result<Message, Violation> {
     codec::decode(encoding, frame, &Limits::default())
@@ -217,7 +217,7 @@ fn loaded_messages(
 proptest! {
     #[test]
     fn plain_messages_are_read_as_written(message in plain_message()) {
-        for encoding in BOTH {
+        for encoding in ALL {
             prop_assert_eq!(decode(encoding, message.encode(encoding)), Ok(message.clone()));
         }
     }
@@ -226,7 +226,7 @@ proptest! {
     fn messages_with_arguments_are_read_as_written(
         ids in (id(), id()), dict in dict(), uri in text(), (args, kwargs) in arguments()
     ) {
-        for encoding in BOTH {
+        for encoding in ALL {
             let payload = Payload::from_values(encoding, &args, &kwargs);
             prop_assert_eq!(payload.to_values(encoding).unwrap(), (args.clone(), kwargs.clone()));
             for message in loaded_messages(ids, &dict, &uri, &payload) {
@@ -240,7 +240,7 @@ proptest! {
     fn ready_made_heads_equal_whole_messages(
         (a, b) in (id(), id()), dict in dict(), uri in text(), (args, kwargs) in arguments()
     ) {
-        for encoding in BOTH {
+        for encoding in ALL {
             let payload = &Payload::from_values(encoding, &args, &kwargs);
             let mut raw = Vec::new();
             router_core::encoding::value::write_map(encoding, &dict, &mut raw);
@@ -276,15 +276,17 @@ proptest! {
     #[test]
     fn payload_changes_its_encoding_and_comes_back((args, kwargs) in arguments()) {
         let json = Payload::from_values(Json, &args, &kwargs);
-        let packed = json.transcode(Json, MsgPack).unwrap();
-        prop_assert_eq!(packed.to_values(MsgPack).unwrap(), (args, kwargs));
-        prop_assert_eq!(&packed.transcode(MsgPack, Json).unwrap(), &json);
+        for other in [MsgPack, Cbor] {
+            let packed = json.transcode(Json, other).unwrap();
+            prop_assert_eq!(packed.to_values(other).unwrap(), (args.clone(), kwargs.clone()));
+            prop_assert_eq!(&packed.transcode(other, Json).unwrap(), &json);
+        }
         prop_assert_eq!(json.transcode(Json, Json), Ok(json));
     }
 
     #[test]
     fn arbitrary_bytes_make_nothing_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-        for encoding in BOTH {
+        for encoding in ALL {
             let _ = decode(encoding, Bytes::copy_from_slice(&bytes));
         }
     }
@@ -294,7 +296,7 @@ proptest! {
         ids in (id(), id()), dict in dict(), uri in text(), (args, kwargs) in arguments(),
         which in any::<Index>(), edits in prop::collection::vec((any::<Index>(), any::<u8>()), 1..4),
     ) {
-        for encoding in BOTH {
+        for encoding in ALL {
             let payload = Payload::from_values(encoding, &args, &kwargs);
             let messages = loaded_messages(ids, &dict, &uri, &payload);
             let mut frame = which.get(&messages).encode(encoding).to_vec();

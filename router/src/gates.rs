@@ -4,8 +4,9 @@ use crate::config::{Config, ListenerLimits, RequestIds, UriGrammar};
 use bytestring::ByteString;
 use protocols::gate::Gate;
 use protocols::mqtt::machine::{MqttMachine, MqttOptions, ResponseInformation};
-use protocols::wamp::machine::{Strictness, WampMachine, WampOptions, encoding_of};
-use router_core::encoding::Encoding;
+use protocols::wamp::machine::{
+    Serialization, Strictness, WampMachine, WampOptions, serialization_of,
+};
 use router_core::model::Now;
 use std::collections::HashMap;
 use std::num::NonZeroU16;
@@ -18,7 +19,7 @@ pub enum Protocol {
     /// MQTT over a byte stream, or over binary WebSocket messages.
     Mqtt,
     /// WAMP over WebSocket messages.
-    Wamp(Encoding),
+    Wamp(Serialization),
 }
 
 /// What gates are made with.
@@ -92,6 +93,14 @@ impl GateOptions {
         self.mqtt.max_packet_bytes.saturating_mul(2).max(64 << 10)
     }
 
+    /// The largest batch of WAMP messages: each has the limit of a message for itself.
+    pub fn wamp_batch_bytes(&self) -> usize {
+        let message = self.wamp.message_bytes_max;
+        message
+            .saturating_mul(2)
+            .max(message.saturating_add(64 << 10))
+    }
+
     /// This router's id for bridges that come from other routers; only the first time counts.
     pub fn set_router_id(&self, id: &str) {
         self.mqtt.router_id.get_or_init(|| ByteString::from(id));
@@ -109,8 +118,8 @@ impl GateOptions {
     pub fn gate(&self, now: Now, protocol: Protocol) -> Box<dyn Gate> {
         match protocol {
             Protocol::Mqtt => Box::new(MqttMachine::new(now, self.mqtt.clone())),
-            Protocol::Wamp(encoding) => {
-                Box::new(WampMachine::new(now, encoding, self.wamp.clone()))
+            Protocol::Wamp(serialization) => {
+                Box::new(WampMachine::new(now, serialization, self.wamp.clone()))
             }
         }
     }
@@ -139,7 +148,7 @@ impl Protocol {
         match name {
             // [MQTT-6.0.0-3]; the second is what 3.1 clients ask for.
             "mqtt" | "mqttv3.1" => Some(Protocol::Mqtt),
-            _ => encoding_of(name).map(Protocol::Wamp),
+            _ => serialization_of(name).map(Protocol::Wamp),
         }
     }
 

@@ -186,6 +186,10 @@ impl Router {
             Protocol::Mqtt => WebSocketLimits {
                 max_message_bytes: self.gates.mqtt_message_bytes(),
             },
+            // As with MQTT: a message may come in one frame with others around it.
+            Protocol::Wamp(serialization) if serialization.batched => WebSocketLimits {
+                max_message_bytes: self.gates.wamp_batch_bytes(),
+            },
             Protocol::Wamp(_) => self.inner.websocket_limits,
         };
         let transport = WebSocketTransport::new(io, read, limits).await;

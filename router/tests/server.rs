@@ -160,6 +160,24 @@ async fn upgrades_are_refused_with_the_reason() {
 }
 
 #[tokio::test]
+async fn the_first_subprotocol_of_the_client_that_is_served_is_spoken() {
+    let (server, address) = start(&in_memory()).await;
+    let offered = "wamp.9.xml, wamp.2.cbor.batched, wamp.2.json";
+    let mut socket = Socket::offering(address, "/wamp", offered, "wamp.2.cbor.batched").await;
+    socket
+        .send(b"\0\0\0\x19\x83\x01\x66realm1\xa1\x65roles\xa1\x66caller\xa0")
+        .await;
+    let welcome = socket.receive().await;
+    assert_eq!(welcome[4..6], [0x83, 0x02]);
+    let mut socket = Socket::open(address, "/wamp", "wamp.2.cbor").await;
+    socket
+        .send(b"\x83\x01\x66realm1\xa1\x65roles\xa1\x66caller\xa0")
+        .await;
+    assert_eq!(socket.receive().await[..2], [0x83, 0x02]);
+    soon(server.shutdown()).await;
+}
+
+#[tokio::test]
 async fn every_protocol_is_found_on_the_universal_listener() {
     let (server, address) = start(&in_memory()).await;
     for path in ["/wamp", "/ws", "/"] {

@@ -66,6 +66,21 @@ fn autobahn_python_msgpack_publishes_to_everybody() -> Outcome {
 }
 
 #[test]
+fn autobahn_python_cbor_publishes_to_everybody() -> Outcome {
+    publishes_to_everybody(Library::AutobahnPythonCbor)
+}
+
+#[test]
+fn autobahn_python_batched_publishes_to_everybody() -> Outcome {
+    publishes_to_everybody(Library::AutobahnPythonBatched)
+}
+
+#[test]
+fn wampy_cbor_publishes_to_everybody() -> Outcome {
+    publishes_to_everybody(Library::WampyCbor)
+}
+
+#[test]
 fn wampy_json_publishes_to_everybody() -> Outcome {
     publishes_to_everybody(Library::WampyJson)
 }

@@ -20,11 +20,13 @@ pub enum Wire {
     WampJson,
     /// WAMP over WebSocket, MessagePack in binary frames.
     WampMsgPack,
+    /// WAMP over WebSocket, CBOR in binary frames.
+    WampCbor,
 }
 
 impl Wire {
     pub fn is_wamp(self) -> bool {
-        matches!(self, Wire::WampJson | Wire::WampMsgPack)
+        matches!(self, Wire::WampJson | Wire::WampMsgPack | Wire::WampCbor)
     }
 }
 

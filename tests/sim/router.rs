@@ -430,6 +430,7 @@ impl Router {
             Wire::WampMsgPack => {
                 Box::new(WampMachine::new(now, Encoding::MsgPack, self.wamp.clone()))
             }
+            Wire::WampCbor => Box::new(WampMachine::new(now, Encoding::Cbor, self.wamp.clone())),
         };
         self.drivers
             .insert(link, Box::new(SimDriver::new(link, wire, gate, now)));

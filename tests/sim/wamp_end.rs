@@ -49,6 +49,7 @@ pub struct WampEnd {
     pub link: Option<LinkId>,
     pub encoding: Encoding,
     state: State,
+    connects: u32,
     next_request: u64,
     /// (type, request) of what is not answered.
     open: BTreeMap<(u64, u64), ()>,
@@ -61,6 +62,7 @@ impl WampEnd {
             link: None,
             encoding: Encoding::Json,
             state: State::Down,
+            connects: 0,
             next_request: 0,
             open: BTreeMap::new(),
         }
@@ -79,16 +81,13 @@ impl WampEnd {
     }
 
     pub fn connect(&mut self, cx: &mut Cx<'_>) {
-        let wire = if cx.dice.flip() {
-            Wire::WampJson
-        } else {
-            Wire::WampMsgPack
+        self.connects += 1;
+        let (wire, encoding) = match (cx.dice.flip(), self.connects % 2) {
+            (true, _) => (Wire::WampJson, Encoding::Json),
+            (false, 0) => (Wire::WampCbor, Encoding::Cbor),
+            (false, _) => (Wire::WampMsgPack, Encoding::MsgPack),
         };
-        self.encoding = if wire == Wire::WampJson {
-            Encoding::Json
-        } else {
-            Encoding::MsgPack
-        };
+        self.encoding = encoding;
         let link = cx.net.connect(wire, cx.dice);
         cx.ledger.opened(link, self.me, None);
         self.link = Some(link);
@@ -115,7 +114,7 @@ impl WampEnd {
         let frame = message.encode(self.encoding);
         let item = match self.encoding {
             Encoding::Json => Item::Text(frame),
-            Encoding::MsgPack => Item::Binary(frame),
+            Encoding::MsgPack | Encoding::Cbor => Item::Binary(frame),
         };
         cx.net.client_send(link, item, cx.now, cx.dice);
     }

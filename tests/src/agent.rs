@@ -26,10 +26,16 @@ pub enum Library {
     AutobahnPythonJson,
     /// autobahn-python (asyncio), MessagePack.
     AutobahnPythonMsgpack,
+    /// autobahn-python (asyncio), CBOR.
+    AutobahnPythonCbor,
+    /// autobahn-python (asyncio), CBOR in batches.
+    AutobahnPythonBatched,
     /// wampy, JSON.
     WampyJson,
     /// wampy, MessagePack.
     WampyMsgpack,
+    /// wampy, CBOR.
+    WampyCbor,
     /// mqtt.js; the protocol version is an option of the order `connect`.
     MqttJs,
     /// paho-mqtt (Python); the same.
@@ -38,12 +44,15 @@ pub enum Library {
 
 impl Library {
     /// All WAMP libraries.
-    pub const WAMP: [Self; 5] = [
+    pub const WAMP: [Self; 8] = [
         Self::AutobahnJs,
         Self::AutobahnPythonJson,
         Self::AutobahnPythonMsgpack,
+        Self::AutobahnPythonCbor,
+        Self::AutobahnPythonBatched,
         Self::WampyJson,
         Self::WampyMsgpack,
+        Self::WampyCbor,
     ];
 
     /// All MQTT libraries with the protocol versions they are tried with.
@@ -55,8 +64,15 @@ impl Library {
     ];
 
     /// Whether its serializer carries bytes as bytes (JSON has `"\0base64"` instead).
-    pub fn is_msgpack(self) -> bool {
-        matches!(self, Self::AutobahnPythonMsgpack | Self::WampyMsgpack)
+    pub fn has_binary(self) -> bool {
+        matches!(
+            self,
+            Self::AutobahnPythonMsgpack
+                | Self::AutobahnPythonCbor
+                | Self::AutobahnPythonBatched
+                | Self::WampyMsgpack
+                | Self::WampyCbor
+        )
     }
 
     fn program(self) -> (&'static str, &'static [&'static str]) {
@@ -64,6 +80,9 @@ impl Library {
             Self::AutobahnJs => ("js/autobahn.js", &[]),
             Self::AutobahnPythonJson => ("python/autobahn_agent.py", &["json"]),
             Self::AutobahnPythonMsgpack => ("python/autobahn_agent.py", &["msgpack"]),
+            Self::AutobahnPythonCbor => ("python/autobahn_agent.py", &["cbor"]),
+            Self::AutobahnPythonBatched => ("python/autobahn_agent.py", &["cbor.batched"]),
+            Self::WampyCbor => ("js/wampy.js", &["cbor"]),
             Self::WampyJson => ("js/wampy.js", &["json"]),
             Self::WampyMsgpack => ("js/wampy.js", &["msgpack"]),
             Self::MqttJs => ("js/mqtt.js", &[]),

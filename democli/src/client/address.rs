@@ -70,6 +70,8 @@ pub enum Serializer {
     Json,
     /// Binary messages, `wamp.2.msgpack`.
     Msgpack,
+    /// Binary messages, `wamp.2.cbor`.
+    Cbor,
 }
 
 impl Serializer {
@@ -78,6 +80,7 @@ impl Serializer {
         match self {
             Serializer::Json => Encoding::Json,
             Serializer::Msgpack => Encoding::MsgPack,
+            Serializer::Cbor => Encoding::Cbor,
         }
     }
 
@@ -86,6 +89,7 @@ impl Serializer {
         match self {
             Serializer::Json => "wamp.2.json",
             Serializer::Msgpack => "wamp.2.msgpack",
+            Serializer::Cbor => "wamp.2.cbor",
         }
     }
 }

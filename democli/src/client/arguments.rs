@@ -158,7 +158,7 @@ mod tests {
         let args = r#"[{"z":1,"a":[18446744073709551615,1.50]},null]"#;
         let kwargs = r#"{"key2":"b","key1":{}}"#;
         let given = Arguments::from_json(args, Some(kwargs)).unwrap();
-        for encoding in [Encoding::Json, Encoding::MsgPack] {
+        for encoding in [Encoding::Json, Encoding::MsgPack, Encoding::Cbor] {
             let wire = given.to_wire(encoding).unwrap();
             let back = Arguments::from_wire(&wire, encoding).unwrap();
             assert_eq!(

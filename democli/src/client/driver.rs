@@ -41,7 +41,7 @@ pub fn to_frame(message: &Message, encoding: Encoding) -> Frame {
             Ok(text) => Frame::Text(text),
             Err(_) => Frame::Binary(Bytes::new()),
         },
-        Encoding::MsgPack => Frame::Binary(bytes),
+        Encoding::MsgPack | Encoding::Cbor => Frame::Binary(bytes),
     }
 }
 
@@ -52,7 +52,7 @@ pub fn to_frame(message: &Message, encoding: Encoding) -> Frame {
 pub fn from_frame(frame: Frame, encoding: Encoding) -> Result<Option<Message>, Closed> {
     let bytes = match (frame, encoding) {
         (Frame::Text(text), Encoding::Json) => Bytes::from(text),
-        (Frame::Binary(bytes), Encoding::MsgPack) => bytes,
+        (Frame::Binary(bytes), Encoding::MsgPack | Encoding::Cbor) => bytes,
         (Frame::Text(_) | Frame::Binary(_), _) => {
             let message = "a frame of the other serialization";
             return Err(Closed::Violation(message.to_owned()));

@@ -4,8 +4,9 @@
 //! locks. The driver owns the transport and the realm's door; it calls, in this order and as often
 //! as there is something to do:
 //!
-//! 1. [`Gate::handle_input`] with what the transport read, or [`Gate::handle_timeout`] when the
-//!    deadline of [`Gate::poll_timeout`] has passed;
+//! 1. [`Gate::handle_input`] with what the transport read, unless [`Gate::handle_more`] still had
+//!    something to look at, or [`Gate::handle_timeout`] when the deadline of
+//!    [`Gate::poll_timeout`] has passed;
 //! 2. [`Gate::poll_action`] until `None`: [`Action::Join`] is answered by [`Gate::handle_joined`]
 //!    before the next action is asked for, unless [`Gate::handle_authentication`] brings a challenge
 //!    first; commands are carried out in one batch under one lock;
@@ -37,6 +38,13 @@ pub trait Gate: Send {
     /// Takes what the transport read. Stream transports lend their buffer and the gate takes whole
     /// frames off its front; what remains is shown again with more behind it.
     fn handle_input(&mut self, now: Now, input: Input<'_>);
+
+    /// Goes on with input that was taken and not looked at yet, a bounded part of it; whether
+    /// there was any. Asked before anything more is read.
+    fn handle_more(&mut self, now: Now) -> bool {
+        let _ = now;
+        false
+    }
 
     /// The answer to [`Action::Join`].
     fn handle_joined(&mut self, now: Now, result: Result<JoinedAs, JoinError>);

@@ -7,6 +7,7 @@ use super::errors::Violation;
 use super::map::QUOTA_EXCEEDED;
 use super::message::{Dict, Hello};
 use super::options::Reject;
+use super::passthru::{Announced, Passthru};
 use super::uris::{self, close, error};
 use crate::gate::{Credentials, JoinError, JoinRequest, JoinedAs};
 use bytestring::ByteString;
@@ -40,6 +41,8 @@ pub struct Opening {
     pub realm: ByteString,
     /// What the peer can do.
     pub features: Features,
+    /// Which sealed payloads its roles know.
+    pub announced: Announced,
     /// The method taken.
     pub method: Method,
     /// The name it wants.
@@ -59,7 +62,7 @@ impl Opening {
     pub fn read(hello: &Hello) -> Result<Opening, Reject> {
         let in_details =
             |v: Violation| Reject::Violation(format!("HELLO element 2 (Details|dict): {v}").into());
-        let features = features_of(&hello.details)?;
+        let (features, announced) = features_of(&hello.details)?;
         let authid = hello.details.text("authid").map_err(in_details)?;
         let agent = hello.details.text("agent").map_err(in_details)?;
         for (key, text) in [("authid", authid), ("agent", agent)] {
@@ -84,6 +87,7 @@ impl Opening {
         Ok(Opening {
             realm: ByteString::from(&*hello.realm),
             features,
+            announced,
             method: method.ok_or_else(no_method)?,
             authid: authid.map(ByteString::from),
             agent: agent.map(ByteString::from),
@@ -128,7 +132,7 @@ fn method_of(offered: &[&str], has_authid: bool) -> Option<Method> {
 
 /// Section "Client: Role and Feature Announcement": at least one role, each a dict with the
 /// features in another.
-fn features_of(details: &Dict) -> Result<Features, Reject> {
+fn features_of(details: &Dict) -> Result<(Features, Announced), Reject> {
     let wrong =
         |what: &str| Reject::Violation(format!("HELLO element 2 (Details|dict): {what}").into());
     let within = |role: &str, v: Violation| wrong(&format!("roles.{role}: {v}"));
@@ -140,7 +144,7 @@ fn features_of(details: &Dict) -> Result<Features, Reject> {
             "roles: none of publisher, subscriber, caller, callee",
         ));
     }
-    let mut features = Features::default();
+    let (mut features, mut of_roles) = (Features::default(), Announced::default());
     for role in ROLES {
         if !roles.contains_key(role) {
             continue;
@@ -154,20 +158,30 @@ fn features_of(details: &Dict) -> Result<Features, Reject> {
             let read = announced.boolean(name).map_err(|v| within(role, v))?;
             Ok::<bool, Reject>(read.unwrap_or(false))
         };
+        let passthru = Passthru::read(announced).map_err(|v| within(role, v))?;
         match role {
             "callee" => {
+                of_roles.callee = passthru;
                 features.progressive_results = has("progressive_call_results")?;
                 features.call_canceling = has("call_canceling")?;
                 features.progressive_invocations = has("progressive_call_invocations")?;
                 features.call_timeout = has("call_timeout")?;
                 features.registration_revocation = has("registration_revocation")?;
             }
-            "caller" => features.progressive_calls = has("progressive_call_invocations")?,
-            "subscriber" => features.subscription_revocation = has("subscription_revocation")?,
-            _ => {}
+            "subscriber" => {
+                features.subscription_revocation = has("subscription_revocation")?;
+                features.opens_sealed = passthru.listed;
+                features.opens_bare = passthru.bare;
+                of_roles.subscriber = passthru;
+            }
+            "publisher" => of_roles.publisher = passthru,
+            _ => {
+                of_roles.caller = passthru;
+                features.progressive_calls = has("progressive_call_invocations")?;
+            }
         }
     }
-    Ok(features)
+    Ok((features, of_roles))
 }
 
 /// The details of WELCOME. Clients act by the features announced, so these are exactly the ones
@@ -186,6 +200,7 @@ pub fn welcome_details(joined: &JoinedAs, agent: &str) -> Dict {
                 "session_meta_api": true,
                 "subscription_meta_api": true,
                 "subscription_revocation": true,
+                "payload_passthru_mode": true,
             }},
             "dealer": {"features": {
                 "progressive_call_results": true,
@@ -200,6 +215,7 @@ pub fn welcome_details(joined: &JoinedAs, agent: &str) -> Dict {
                 "registration_revocation": true,
                 "session_meta_api": true,
                 "testament_meta_api": true,
+                "payload_passthru_mode": true,
             }},
         },
         "realm": &*joined.realm,
@@ -340,6 +356,7 @@ mod tests {
             call_timeout: true,
             registration_revocation: true,
             subscription_revocation: true,
+            ..Features::default()
         };
         assert_eq!(opening.features, all);
         let caller = json!({"roles": {"caller": {"features": {"call_canceling": true}}}});
@@ -347,6 +364,26 @@ mod tests {
             read("realm1", caller).unwrap().features,
             Features::default()
         );
+    }
+
+    #[test]
+    fn each_role_announces_passthru_for_itself() {
+        let roles = |role: &str, feature: &str| {
+            let details = json!({"roles": {role: {"features": {feature: true}}}});
+            read("realm1", details).unwrap()
+        };
+        let opening = roles("subscriber", "payload_passthru_mode");
+        assert!(opening.features.opens_sealed && !opening.features.opens_bare);
+        assert!(opening.announced.subscriber.listed && !opening.announced.publisher.listed);
+        let opening = roles("subscriber", "payload_transparency");
+        assert!(opening.features.opens_bare && !opening.features.opens_sealed);
+        let opening = roles("callee", "payload_encryption_cryptobox");
+        assert!(opening.announced.callee.bare && !opening.features.opens_bare);
+        let opening = roles("caller", "payload_passthru_mode");
+        assert!(opening.announced.caller.listed && !opening.announced.callee.listed);
+        assert!(roles("publisher", "x_ppt_mqtt").announced.publisher.native);
+        let wrong = json!({"roles": {"caller": {"features": {"payload_passthru_mode": 1}}}});
+        assert!(matches!(read("realm1", wrong), Err(Reject::Violation(_))));
     }
 
     #[test]

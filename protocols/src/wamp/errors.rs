@@ -13,6 +13,12 @@ pub enum Violation {
     /// The bytes are no value of the serialization.
     #[error("undecodable frame: {0}")]
     Undecodable(#[from] EncodingError),
+    /// A batch without a message.
+    #[error("a batch must not be empty")]
+    EmptyBatch,
+    /// A batch whose end is not the end of a message.
+    #[error("a batch must end where a message does")]
+    BrokenBatch,
     /// The frame holds something else than a list.
     #[error("a message must be a list")]
     NotAList,

@@ -3,13 +3,14 @@
 
 use super::message::{Dict, Payload as Tail};
 pub use super::naming::naming;
-use super::options::{Match, Reject};
+use super::options::{Match, Options, PublishStandard, Reject, publish_options};
+use super::passthru::{self, Passthru};
 use super::uris::{self, Part, RESERVED_COMPONENT, UriError, error};
 use bytestring::ByteString;
 use router_core::encoding::{Encoding, text_from_binary};
 use router_core::model::{
     Args, Attributes, Body, ErrorKind, EventDelivery, Form, InterruptReason, Level, MatchKind, Now,
-    Pattern, PatternError, Payload, RequestId, Topic, TopicError,
+    Pattern, PatternError, Payload, Publish, RequestId, Topic, TopicError,
 };
 use serde_json::{Value, json};
 
@@ -119,6 +120,34 @@ pub fn open_topic(uri: &str) -> Result<Topic, Reject> {
     Ok(topic)
 }
 
+/// What is published to a URI with these options.
+///
+/// # Errors
+/// As of [`open_topic`], [`publish_options`] and the payload; `wamp.error.invalid_argument` for
+/// arguments to merge that the router cannot read.
+pub fn publication(
+    uri: &str,
+    options: Options<'_>,
+    payload: impl FnOnce() -> Result<Payload, Reject>,
+) -> Result<Publish, Reject> {
+    let standard = PublishStandard::read(options)?;
+    let topic = open_topic(uri)?;
+    let (exclude_me, retain) = (standard.exclude_me, standard.retain);
+    let (qos, options) = publish_options(options, standard)?;
+    let payload = passthru::native(payload()?);
+    if payload.seal().is_some() && options.as_ref().is_some_and(|options| options.merge) {
+        let message = "merge needs a value that the router can read";
+        return Err(Reject::error(error::INVALID_ARGUMENT, message));
+    }
+    Ok(Publish {
+        qos,
+        retain,
+        exclude_me,
+        options,
+        ..Publish::new(topic, payload)
+    })
+}
+
 /// The pattern of a SUBSCRIBE. Without `match`, `*` and a final `#` are wildcards.
 ///
 /// # Errors
@@ -156,20 +185,6 @@ fn levels(parts: Vec<Part<'_>>) -> Result<Pattern, PatternError> {
     Pattern::from_levels(parts.into_iter().map(level).collect())
 }
 
-/// What a client sent, for the core.
-///
-/// # Errors
-/// `wamp.error.feature_not_supported` for a bare binary in the place of the arguments: payload
-/// passthru is not announced.
-pub fn payload(encoding: Encoding, tail: Tail) -> Result<Payload, Reject> {
-    if tail.is_opaque(encoding) {
-        let message = "payload passthru mode is not available";
-        return Err(Reject::error(error::FEATURE_NOT_SUPPORTED, message));
-    }
-    let (args, kwargs) = (tail.args, tail.kwargs);
-    Ok(Payload::args(encoding, Args { args, kwargs }))
-}
-
 /// What the core has, for a client: the very bytes if the encodings are the same.
 #[must_use]
 pub fn tail(encoding: Encoding, payload: &Payload) -> Tail {
@@ -190,16 +205,18 @@ pub fn message_tail(encoding: Encoding, message: &str) -> Tail {
 /// The details of an EVENT; `None` where they are empty, as for any plain event of an exact
 /// subscription.
 #[must_use]
-pub fn event_details(now: Now, delivery: &EventDelivery) -> Option<Dict> {
+pub fn event_details(now: Now, delivery: &EventDelivery, receiver: Passthru) -> Option<Dict> {
     let event = &*delivery.event;
     let publisher = event.publisher.as_ref().filter(|p| p.disclosed);
     let is_bytes = matches!(event.payload.body(), Body::Bytes { .. });
+    let words = passthru::words(&event.payload, receiver);
     let is_plain = delivery.exact
         && !delivery.replayed
         && publisher.is_none()
         && event.token.is_none()
         && delivery.lost == 0
-        && !is_bytes;
+        && !is_bytes
+        && words.is_empty();
     if is_plain {
         return None;
     }
@@ -223,6 +240,11 @@ pub fn event_details(now: Now, delivery: &EventDelivery) -> Option<Dict> {
     if delivery.lost > 0 {
         details.insert("x_lost".into(), delivery.lost.into());
     }
+    details.extend(
+        words
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.into())),
+    );
     if is_bytes {
         details.insert("x_mqtt".into(), bytes_origin(now, delivery));
     }
@@ -390,8 +412,9 @@ mod tests {
             lost,
             handover: router_core::model::Handover::Nobody,
         };
-        assert_eq!(event_details(now, &delivery(0)), None);
-        let told = event_details(now, &delivery(3)).map(Value::Object);
+        let receiver = Passthru::default();
+        assert_eq!(event_details(now, &delivery(0), receiver), None);
+        let told = event_details(now, &delivery(3), receiver).map(Value::Object);
         assert_eq!(told, Some(json!({"x_lost": 3})));
     }
 

@@ -14,7 +14,7 @@ use router_core::encoding::{Encoding, EncodingError, Kind, value};
 use serde_json::Value;
 
 /// Options, details and extra: small dicts, parsed. Binary in them is text by the WAMP convention
-/// (U+0000 and base64) in both encodings.
+/// (U+0000 and base64) in every encoding.
 pub type Dict = serde_json::Map<String, Value>;
 
 /// The greatest id, 2^53 (section "Identifiers").

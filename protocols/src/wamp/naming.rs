@@ -3,7 +3,8 @@
 
 use super::map::{self, REVOKED, TOO_SLOW};
 use super::message::Dict;
-use super::options::{Match, Options, PublishStandard, Reject, publish_options};
+use super::options::{Match, Options, Reject};
+use super::passthru::{self, Passthru};
 use super::uris::{self, Part, RESERVED_COMPONENT, close, error};
 use bytestring::ByteString;
 use router_core::model::{
@@ -98,23 +99,14 @@ fn part(level: &Level) -> Part<'_> {
 fn read_publish(uri: &str, payload: Payload, options: &Dict) -> Result<model::Publish, Refusal> {
     let read = || {
         let options = Options::new("PUBLISH", options);
-        let standard = PublishStandard::read(options)?;
-        let topic = map::open_topic(uri)?;
-        let (exclude_me, retain) = (standard.exclude_me, standard.retain);
-        let (qos, options) = publish_options(options, standard)?;
-        Ok(model::Publish {
-            qos,
-            retain,
-            exclude_me,
-            options,
-            ..model::Publish::new(topic, payload)
-        })
+        map::publication(uri, options, || passthru::described(payload, options))
     };
     read().map_err(refusal)
 }
 
 fn show_details(now: Now, delivery: &EventDelivery) -> Dict {
-    map::event_details(now, delivery).unwrap_or_default()
+    // The answer has the arguments, never the bytes of MQTT as they are.
+    map::event_details(now, delivery, Passthru::default()).unwrap_or_default()
 }
 
 /// What GOODBYE or ABORT say to a session that the router ends.

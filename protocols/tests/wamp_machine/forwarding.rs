@@ -5,7 +5,7 @@ use crate::world::World;
 use bytes::Bytes;
 use bytestring::ByteString;
 use protocols::gate::Input;
-use router_core::encoding::Encoding::{self, Json, MsgPack};
+use router_core::encoding::Encoding::{self, Cbor, Json, MsgPack};
 use router_core::encoding::transcode::json_to_msgpack;
 use router_core::model::{Attributes, Qos};
 use serde_json::{Value, json};
@@ -92,6 +92,50 @@ fn msgpack_arguments_arrive_as_the_very_bytes() {
 }
 
 #[test]
+fn cbor_arguments_arrive_as_the_very_bytes() {
+    // A wide head, tags, a half float, no lengths, chunks, a bignum, a key that is no text, and
+    // simple values.
+    let tails: [&[u8]; 9] = [
+        b"\x81\x19\0\x01",
+        b"\x81\xd8\x40\x43\x01\x02\x03",
+        b"\x81\xf9\x3c\x00",
+        b"\x9f\x01\x9f\xff\xff",
+        b"\x81\x7f\x61a\x60\xff",
+        b"\x81\xc2\x49\x01\0\0\0\0\0\0\0\0",
+        b"\x81\xbf\x05\x01\xff",
+        b"\x83\xf7\xe0\xf8\xff",
+        b"\xd9\xd9\xf7\x81\x01",
+    ];
+    for tail in tails {
+        let mut world = World::new();
+        let (a, b) = (world.join(Cbor), world.join(Cbor));
+        world.subscribe(b, "t", json!({}));
+        let mut frame = b"\x85\x10\x01\xa0\x61t".to_vec();
+        frame.extend_from_slice(tail);
+        world.input(a, Input::Binary(frame.into()));
+        let event = world.take_frames(b).remove(0);
+        assert!(event.ends_with(tail), "{event:x?}");
+    }
+}
+
+#[test]
+fn cbor_may_be_spelled_in_any_way() {
+    let mut world = World::new();
+    let (a, b) = (world.join(Cbor), world.json());
+    world.subscribe(b, "t", json!({}));
+    // Self-described, no lengths, the code as a double, the id as a half float, `undefined` for an
+    // option, the topic in chunks, null for args.
+    let frame: &[u8] = b"\xd9\xd9\xf7\x9f\xfb\x40\x30\0\0\0\0\0\0\xf9\x47\0\xbf\x6backnowledge\xf7\x66retain\xf4\xff\x7f\x60\x61t\xff\xf6\xa1\x61k\x20\xff";
+    world.input(a, Input::Binary(Bytes::from_static(frame)));
+    let event = world.one(b);
+    assert_eq!((&event[4], &event[5]), (&json!([]), &json!({"k": -1})));
+    assert!(world.take(a).is_empty());
+    let frame = b"\x84\x18\x20\xfb\x3f\xf0\0\0\0\0\0\0\xa1\x65match\x65exact\x61u";
+    world.input(a, Input::Binary(Bytes::from_static(frame)));
+    assert_eq!(world.one(a)[0], 33);
+}
+
+#[test]
 fn empty_tails_are_omitted_and_null_counts_as_absent() {
     for (tail, seen) in [
         ("", ""),
@@ -105,7 +149,7 @@ fn empty_tails_are_omitted_and_null_counts_as_absent() {
         (",[null]", ",[null]"),
         (",[[]]", ",[[]]"),
     ] {
-        for to in [Json, MsgPack] {
+        for to in [Json, MsgPack, Cbor] {
             let mut world = World::new();
             let (a, b) = (world.json(), world.join(to));
             let id = world.subscribe(b, "t", json!({}));
@@ -121,7 +165,14 @@ fn empty_tails_are_omitted_and_null_counts_as_absent() {
 fn arguments_are_converted_between_the_serializations() {
     let values =
         json!([1, -5, 1.5, "text", null, true, [1, [2]], {"k": {"z": 1, "a": 2}}, u64::MAX]);
-    for (from, to) in [(Json, MsgPack), (MsgPack, Json)] {
+    for (from, to) in [
+        (Json, MsgPack),
+        (MsgPack, Json),
+        (Json, Cbor),
+        (Cbor, Json),
+        (MsgPack, Cbor),
+        (Cbor, MsgPack),
+    ] {
         let mut world = World::new();
         let (a, b) = (world.join(from), world.join(to));
         world.subscribe(b, "t", json!({}));
@@ -156,7 +207,7 @@ fn from_device(to: Encoding, data: &[u8], attributes: Option<Attributes>) -> Val
 
 #[test]
 fn bytes_read_as_json_text_or_binary_and_say_so() {
-    for to in [Json, MsgPack] {
+    for to in [Json, MsgPack, Cbor] {
         for (data, form, tail) in [
             (&b"{\"t\":21.5}"[..], "json", Some(json!([{"t": 21.5}]))),
             (b"[1,2]", "json", Some(json!([[1, 2]]))),
@@ -188,7 +239,7 @@ fn properties_beside_bytes_are_told() {
         correlation_data: Some(Bytes::from_static(&[1, 2, 3])),
         user_properties: vec![pair("a", "1"), pair("a", "2"), pair("b", "")],
     };
-    for to in [Json, MsgPack] {
+    for to in [Json, MsgPack, Cbor] {
         let event = from_device(to, b"1", Some(attributes.clone()));
         let expected = json!({
             "qos": 1, "retain": false, "form": "json", "expiry": 2, "pfi": 1,

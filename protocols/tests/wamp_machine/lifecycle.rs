@@ -2,8 +2,10 @@
 
 use crate::world::{HELLO, World};
 use protocols::gate::{Input, JoinError};
-use protocols::wamp::machine::{SUBPROTOCOLS, WampOptions, encoding_of, subprotocol_of};
-use router_core::encoding::Encoding::{Json, MsgPack};
+use protocols::wamp::machine::{
+    SUBPROTOCOLS, Serialization, WampOptions, serialization_of, subprotocol_of,
+};
+use router_core::encoding::Encoding::{Cbor, Json, MsgPack};
 use router_core::limits::{LaneLimit, OutboxLimits, RealmLimits};
 use router_core::model::EndReason;
 use router_core::session::Leave;
@@ -26,7 +28,7 @@ fn abort_reason(message: &Value) -> &str {
 
 #[test]
 fn welcome_announces_what_works_and_nothing_else() {
-    for encoding in [Json, MsgPack] {
+    for encoding in [Json, MsgPack, Cbor] {
         let mut world = World::new();
         let peer = world.connect(encoding);
         world.send_text(peer, HELLO);
@@ -49,6 +51,7 @@ fn welcome_announces_what_works_and_nothing_else() {
             "session_meta_api",
             "subscription_meta_api",
             "subscription_revocation",
+            "payload_passthru_mode",
         ]);
         let dealer = on(&[
             "progressive_call_results",
@@ -61,6 +64,7 @@ fn welcome_announces_what_works_and_nothing_else() {
             "shared_registration",
             "registration_meta_api",
             "registration_revocation",
+            "payload_passthru_mode",
             "session_meta_api",
             "testament_meta_api",
         ]);
@@ -80,11 +84,20 @@ fn welcome_announces_what_works_and_nothing_else() {
 
 #[test]
 fn subprotocols_name_the_serializations() {
-    assert_eq!(encoding_of("wamp.2.json"), Some(Json));
-    assert_eq!(encoding_of("wamp.2.msgpack"), Some(MsgPack));
-    assert_eq!(encoding_of("wamp.2.flatbuffers"), None);
-    for (name, encoding) in SUBPROTOCOLS {
-        assert_eq!(subprotocol_of(encoding), name);
+    for (name, encoding) in [
+        ("wamp.2.json", Json),
+        ("wamp.2.msgpack", MsgPack),
+        ("wamp.2.cbor", Cbor),
+    ] {
+        for (name, batched) in [(name.to_owned(), false), (format!("{name}.batched"), true)] {
+            let serialization = Serialization { encoding, batched };
+            assert_eq!(serialization_of(&name), Some(serialization));
+            assert_eq!(subprotocol_of(serialization), name);
+        }
+    }
+    assert_eq!(SUBPROTOCOLS.len(), 6);
+    for other in ["wamp.2.flatbuffers", "wamp.2.json.", "wamp.2.batched"] {
+        assert_eq!(serialization_of(other), None);
     }
 }
 

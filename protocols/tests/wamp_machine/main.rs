@@ -3,6 +3,7 @@
 #![cfg(feature = "wamp")]
 #![expect(clippy::unwrap_used, reason = "here a failed unwrap is a failed test")]
 
+mod batched;
 mod cancel;
 mod dealer;
 mod forwarding;
@@ -10,6 +11,7 @@ mod history;
 mod lifecycle;
 mod meta;
 mod mutex;
+mod passthru;
 mod patterns;
 mod pubsub;
 mod random;

@@ -1,7 +1,7 @@
 //! Publish and subscribe: options, patterns, filters, history.
 
 use crate::world::{HELLO, World, args_of, head};
-use router_core::encoding::Encoding::{Json, MsgPack};
+use router_core::encoding::Encoding::{Cbor, Json, MsgPack};
 use serde_json::{Value, json};
 
 const INVALID_URI: &str = "wamp.error.invalid_uri";
@@ -16,8 +16,12 @@ fn an_event_of_an_exact_subscription_has_empty_details() {
     for (from, to) in [
         (Json, Json),
         (MsgPack, MsgPack),
+        (Cbor, Cbor),
         (Json, MsgPack),
         (MsgPack, Json),
+        (Json, Cbor),
+        (Cbor, MsgPack),
+        (MsgPack, Cbor),
     ] {
         let mut world = World::new();
         let (publisher, subscriber) = (world.join(from), world.join(to));

@@ -1,7 +1,7 @@
 //! Calls: routing, results, errors, progress, canceling, concurrency.
 
 use crate::world::{HELLO, Peer, World, head};
-use router_core::encoding::Encoding::{Json, MsgPack};
+use router_core::encoding::Encoding::{Cbor, Json, MsgPack};
 use serde_json::{Value, json};
 
 fn nothing() -> Vec<Value> {
@@ -13,8 +13,12 @@ fn a_call_reaches_its_callee_and_the_result_its_caller() {
     for (from, to) in [
         (Json, Json),
         (MsgPack, MsgPack),
+        (Cbor, Cbor),
         (Json, MsgPack),
         (MsgPack, Json),
+        (Json, Cbor),
+        (Cbor, MsgPack),
+        (MsgPack, Cbor),
     ] {
         let mut world = World::new();
         let (caller, callee) = (world.join(from), world.join(to));

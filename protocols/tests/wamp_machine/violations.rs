@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use protocols::gate::Input;
 use protocols::wamp::codec::name_of;
 use protocols::wamp::machine::WampOptions;
-use router_core::encoding::Encoding::{Json, MsgPack};
+use router_core::encoding::Encoding::{Cbor, Json, MsgPack};
 use router_core::encoding::transcode::json_to_msgpack;
 use router_core::session::Leave;
 use serde_json::{Value, json};
@@ -56,7 +56,7 @@ fn assert_violation(world: &mut World, peer: Peer, text: &str, had_session: bool
 #[test]
 fn nothing_but_hello_comes_first() {
     for message in every_message().into_iter().filter(|m| m[0] != 1) {
-        for encoding in [Json, MsgPack] {
+        for encoding in [Json, MsgPack, Cbor] {
             let mut world = World::new();
             let peer = world.connect(encoding);
             world.send(peer, message.clone());

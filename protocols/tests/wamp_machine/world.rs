@@ -6,11 +6,11 @@ use bytestring::ByteString;
 use protocols::gate::{
     Action, Credentials, Gate as _, Input, JoinError, JoinRequest, JoinedAs, Output,
 };
-use protocols::wamp::machine::{WampMachine, WampOptions, subprotocol_of};
+use protocols::wamp::machine::{Serialization, WampMachine, WampOptions, subprotocol_of};
 use protocols::wamp::map;
 use router_core::auth::{Disclosure, Role, Rule};
-use router_core::encoding::Encoding::{self, Json, MsgPack};
-use router_core::encoding::transcode::{json_to_msgpack, msgpack_to_json};
+use router_core::encoding::Encoding::{self, Cbor, Json, MsgPack};
+use router_core::encoding::transcode::transcode;
 use router_core::history::HistoryRule;
 use router_core::limits::RealmLimits;
 use router_core::model::{
@@ -63,6 +63,7 @@ pub fn args_of(events: &[Value]) -> Vec<Value> {
 pub struct Wire {
     machine: WampMachine,
     encoding: Encoding,
+    protocol: &'static str,
     seat: Option<(Connection, Arc<Outbox>)>,
     /// The realm has said its last word to the session.
     is_over: bool,
@@ -128,14 +129,20 @@ impl World {
     }
 
     /// A transport, on which nothing was said yet.
-    pub fn connect(&mut self, encoding: Encoding) -> Peer {
-        self.connect_with(encoding, WampOptions::default())
+    pub fn connect(&mut self, serialization: impl Into<Serialization>) -> Peer {
+        self.connect_with(serialization, WampOptions::default())
     }
 
-    pub fn connect_with(&mut self, encoding: Encoding, options: WampOptions) -> Peer {
+    pub fn connect_with(
+        &mut self,
+        serialization: impl Into<Serialization>,
+        options: WampOptions,
+    ) -> Peer {
+        let serialization = serialization.into();
         self.wires.push(Wire {
-            machine: WampMachine::new(self.now, encoding, options),
-            encoding,
+            machine: WampMachine::new(self.now, serialization, options),
+            encoding: serialization.encoding,
+            protocol: subprotocol_of(serialization),
             seat: None,
             is_over: false,
             is_lost: false,
@@ -189,11 +196,15 @@ impl World {
 
     /// Sends JSON text, in the client's own encoding.
     pub fn send_text(&mut self, peer: Peer, message: &str) {
-        let text = message.as_bytes();
-        match self.wires[peer].encoding {
-            Json => self.input(peer, Input::Text(Bytes::copy_from_slice(text))),
-            MsgPack => self.input(peer, Input::Binary(json_to_msgpack(text).unwrap().into())),
-        }
+        let encoding = self.wires[peer].encoding;
+        let frame = transcode(&Bytes::copy_from_slice(message.as_bytes()), Json, encoding).unwrap();
+        self.input(
+            peer,
+            match encoding {
+                Json => Input::Text(frame),
+                MsgPack | Cbor => Input::Binary(frame),
+            },
+        );
     }
 
     pub fn input(&mut self, peer: Peer, input: Input<'_>) {
@@ -269,10 +280,7 @@ impl World {
     /// Everything received, as JSON text; for JSON clients the very bytes.
     pub fn take_texts(&mut self, peer: Peer) -> Vec<String> {
         let encoding = self.wires[peer].encoding;
-        let text = |frame: Bytes| match encoding {
-            Json => frame.to_vec(),
-            MsgPack => msgpack_to_json(&frame).unwrap(),
-        };
+        let text = |frame: Bytes| transcode(&frame, encoding, Json).unwrap().to_vec();
         let frames = self.take_frames(peer);
         frames
             .into_iter()
@@ -429,6 +437,7 @@ impl World {
                 is_busy |= self.carry_out(peer);
                 is_busy |= self.hand_over(peer);
                 is_busy |= self.flush(peer);
+                is_busy |= self.wires[peer].machine.handle_more(self.now);
             }
             assert!(self.effects.batch.is_empty(), "nothing here is durable");
             self.effects.wake.clear();
@@ -463,7 +472,7 @@ impl World {
     /// Answers a join, as the router's door does.
     pub fn admit(&mut self, peer: Peer, request: JoinRequest) {
         assert_eq!(request.style, EventStyle::Ordered);
-        assert_eq!(request.protocol, subprotocol_of(self.wires[peer].encoding));
+        assert_eq!(request.protocol, self.wires[peer].protocol);
         let answer = self.identify(&request).and_then(|identity| {
             let joined = JoinedAs {
                 session: router_core::model::SessionId(0),
@@ -550,7 +559,7 @@ impl World {
             is_busy = true;
             assert_eq!(wire.closed, None, "{output:?} after the close");
             match (output, wire.encoding) {
-                (Output::Text(frame), Json) | (Output::Bytes(frame), MsgPack) => {
+                (Output::Text(frame), Json) | (Output::Bytes(frame), MsgPack | Cbor) => {
                     wire.frames.push_back(frame);
                 }
                 (Output::Close { code, reason }, _) => wire.closed = Some((code, reason)),

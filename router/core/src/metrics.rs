@@ -56,6 +56,8 @@ counters! {
     publish_invalid,
     /// Deliveries withheld because the receiver's role may not read the topic.
     delivery_refused,
+    /// Deliveries withheld because the receiver cannot open the sender's sealed payload.
+    delivery_sealed,
     /// At-most-once deliveries dropped because a receiver's lane was full.
     dropped_best,
     /// Settleable deliveries dropped because a receiver's queue was full.

@@ -4,7 +4,7 @@
 use crate::encoding::Encoding;
 use crate::model::{
     Admission, Args, Attributes, Body, Event, EventDelivery, Handover, Level, MatchKind, Pattern,
-    Payload, PublicationId, Publisher, Qos, SessionId, SubscriptionId, Topic, WillScope,
+    Payload, PublicationId, Publisher, Qos, Seal, SessionId, SubscriptionId, Topic, WillScope,
 };
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -48,6 +48,8 @@ pub struct StoredEvent {
     /// Absent in records of former releases: everybody may receive those.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     admission: Option<Box<Admission>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seal: Option<Seal>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -55,6 +57,7 @@ enum StoredBody {
     Bytes(Bytes, bool),
     Json(Option<Bytes>, Option<Bytes>),
     MsgPack(Option<Bytes>, Option<Bytes>),
+    Cbor(Option<Bytes>, Option<Bytes>),
 }
 
 impl From<&Event> for StoredEvent {
@@ -71,16 +74,21 @@ impl From<&Event> for StoredEvent {
             expires_at_ms: event.expires_at_ms,
             attributes: event.attributes.clone(),
             admission: event.admission.clone(),
+            seal: event.payload.seal().cloned(),
         }
     }
 }
 
 impl From<StoredEvent> for Event {
     fn from(stored: StoredEvent) -> Event {
+        let payload = Payload::from(stored.body);
         Event {
             publication: PublicationId(stored.publication),
             topic: stored.topic,
-            payload: stored.body.into(),
+            payload: match stored.seal {
+                Some(seal) => payload.sealed(seal),
+                None => payload,
+            },
             publisher: stored.publisher,
             qos: stored.qos,
             retain: stored.retain,
@@ -105,6 +113,10 @@ impl From<&Payload> for StoredBody {
                 encoding: Encoding::MsgPack,
                 args,
             } => StoredBody::MsgPack(args.args, args.kwargs),
+            Body::Args {
+                encoding: Encoding::Cbor,
+                args,
+            } => StoredBody::Cbor(args.args, args.kwargs),
         }
     }
 }
@@ -117,6 +129,7 @@ impl From<StoredBody> for Payload {
             StoredBody::MsgPack(args, kwargs) => {
                 Payload::args(Encoding::MsgPack, Args { args, kwargs })
             }
+            StoredBody::Cbor(args, kwargs) => Payload::args(Encoding::Cbor, Args { args, kwargs }),
         }
     }
 }
@@ -484,4 +497,69 @@ pub fn number(part: &[u8]) -> Option<u64> {
 #[must_use]
 pub fn event(stored: StoredEvent) -> Arc<Event> {
     Arc::new(stored.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_in_every_encoding_come_back_and_older_records_still_open() {
+        for encoding in [Encoding::Json, Encoding::MsgPack, Encoding::Cbor] {
+            let args = Args {
+                args: Some(encoding.array_of(&[encoding.null()])),
+                kwargs: None,
+            };
+            let stored = encode(&StoredBody::from(&Payload::args(encoding, args.clone()))).unwrap();
+            let read = Payload::from(decode::<StoredBody>(&stored).unwrap());
+            assert_eq!(read.body(), &Body::Args { encoding, args });
+        }
+        // As written before there was a third encoding: variants by name.
+        let old = b"\x81\xa7MsgPack\x92\xc4\x01\x90\xc0";
+        let read = Payload::from(decode::<StoredBody>(old).unwrap());
+        let args = Args {
+            args: Some(Bytes::from_static(&[0x90])),
+            kwargs: None,
+        };
+        let encoding = Encoding::MsgPack;
+        assert_eq!(read.body(), &Body::Args { encoding, args });
+    }
+
+    #[test]
+    fn a_sealed_event_comes_back_sealed_and_one_without_seal_as_it_was() {
+        let seal = Seal {
+            notes: vec![("scheme".into(), "x".into())],
+            bare: true,
+        };
+        let args = Args {
+            args: Some(Encoding::Cbor.binary_value(&[1, 2, 3])),
+            kwargs: None,
+        };
+        for seal in [Some(seal), None] {
+            let payload = Payload::args(Encoding::Cbor, args.clone());
+            let event = Event {
+                publication: PublicationId(1),
+                topic: Topic::new("a").unwrap(),
+                payload: match seal.clone() {
+                    Some(seal) => payload.sealed(seal),
+                    None => payload,
+                },
+                publisher: None,
+                qos: Qos::AtMostOnce,
+                retain: true,
+                clears: false,
+                token: None,
+                expires_at_ms: None,
+                attributes: None,
+                admission: None,
+            };
+            let stored = encode(&StoredEvent::from(&event)).unwrap();
+            let names_it = stored.windows(4).any(|part| part == b"seal");
+            assert_eq!(names_it, seal.is_some(), "older readers see nothing new");
+            let read = Event::from(decode::<StoredEvent>(&stored).unwrap());
+            assert_eq!(read.payload.seal(), seal.as_ref());
+            assert_eq!(read.payload.body(), event.payload.body());
+            assert_eq!(read.payload.detached().seal(), seal.as_ref());
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use crate::auth::Role;
 use crate::broker::{Filter, MemberOptions};
 use crate::model::{
-    EndReason, InvocationId, LastWill, Pattern, PublicationId, RegistrationId, RequestId,
+    EndReason, InvocationId, LastWill, Pattern, Payload, PublicationId, RegistrationId, RequestId,
     SessionId, Slot, SubscriptionId, Topic,
 };
 use crate::outbox::Outbox;
@@ -78,6 +78,18 @@ pub struct Features {
     pub registration_revocation: bool,
     /// It understands that the router ends a subscription.
     pub subscription_revocation: bool,
+    /// As a subscriber it can open sealed arguments.
+    pub opens_sealed: bool,
+    /// As a subscriber it can open a bare binary in their place.
+    pub opens_bare: bool,
+}
+
+impl Features {
+    /// Whether it can have this as a subscriber.
+    #[must_use]
+    pub fn opens(&self, payload: &Payload) -> bool {
+        payload.is_opened_by(self.opens_sealed, self.opens_bare)
+    }
 }
 
 /// How a session wants its events.

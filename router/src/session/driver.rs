@@ -6,12 +6,17 @@ use super::register::{Handler, Invocation, Registration, forget, start};
 use super::subscribe::{self, Event};
 use super::values::Values;
 use super::{Session, kv};
-use router_core::model::{Answer, Delivery, EventDelivery, InvocationId, Refusal, RequestId};
+use router_core::model::{
+    Answer, Delivery, ErrorKind, EventDelivery, InvocationId, Payload, Refusal, RequestId,
+};
 use router_core::runtime::now;
 use router_core::session::Leave;
 use std::future::{Future, poll_fn};
 use std::sync::{Arc, Weak};
 use std::task::Poll;
+
+/// Why a call ends whose arguments or result are sealed.
+const UNREADABLE: &str = "sessions of this program open no sealed payloads";
 
 /// Deliveries taken at a time.
 const DELIVERIES_PER_TURN: usize = 512;
@@ -71,6 +76,13 @@ fn dispatch(inner: &Arc<Inner>, owner: &Weak<Owner>, delivery: Delivery) -> Resu
         Delivery::Event(event) => return self::event(inner, &event),
         Delivery::Done { request, answer } => answered(inner, owner, request, answer),
         Delivery::Refused { request, refusal } => refused(inner, request, refusal),
+        Delivery::Invocation(invocation) if !can_read(&invocation.payload) => {
+            let invocation = Invocation::new(inner, *invocation);
+            invocation.fail(AppError::new(
+                protocols::wamp::uris::error::FEATURE_NOT_SUPPORTED,
+                UNREADABLE,
+            ));
+        }
         Delivery::Invocation(invocation) => {
             let handler = inner
                 .state
@@ -81,6 +93,17 @@ fn dispatch(inner: &Arc<Inner>, owner: &Weak<Owner>, delivery: Delivery) -> Resu
             invoke(inner, handler, Invocation::new(inner, *invocation));
         }
         Delivery::Interrupt { invocation, .. } => interrupt(inner, invocation),
+        Delivery::Result {
+            request,
+            payload,
+            progress,
+        } if !can_read(&payload) => {
+            // Progress that cannot be read is none; the final result ends the call.
+            if !progress {
+                let refusal = Refusal::new(ErrorKind::FeatureNotSupported, UNREADABLE);
+                return result(inner, request, Err(refusal.into()), false);
+            }
+        }
         Delivery::Result {
             request,
             payload,
@@ -185,6 +208,11 @@ fn result(
         }
     }
     .map_err(|_| SessionEnd::TooSlow)
+}
+
+/// Sessions of this program announce no form of sealed payloads.
+fn can_read(payload: &Payload) -> bool {
+    payload.is_opened_by(false, false)
 }
 
 fn invoke(inner: &Arc<Inner>, handler: Option<Handler>, invocation: Invocation) {

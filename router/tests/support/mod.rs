@@ -86,10 +86,15 @@ pub struct Socket(WebSocketStream<TcpStream>);
 impl Socket {
     /// Upgrades; the server must choose `subprotocol`.
     pub async fn open(address: SocketAddr, path: &str, subprotocol: &str) -> Socket {
+        Socket::offering(address, path, subprotocol, subprotocol).await
+    }
+
+    /// Upgrades; of the subprotocols offered the server must choose `chosen`.
+    pub async fn offering(address: SocketAddr, path: &str, offered: &str, chosen: &str) -> Socket {
         let mut request = format!("ws://{address}{path}")
             .into_client_request()
             .expect("request");
-        let value = subprotocol.parse().expect("header");
+        let value = offered.parse().expect("header");
         request
             .headers_mut()
             .insert("Sec-WebSocket-Protocol", value);
@@ -97,7 +102,7 @@ impl Socket {
         let (socket, response) = soon(tokio_tungstenite::client_async(request, io))
             .await
             .expect("upgrade");
-        assert_eq!(response.headers()["Sec-WebSocket-Protocol"], subprotocol);
+        assert_eq!(response.headers()["Sec-WebSocket-Protocol"], chosen);
         Socket(socket)
     }
 

@@ -1,13 +1,15 @@
 'use strict'
-// Drives wampy. Usage: node wampy.js URL json|msgpack
+// Drives wampy. Usage: node wampy.js URL json|msgpack|cbor
 
 const { Wampy } = require('wampy')
 const { JsonSerializer } = require('wampy/JsonSerializer.js')
 const { MsgpackSerializer } = require('wampy/MsgpackSerializer.js')
+const { CborSerializer } = require('wampy/CborSerializer.js')
 const WebSocket = require('ws')
 const { print, serve, Gauge } = require('./lines')
 
 const [url, serializer] = process.argv.slice(2)
+const serializers = { json: JsonSerializer, msgpack: MsgpackSerializer, cbor: CborSerializer }
 let wampy
 const gauge = new Gauge()
 
@@ -15,7 +17,7 @@ async function connect ({ realm, authid, ticket }) {
   const options = {
     realm,
     ws: WebSocket,
-    serializer: serializer === 'msgpack' ? new MsgpackSerializer() : new JsonSerializer(),
+    serializer: new serializers[serializer](),
     autoReconnect: false,
     onClose: () => print({ closed: {} })
   }

@@ -1,4 +1,4 @@
-"""Drives autobahn-python on asyncio. Usage: autobahn_agent.py URL json|msgpack"""
+"""Drives autobahn-python on asyncio. Usage: autobahn_agent.py URL json|msgpack|cbor[.batched]"""
 
 import asyncio
 import sys
@@ -10,7 +10,7 @@ txaio.use_asyncio()
 from autobahn.asyncio.wamp import ApplicationRunner, ApplicationSession  # noqa: E402
 from autobahn.wamp import types  # noqa: E402
 from autobahn.wamp.exception import ApplicationError  # noqa: E402
-from autobahn.wamp.serializer import JsonSerializer, MsgPackSerializer  # noqa: E402
+from autobahn.wamp.serializer import CBORSerializer, JsonSerializer, MsgPackSerializer  # noqa: E402
 
 from lines import parse_line, print_line  # noqa: E402
 
@@ -45,7 +45,9 @@ class Session(ApplicationSession):
 class Agent:
     def __init__(self, url, serializer):
         self.url = url
-        self.serializer = MsgPackSerializer if serializer == "msgpack" else JsonSerializer
+        name, _, batched = serializer.partition(".")
+        kinds = {"json": JsonSerializer, "msgpack": MsgPackSerializer, "cbor": CBORSerializer}
+        self.serializer = kinds[name](batched=bool(batched))
         self.session = None
         self.subscriptions = {}
         self.running = 0
@@ -54,7 +56,7 @@ class Agent:
     async def connect(self, order):
         joined = asyncio.get_running_loop().create_future()
         self.session = Session(order, joined)
-        runner = ApplicationRunner(self.url, order["realm"], serializers=[self.serializer()])
+        runner = ApplicationRunner(self.url, order["realm"], serializers=[self.serializer])
         await runner.run(lambda _: self.session, start_loop=False)
         return await joined
 

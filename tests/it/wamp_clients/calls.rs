@@ -59,6 +59,21 @@ fn autobahn_python_msgpack_is_called_by_everybody() -> Outcome {
 }
 
 #[test]
+fn autobahn_python_cbor_is_called_by_everybody() -> Outcome {
+    is_called_by_everybody(Library::AutobahnPythonCbor)
+}
+
+#[test]
+fn autobahn_python_batched_is_called_by_everybody() -> Outcome {
+    is_called_by_everybody(Library::AutobahnPythonBatched)
+}
+
+#[test]
+fn wampy_cbor_is_called_by_everybody() -> Outcome {
+    is_called_by_everybody(Library::WampyCbor)
+}
+
+#[test]
 fn wampy_json_is_called_by_everybody() -> Outcome {
     is_called_by_everybody(Library::WampyJson)
 }

@@ -44,6 +44,10 @@ impl<T: Transport + Unpin> Driver<T> {
         }
         let mut progress = false;
         for _ in 0..READS_PER_TURN {
+            // What it asks for is done in a turn of its own.
+            if self.gate.handle_more(now) {
+                return true;
+            }
             let Poll::Ready(received) = self.read(now, cx) else {
                 self.hear(None);
                 return progress;

@@ -2,12 +2,13 @@
 //!
 //! Decoding scans the frame once for element bounds and checks all of it; header elements are
 //! parsed, payload stays a slice of the frame. Encoding splices ready payload bytes behind the
-//! header. The layouts stand in one table (`layout.rs`); [`json`] and [`msgpack`] only say how
-//! integers, strings and lists are spelled.
+//! header. The layouts stand in one table (`layout.rs`); [`json`], [`msgpack`] and [`cbor`]
+//! only say how integers, strings and lists are spelled.
 //!
 //! Trimming (section "Payload" of the message layouts): an empty dict at the end is omitted, then
 //! an empty list; a list is written in front of a dict, if need be an empty one. Nothing is added.
 
+pub mod cbor;
 mod decode;
 mod encode;
 pub mod json;
@@ -56,6 +57,7 @@ pub fn decode(encoding: Encoding, frame: Bytes, limits: &Limits) -> Result<Messa
     match encoding {
         Encoding::Json => json::decode(frame, limits),
         Encoding::MsgPack => msgpack::decode(frame, limits),
+        Encoding::Cbor => cbor::decode(frame, limits),
     }
 }
 
@@ -65,6 +67,7 @@ pub fn encode(encoding: Encoding, message: &Message) -> Bytes {
     match encoding {
         Encoding::Json => json::encode(message),
         Encoding::MsgPack => msgpack::encode(message),
+        Encoding::Cbor => cbor::encode(message),
     }
 }
 
@@ -74,6 +77,7 @@ macro_rules! by_encoding {
         match $encoding {
             Encoding::Json => encode::$function::<json::Json>($($argument),*),
             Encoding::MsgPack => encode::$function::<msgpack::MsgPack>($($argument),*),
+            Encoding::Cbor => encode::$function::<cbor::Cbor>($($argument),*),
         }
     };
 }

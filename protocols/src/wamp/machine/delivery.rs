@@ -1,15 +1,17 @@
 //! What the realm tells an open session: deliveries become messages.
 
 use super::{WampMachine, code};
+use crate::gate::Action;
 use crate::wamp::codec::{self, Details};
 use crate::wamp::map;
 use crate::wamp::message::{Dict, Interrupt, Unregistered, Unsubscribed};
+use crate::wamp::passthru;
 use crate::wamp::uris::{self, close, error};
 use bytestring::ByteString;
 use router_core::encoding::Encoding;
 use router_core::model::{
-    Answer, CallFailure, Delivery, EndReason, ErrorKind, EventDelivery, Invocation, Now, Payload,
-    Refusal, RegistrationId, RequestId, SubscriptionId,
+    Answer, Args, CallFailure, Command, Delivery, EndReason, ErrorKind, EventDelivery, Invocation,
+    Now, Payload, Refusal, RegistrationId, RequestId, SubscriptionId,
 };
 
 /// Type codes of answers.
@@ -28,6 +30,7 @@ const fn progress_details(encoding: Encoding) -> &'static [u8] {
     match encoding {
         Encoding::Json => br#"{"progress":true}"#,
         Encoding::MsgPack => b"\x81\xa8progress\xc3",
+        Encoding::Cbor => b"\xa1\x68progress\xf5",
     }
 }
 
@@ -83,8 +86,9 @@ impl WampMachine {
     }
 
     fn event(&mut self, now: Now, delivery: &EventDelivery) {
-        let details = map::event_details(now, delivery);
-        let tail = map::tail(self.encoding, &delivery.event.payload);
+        let receiver = self.announced.subscriber;
+        let details = map::event_details(now, delivery, receiver);
+        let tail = passthru::tail(self.encoding, &delivery.event.payload, receiver);
         codec::put_event(
             self.encoding,
             &mut self.buffer,
@@ -126,6 +130,10 @@ impl WampMachine {
     }
 
     fn invocation(&mut self, invocation: &Invocation) {
+        let receiver = self.announced.callee;
+        if !receiver.opens(&invocation.payload) {
+            return self.decline(invocation);
+        }
         let mut details = Dict::new();
         // Section "Pattern-based Registrations": the registration does not tell it.
         if !invocation.exact {
@@ -139,6 +147,7 @@ impl WampMachine {
             let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
             details.insert("timeout".into(), ms.into());
         }
+        passthru::describe(&mut details, &invocation.payload, receiver);
         if invocation.progress {
             details.insert("receive_progress".into(), true.into());
         }
@@ -163,11 +172,44 @@ impl WampMachine {
         self.send_buffer();
     }
 
+    /// Section "Payload Passthru Mode": a callee that did not announce it cannot be called so.
+    fn decline(&mut self, invocation: &Invocation) {
+        let message = "the callee did not announce payload passthru";
+        let tail = map::message_tail(self.encoding, message);
+        let args = Args {
+            args: tail.args,
+            kwargs: tail.kwargs,
+        };
+        self.actions
+            .push_back(Action::Command(Command::InvocationFailed {
+                invocation: invocation.invocation,
+                error: ByteString::from_static(error::FEATURE_NOT_SUPPORTED),
+                payload: Payload::args(self.encoding, args),
+            }));
+    }
+
     fn result(&mut self, request: RequestId, payload: &Payload, progress: bool) {
         let (_, request) = map::request_of(request);
-        let details = match progress {
-            true => Details::Encoded(progress_details(self.encoding)),
-            false => Details::Empty,
+        let receiver = self.announced.caller;
+        if !receiver.opens(payload) {
+            // Progress that cannot be read is none; the final result ends the call.
+            if !progress {
+                let message = "the caller did not announce payload passthru";
+                self.say_error(CALL, request, error::FEATURE_NOT_SUPPORTED, message);
+            }
+            return;
+        }
+        let mut described = Dict::new();
+        passthru::describe(&mut described, payload, receiver);
+        let details = match (progress, described.is_empty()) {
+            (true, true) => Details::Encoded(progress_details(self.encoding)),
+            (false, true) => Details::Empty,
+            (progress, false) => {
+                if progress {
+                    described.insert("progress".into(), true.into());
+                }
+                Details::Dict(&described)
+            }
         };
         let tail = map::tail(self.encoding, payload);
         codec::put_result(self.encoding, &mut self.buffer, request, details, &tail);
@@ -179,16 +221,22 @@ impl WampMachine {
         match failure {
             CallFailure::Realm(refusal) => self.refused(CALL, request, refusal),
             CallFailure::Callee { error, payload } => {
-                let tail = map::tail(self.encoding, payload);
+                let receiver = self.announced.caller;
+                let mut details = Dict::new();
+                // What the caller cannot open is left out; the error itself still tells.
+                let tail = if receiver.opens(payload) {
+                    passthru::describe(&mut details, payload, receiver);
+                    map::tail(self.encoding, payload)
+                } else {
+                    crate::wamp::message::Payload::EMPTY
+                };
+                let details = if details.is_empty() {
+                    Details::Empty
+                } else {
+                    Details::Dict(&details)
+                };
                 let out = &mut self.buffer;
-                codec::put_error(
-                    self.encoding,
-                    out,
-                    (CALL, request),
-                    Details::Empty,
-                    error,
-                    &tail,
-                );
+                codec::put_error(self.encoding, out, (CALL, request), details, error, &tail);
                 self.send_buffer();
             }
         }

@@ -7,7 +7,6 @@ use crate::wamp::message::Welcome;
 use crate::wamp::uris::{close, error};
 use bytes::BytesMut;
 use bytestring::ByteString;
-use router_core::encoding::Encoding;
 use router_core::model::{Delivery, Now};
 use router_core::session::Leave;
 use std::collections::VecDeque;
@@ -16,8 +15,8 @@ use std::time::Instant;
 impl Gate for WampMachine {
     fn handle_input(&mut self, now: Now, input: Input<'_>) {
         match input {
-            Input::Text(frame) => self.handle_frame(now, frame, Encoding::Json),
-            Input::Binary(frame) => self.handle_frame(now, frame, Encoding::MsgPack),
+            Input::Text(frame) => self.handle_frame(now, frame, true),
+            Input::Binary(frame) => self.handle_frame(now, frame, false),
             Input::Stream(buffer) => {
                 buffer.clear();
                 if !matches!(self.state, State::Closed) {
@@ -30,6 +29,16 @@ impl Gate for WampMachine {
                 self.goodbye(now, reason, Some("the router shuts down"));
             }
         }
+    }
+
+    fn handle_more(&mut self, now: Now) -> bool {
+        let has_more = self.unread.is_some();
+        self.take_unread(now);
+        has_more
+    }
+
+    fn has_input(&self) -> bool {
+        self.unread.is_some()
     }
 
     fn handle_joined(&mut self, _now: Now, result: Result<JoinedAs, JoinError>) {
@@ -93,6 +102,9 @@ impl Gate for WampMachine {
     }
 
     fn poll_output(&mut self) -> Option<Output> {
+        if self.outputs.is_empty() {
+            self.send_gathered();
+        }
         self.outputs.pop_front()
     }
 
@@ -105,6 +117,9 @@ impl Gate for WampMachine {
         }
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
+        }
+        if let Some(gatherer) = &mut self.gatherer {
+            gatherer.rest();
         }
     }
 

@@ -20,19 +20,22 @@
 //! the realm's answers go out in the realm's order; a request that is refused here is answered
 //! here, in the place of the realm's answer.
 
+mod batches;
 mod delivery;
 mod gate;
 mod request;
 mod settings;
 mod strict;
 
-pub use settings::{SUBPROTOCOLS, WampOptions, encoding_of, subprotocol_of};
+pub use settings::{SUBPROTOCOLS, Serialization, WampOptions, serialization_of, subprotocol_of};
 pub use strict::Strictness;
 
 use super::auth::{Method, Opening};
+use super::batch::{Batch, Gatherer};
 use super::codec::{self, Details, Limits};
 use super::message::{Abort, Challenge, Dict, Goodbye, Message, Payload};
 use super::options::Reject;
+use super::passthru::Announced;
 use super::uris::{close, error};
 use crate::gate::{Action, JoinedAs, Output};
 use bytes::{Bytes, BytesMut};
@@ -89,6 +92,8 @@ pub struct WampMachine {
     state: State,
     /// What the client announced in its HELLO.
     features: Features,
+    /// ... about sealed payloads.
+    announced: Announced,
     /// What the realm asks of its requests.
     strict: Strictness,
     /// The latest request id that was in turn.
@@ -97,12 +102,21 @@ pub struct WampMachine {
     outputs: VecDeque<Output>,
     /// Where frames are encoded; each is split off.
     buffer: BytesMut,
+    /// Of a batch that was read, what is not looked at yet.
+    unread: Option<Batch>,
+    /// Where messages go that share a frame; `None`: each has its own.
+    gatherer: Option<Gatherer>,
 }
 
 impl WampMachine {
     /// A connection whose transport has just opened, with the serialization negotiated.
     #[must_use]
-    pub fn new(now: Now, encoding: Encoding, options: WampOptions) -> WampMachine {
+    pub fn new(
+        now: Now,
+        serialization: impl Into<Serialization>,
+        options: WampOptions,
+    ) -> WampMachine {
+        let Serialization { encoding, batched } = serialization.into();
         let limits = Limits {
             dict_bytes: Limits::default().dict_bytes.min(options.message_bytes_max),
         };
@@ -116,26 +130,48 @@ impl WampMachine {
                 again: false,
             },
             features: Features::default(),
+            announced: Announced::default(),
             strict: Strictness::default(),
             last_request: 0,
             actions: VecDeque::new(),
             outputs: VecDeque::new(),
             buffer: BytesMut::new(),
+            unread: None,
+            gatherer: batched.then(Gatherer::default),
         }
     }
 
-    fn handle_frame(&mut self, now: Now, frame: Bytes, encoding: Encoding) {
+    fn serialization(&self) -> Serialization {
+        Serialization {
+            encoding: self.encoding,
+            batched: self.gatherer.is_some(),
+        }
+    }
+
+    /// Takes a frame of the transport: one message, or a batch.
+    fn handle_frame(&mut self, now: Now, frame: Bytes, is_text: bool) {
         if matches!(self.state, State::Closed) {
             return;
         }
-        if self.encoding != encoding {
+        let needs_text = self.encoding == Encoding::Json;
+        if needs_text != is_text {
             // Section "Serializations": text for JSON, binary for everything else.
-            self.violation(match self.encoding {
-                Encoding::Json => "a binary message where the serializer needs text",
-                Encoding::MsgPack => "a text message where the serializer needs binary",
+            self.violation(if needs_text {
+                "a binary message where the serializer needs text"
+            } else {
+                "a text message where the serializer needs binary"
             });
             return;
         }
+        if self.gatherer.is_some() {
+            self.take_batch(now, frame);
+        } else {
+            self.take_message(now, frame);
+        }
+    }
+
+    /// Takes one message, still encoded.
+    fn take_message(&mut self, now: Now, frame: Bytes) {
         if frame.len() > self.options.message_bytes_max {
             let max = self.options.message_bytes_max;
             let text = format!("a message must not exceed {max} bytes");
@@ -143,7 +179,7 @@ impl WampMachine {
             self.abort(error::PAYLOAD_SIZE_EXCEEDED, &text, closing);
             return;
         }
-        match Message::decode(encoding, frame, &self.limits) {
+        match Message::decode(self.encoding, frame, &self.limits) {
             Ok(message) => self.handle_message(now, message),
             // Section "Session Closing": while shutting down nothing but GOODBYE matters.
             Err(_) if matches!(self.state, State::ShuttingDown { .. }) => {}
@@ -204,7 +240,7 @@ impl WampMachine {
             } => deadline,
             _ => after(now, self.options.login_timeout),
         };
-        self.features = opening.features;
+        (self.features, self.announced) = (opening.features, opening.announced);
         let strict = self.options.strict.get(&opening.realm);
         (self.strict, self.last_request) = (strict.copied().unwrap_or_default(), 0);
         match opening.method {
@@ -225,7 +261,7 @@ impl WampMachine {
     }
 
     fn join(&mut self, deadline: Instant, opening: Opening, secret: Option<&str>) {
-        let request = opening.join(secret, subprotocol_of(self.encoding));
+        let request = opening.join(secret, subprotocol_of(self.serialization()));
         self.actions.push_back(Action::Join(Box::new(request)));
         self.state = State::Joining { deadline };
     }
@@ -299,12 +335,14 @@ impl WampMachine {
 
     fn close(&mut self, how: Leave, (code, reason): (u16, &'static str)) {
         self.end(how);
+        self.send_gathered();
         self.outputs.push_back(Output::Close { code, reason });
     }
 
     /// Gives up the session. A join that nobody has seen yet is forgotten; one that is being
     /// answered is followed by its leave when the answer comes.
     fn end(&mut self, how: Leave) {
+        self.unread = None;
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Welcoming { .. } | State::Established | State::ShuttingDown { .. } => {
                 self.actions.push_back(Action::Leave(how));
@@ -319,13 +357,13 @@ impl WampMachine {
 
     fn say(&mut self, message: &Message) {
         let frame = message.encode(self.encoding);
-        self.outputs.push_back(output(self.encoding, frame));
+        self.send(frame);
     }
 
     /// Sends what was encoded into the buffer.
     fn send_buffer(&mut self) {
         let frame = self.buffer.split().freeze();
-        self.outputs.push_back(output(self.encoding, frame));
+        self.send(frame);
     }
 
     /// Answers a request with an ERROR.
@@ -347,7 +385,7 @@ impl WampMachine {
 fn output(encoding: Encoding, frame: Bytes) -> Output {
     match encoding {
         Encoding::Json => Output::Text(frame),
-        Encoding::MsgPack => Output::Bytes(frame),
+        Encoding::MsgPack | Encoding::Cbor => Output::Bytes(frame),
     }
 }
 

@@ -7,9 +7,9 @@ use crate::wamp::message::{
     Call, Cancel, ErrorMessage, Message, Publish, Register, Subscribe, Yield,
 };
 use crate::wamp::options::{
-    CallOptions, Options, PublishStandard, RegisterOptions, Reject, SubscribeOptions, cancel_mode,
-    publish_options,
+    CallOptions, Options, RegisterOptions, Reject, SubscribeOptions, cancel_mode,
 };
+use crate::wamp::passthru;
 use crate::wamp::uris;
 use bytestring::ByteString;
 use router_core::model::{
@@ -114,29 +114,23 @@ impl WampMachine {
     }
 
     fn read_publish(&self, publish: Publish, acknowledge: bool) -> Result<Command, Reject> {
-        let options = Options::new("PUBLISH", &publish.options);
-        let standard = PublishStandard::read(options)?;
-        let topic = map::open_topic(&publish.topic)?;
-        let (exclude_me, retain) = (standard.exclude_me, standard.retain);
-        let (qos, options) = publish_options(options, standard)?;
-        let payload = map::payload(self.encoding, publish.payload)?;
+        let all = Options::new("PUBLISH", &publish.options);
+        let sender = self.announced.publisher;
+        let payload = || passthru::payload(self.encoding, publish.payload, all, sender);
         Ok(Command::Publish(Box::new(model::Publish {
             request: acknowledge.then(|| map::request_id(PUBLISH, publish.request)),
-            qos,
-            retain,
-            exclude_me,
-            options,
-            ..model::Publish::new(topic, payload)
+            ..map::publication(&publish.topic, all, payload)?
         })))
     }
 
     fn read_call(&self, call: Call) -> Result<Command, Reject> {
-        let may_progress = self.features.progressive_calls;
-        let options = CallOptions::read(Options::new("CALL", &call.options), may_progress)?;
+        let all = Options::new("CALL", &call.options);
+        let options = CallOptions::read(all, self.features.progressive_calls)?;
+        let sender = self.announced.caller;
         Ok(Command::Call {
             request: map::request_id(CALL, call.request),
             procedure: map::topic(&call.procedure)?,
-            payload: map::payload(self.encoding, call.payload)?,
+            payload: passthru::payload(self.encoding, call.payload, all, sender)?,
             progress: options.receive_progress,
             more: options.progress,
             timeout: options.timeout,
@@ -148,7 +142,9 @@ impl WampMachine {
         let options = Options::new("YIELD", &result.options);
         let progress = options.boolean("progress")?.unwrap_or(false);
         let invocation = InvocationId(result.request);
-        self.command(match map::payload(self.encoding, result.payload) {
+        let sender = self.announced.callee;
+        let payload = passthru::payload(self.encoding, result.payload, options, sender);
+        self.command(match payload {
             Ok(payload) => Command::Yield {
                 invocation,
                 payload,
@@ -186,9 +182,14 @@ impl WampMachine {
             let text = "ERROR element 4 (Error|uri): not a URI";
             return Err(Reject::Violation(text.into()));
         }
-        // Older clients' bare binary is for their own kind only; the error itself still tells.
-        let payload = map::payload(self.encoding, failed.payload)
-            .unwrap_or_else(|_| Payload::args(self.encoding, Args::default()));
+        let options = Options::new("ERROR", &failed.details);
+        let sender = self.announced.callee;
+        let payload = match passthru::payload(self.encoding, failed.payload, options, sender) {
+            Ok(payload) => payload,
+            // What may not pass is left out; the error itself still tells.
+            Err(Reject::Error { .. }) => Payload::args(self.encoding, Args::default()),
+            Err(violation) => return Err(violation),
+        };
         self.command(Command::InvocationFailed {
             invocation: InvocationId(failed.request),
             error: ByteString::from(&*failed.error),

@@ -7,26 +7,75 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// WebSocket subprotocols, in our order of preference where the client has none, and what they
-/// mean. The name also stands in the session list.
-pub const SUBPROTOCOLS: [(&str, Encoding); 2] = [
-    ("wamp.2.msgpack", Encoding::MsgPack),
-    ("wamp.2.json", Encoding::Json),
+/// How messages are written, and whether one frame of the transport holds several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Serialization {
+    /// The serialization of a message.
+    pub encoding: Encoding,
+    /// Section "Batched Transport".
+    pub batched: bool,
+}
+
+impl Serialization {
+    const fn single(encoding: Encoding) -> Serialization {
+        Serialization {
+            encoding,
+            batched: false,
+        }
+    }
+
+    const fn batched(encoding: Encoding) -> Serialization {
+        Serialization {
+            encoding,
+            batched: true,
+        }
+    }
+}
+
+/// One message in a frame.
+impl From<Encoding> for Serialization {
+    fn from(encoding: Encoding) -> Serialization {
+        Serialization::single(encoding)
+    }
+}
+
+/// WebSocket subprotocols, and what they mean; the client's order of preference decides. The name
+/// also stands in the session list.
+pub const SUBPROTOCOLS: [(&str, Serialization); 6] = [
+    ("wamp.2.msgpack", Serialization::single(Encoding::MsgPack)),
+    ("wamp.2.cbor", Serialization::single(Encoding::Cbor)),
+    ("wamp.2.json", Serialization::single(Encoding::Json)),
+    (
+        "wamp.2.msgpack.batched",
+        Serialization::batched(Encoding::MsgPack),
+    ),
+    (
+        "wamp.2.cbor.batched",
+        Serialization::batched(Encoding::Cbor),
+    ),
+    (
+        "wamp.2.json.batched",
+        Serialization::batched(Encoding::Json),
+    ),
 ];
 
 /// The serialization of a WebSocket subprotocol; `None` if it is none of WAMP's that we speak.
 #[must_use]
-pub fn encoding_of(subprotocol: &str) -> Option<Encoding> {
+pub fn serialization_of(subprotocol: &str) -> Option<Serialization> {
     let found = SUBPROTOCOLS.iter().find(|(name, _)| *name == subprotocol);
-    found.map(|(_, encoding)| *encoding)
+    found.map(|(_, serialization)| *serialization)
 }
 
 /// The WebSocket subprotocol of a serialization.
 #[must_use]
-pub const fn subprotocol_of(encoding: Encoding) -> &'static str {
-    match encoding {
-        Encoding::Json => "wamp.2.json",
-        Encoding::MsgPack => "wamp.2.msgpack",
+pub const fn subprotocol_of(serialization: Serialization) -> &'static str {
+    match (serialization.encoding, serialization.batched) {
+        (Encoding::Json, false) => "wamp.2.json",
+        (Encoding::MsgPack, false) => "wamp.2.msgpack",
+        (Encoding::Cbor, false) => "wamp.2.cbor",
+        (Encoding::Json, true) => "wamp.2.json.batched",
+        (Encoding::MsgPack, true) => "wamp.2.msgpack.batched",
+        (Encoding::Cbor, true) => "wamp.2.cbor.batched",
     }
 }
 

@@ -92,7 +92,11 @@ impl<'a> Options<'a> {
         Ok(self.boolean(key)?.unwrap_or(false))
     }
 
-    fn text(&self, key: &'static str) -> Read<&'a str> {
+    /// A standard string.
+    ///
+    /// # Errors
+    /// A violation when it is none.
+    pub fn text(&self, key: &'static str) -> Read<&'a str> {
         self.standard(self.dict.text(key))
     }
 

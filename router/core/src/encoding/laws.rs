@@ -1,8 +1,10 @@
 //! Laws that hold across the readers, writers and conversions, checked on arbitrary documents and
-//! against `serde_json` and `rmp` as independent opinions.
+//! against `serde_json`, `rmp` and `ciborium` as independent opinions.
 
-use super::testing::{Doc, edits, json_doc, mutate, packed_doc, text, to_json, to_packed};
-use super::transcode::{json_to_msgpack, msgpack_to_json};
+use super::testing::{
+    Doc, edits, json_doc, mutate, packed_doc, quirks, text, to_cbor, to_json, to_packed,
+};
+use super::transcode::{json_to_msgpack, msgpack_to_json, rewrite};
 use super::{Encoding, Fault, MAX_DEPTH, json, value};
 use proptest::prelude::*;
 use serde::de::IgnoredAny;
@@ -10,6 +12,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 const SPACES: [&[&str]; 3] = [&[""], &[" ", "", "\n\t"], &["", "\r\n ", ""]];
+
+const ALL: [Encoding; 3] = [Encoding::Json, Encoding::MsgPack, Encoding::Cbor];
 
 fn parse(encoding: Encoding, input: &[u8]) -> Value {
     value::parse(encoding, input).unwrap()
@@ -93,17 +97,92 @@ proptest! {
     }
 
     #[test]
-    fn elements_are_cut_where_they_stand(docs in prop::collection::vec(json_doc(), 0..6)) {
+    fn cbor_reads_as_meant_however_it_is_written(doc in packed_doc(), quirks in quirks()) {
+        let bytes = to_cbor(&doc, &quirks);
+        prop_assert_eq!(Encoding::Cbor.check(&bytes), Ok(()));
+        prop_assert_eq!(parse(Encoding::Cbor, &bytes), meaning(&doc));
+    }
+
+    #[test]
+    fn every_way_between_serializations_ends_in_the_same_bytes(
+        doc in packed_doc(),
+        quirks in quirks(),
+        ways in prop::collection::vec(prop::sample::select(&ALL[..]), 1..5),
+    ) {
+        // Binary keys aside, which `Doc` has not, only JSON lacks anything: NaN and infinities.
+        let (mut at, mut bytes) = (Encoding::Cbor, to_cbor(&doc, &quirks));
+        for to in &ways {
+            bytes = rewrite(&bytes, at, *to).unwrap();
+            at = *to;
+            prop_assert_eq!(at.check(&bytes), Ok(()));
+            prop_assert_eq!(parse(at, &bytes), meaning(&doc));
+        }
+        if !ways.contains(&Encoding::Json) {
+            let direct = rewrite(&to_packed(&doc), Encoding::MsgPack, at).unwrap();
+            prop_assert_eq!(&bytes, &direct);
+        }
+        // Plain spellings come back bit by bit.
+        for other in ALL {
+            let there = rewrite(&bytes, at, other).unwrap();
+            let back = rewrite(&there, other, at).unwrap();
+            prop_assert!(back == bytes || other == Encoding::Json);
+            prop_assert_eq!(rewrite(&back, at, other).unwrap(), there);
+        }
+    }
+
+    #[test]
+    fn what_json_says_is_the_same_cbor_and_messagepack(
+        doc in json_doc(),
+        quirks in quirks(),
+    ) {
+        let text = to_json(&doc, SPACES[1]);
+        let packed = rewrite(text.as_bytes(), Encoding::Json, Encoding::Cbor).unwrap();
+        prop_assert_eq!(&packed, &to_cbor(&doc, &[]));
+        let other = to_cbor(&doc, &quirks);
+        prop_assert_eq!(rewrite(&other, Encoding::Cbor, Encoding::MsgPack).unwrap(), to_packed(&doc));
+        prop_assert_eq!(rewrite(&other, Encoding::Cbor, Encoding::Cbor).unwrap(), packed);
+    }
+
+    #[test]
+    fn ciborium_reads_what_is_written_and_the_other_way_round(doc in json_doc()) {
+        let value = meaning(&doc);
+        let ours = value::to_bytes(Encoding::Cbor, &value);
+        prop_assert_eq!(&ciborium::from_reader::<Value, _>(&ours[..]).unwrap(), &value);
+        let mut theirs = Vec::new();
+        ciborium::into_writer(&value, &mut theirs).unwrap();
+        prop_assert_eq!(parse(Encoding::Cbor, &theirs), value);
+    }
+
+    #[test]
+    fn cbor_is_judged_as_ciborium_does(
+        doc in packed_doc(),
+        quirks in quirks(),
+        edits in edits(),
+    ) {
+        agrees_with_ciborium(&mutate(&to_cbor(&doc, &quirks), &edits))?;
+    }
+
+    #[test]
+    fn any_bytes_are_judged_as_ciborium_does(bytes in prop::collection::vec(any::<u8>(), 0..24)) {
+        agrees_with_ciborium(&bytes)?;
+    }
+
+    #[test]
+    fn elements_are_cut_where_they_stand(
+        docs in prop::collection::vec(json_doc(), 0..6),
+        quirks in quirks(),
+    ) {
         let array = Doc::Array(docs.clone());
         for (encoding, bytes) in [
             (Encoding::Json, to_json(&array, SPACES[1]).into_bytes()),
             (Encoding::MsgPack, to_packed(&array)),
+            (Encoding::Cbor, to_cbor(&array, &quirks)),
         ] {
             let ranges = encoding.split_array(&bytes).unwrap();
             let parts: Vec<&[u8]> = ranges.iter().map(|r| &bytes[r.clone()]).collect();
             prop_assert_eq!(parts.len(), docs.len());
             for (part, doc) in parts.iter().zip(&docs) {
-                prop_assert!(!part[0].is_ascii_whitespace() || encoding == Encoding::MsgPack);
+                prop_assert!(!part[0].is_ascii_whitespace() || encoding != Encoding::Json);
                 prop_assert_eq!(parse(encoding, part), meaning(doc));
             }
             let again = encoding.array_of(&parts);
@@ -120,10 +199,15 @@ proptest! {
     }
 
     #[test]
-    fn members_are_cut_where_they_stand(doc in json_doc(), key in "[a-z\"é]{0,4}") {
+    fn members_are_cut_where_they_stand(
+        doc in json_doc(),
+        key in "[a-z\"é]{0,4}",
+        quirks in quirks(),
+    ) {
         for (encoding, bytes) in [
             (Encoding::Json, to_json(&doc, SPACES[0]).into_bytes()),
             (Encoding::MsgPack, to_packed(&doc)),
+            (Encoding::Cbor, to_cbor(&doc, &quirks)),
         ] {
             let map = encoding.map_of(&[(&key, &bytes), ("again", &bytes), (&key, &bytes)]);
             let entries = encoding.split_map(&map).unwrap();
@@ -138,7 +222,7 @@ proptest! {
     #[test]
     fn values_are_written_as_they_are(doc in json_doc()) {
         let value = meaning(&doc);
-        for encoding in [Encoding::Json, Encoding::MsgPack] {
+        for encoding in ALL {
             prop_assert_eq!(&parse(encoding, &value::to_bytes(encoding, &value)), &value);
         }
         let text = value::to_bytes(Encoding::Json, &value);
@@ -159,7 +243,7 @@ proptest! {
 
     #[test]
     fn single_values_come_back(text in text(), bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        for encoding in [Encoding::Json, Encoding::MsgPack] {
+        for encoding in ALL {
             let value = encoding.text_value(&text);
             prop_assert_eq!(parse(encoding, &value), json!(text));
             prop_assert_eq!(encoding.as_text(&value).unwrap(), &text[..]);
@@ -206,18 +290,20 @@ proptest! {
     #[test]
     fn mutated_documents_make_nothing_panic(doc in packed_doc(), edits in edits()) {
         no_panic(&mutate(&to_packed(&doc), &edits));
+        no_panic(&mutate(&to_cbor(&doc, &[0, 4, 9, 22]), &edits));
         no_panic(&mutate(to_json(&doc, SPACES[2]).as_bytes(), &edits));
     }
 }
 
 /// All functions take the same bytes for well-formed, and what is well-formed converts.
 fn no_panic(bytes: &[u8]) {
-    for encoding in [Encoding::Json, Encoding::MsgPack] {
+    for encoding in ALL {
         let checked = encoding.check(bytes);
         let parsed = value::parse(encoding, bytes);
         assert!(parsed.is_err() || checked.is_ok());
         let _ = (encoding.kind(bytes), encoding.is_empty_container(bytes));
         let _ = (super::msgpack::unsigned(bytes), super::msgpack::text(bytes));
+        let _ = (super::cbor::unsigned(bytes), super::cbor::text(bytes));
         let _ = (
             json::unsigned(bytes),
             json::text(bytes),
@@ -241,12 +327,37 @@ fn no_panic(bytes: &[u8]) {
                 .for_each(|r| assert!(encoding.check(&bytes[r]).is_ok()));
         }
     }
-    let packed = json_to_msgpack(bytes);
-    assert_eq!(packed.is_ok(), Encoding::Json.check(bytes).is_ok());
-    assert!(packed.is_err() || Encoding::MsgPack.check(&packed.unwrap()).is_ok());
-    if let Ok(text) = msgpack_to_json(bytes) {
-        assert_eq!(Encoding::Json.check(&text), Ok(()));
+    for (from, to) in ALL.into_iter().flat_map(|from| ALL.map(|to| (from, to))) {
+        let made = rewrite(bytes, from, to);
+        if let Err(error) = &made {
+            // A list or a dict as a key is the only thing that is well-formed and does not convert.
+            assert!(error.fault == Fault::Key || from.check(bytes).is_err());
+        }
+        assert!(made.is_err() || from.check(bytes).is_ok());
+        assert!(made.is_err() || to.check(&made.unwrap()).is_ok());
     }
+}
+
+fn agrees_with_ciborium(bytes: &[u8]) -> Result<(), TestCaseError> {
+    let ours = Encoding::Cbor.check(bytes);
+    let mut rest = bytes;
+    let theirs = ciborium::from_reader::<IgnoredAny, _>(&mut rest);
+    // They know no simple values but those of JSON.
+    let no_opinion = theirs
+        .as_ref()
+        .is_err_and(|error| error.to_string().contains("simple"));
+    match ours {
+        Err(error) if error.fault == Fault::TooDeep => {}
+        // They take the second spelling of a simple value, which section 3.3 forbids.
+        Err(error) if bytes.get(error.at) == Some(&0xf8) => {}
+        _ if no_opinion => {}
+        Err(error) if error.fault == Fault::Trailing => {
+            prop_assert!(theirs.is_ok(), "{:?}", theirs);
+            prop_assert_eq!(bytes.len() - rest.len(), error.at);
+        }
+        ours => prop_assert_eq!(ours.is_ok(), theirs.is_ok(), "{:?} {:?}", ours, theirs),
+    }
+    Ok(())
 }
 
 fn agrees_with_serde_json(bytes: &[u8]) -> Result<(), TestCaseError> {

@@ -4,8 +4,8 @@
 //! something must be known about them: element bounds (so that a tail passes byte for byte), a
 //! parsed value (filters and conditions) or the same value in another serialization.
 //!
-//! * [`json`] and [`msgpack`] each hold one reader and one writer; nothing else knows the formats.
-//!   A further serialization is one more such file and one more arm in the matches below.
+//! * [`json`], [`msgpack`] and [`cbor`] each hold one reader and one writer; nothing else knows
+//!   the formats. A further serialization is one more such file and one more arm in the matches below.
 //! * [`transcode`] converts one value from any reader to any writer, without a tree.
 //! * [`value`] parses to and writes from [`serde_json::Value`].
 //!
@@ -17,6 +17,7 @@
 //! **Binary values.** JSON has none; by convention they are strings that start with U+0000
 //! followed by standard base64. Conversions apply the convention both ways, except to map keys.
 
+pub mod cbor;
 pub mod json;
 pub mod msgpack;
 mod scan;
@@ -43,6 +44,9 @@ pub use token::{binary_from_text, text_from_binary};
 /// How many arrays and maps may be nested in one value or frame.
 pub const MAX_DEPTH: usize = 128;
 
+/// The longest head of a string or an array of less than 4 GiB, in bytes.
+const HEAD_BYTES: usize = 5;
+
 /// Where the elements of an array stand, in bytes from the start of the array.
 pub type Elements = SmallVec<[Range<usize>; 8]>;
 
@@ -54,6 +58,8 @@ pub enum Encoding {
     Json,
     /// MessagePack.
     MsgPack,
+    /// CBOR, RFC 8949.
+    Cbor,
 }
 
 /// What a value is, as far as its first bytes tell.
@@ -61,7 +67,7 @@ pub enum Encoding {
 pub enum Kind {
     /// `null` or nil.
     Null,
-    /// JavaScript's `undefined` (MessagePack extension type 0 of length 1).
+    /// JavaScript's `undefined` (MessagePack extension type 0 of length 1, CBOR simple value 23).
     Undefined,
     /// A boolean.
     Bool,
@@ -136,6 +142,10 @@ macro_rules! with_reader {
                 let $reader = &mut $crate::encoding::msgpack::Reader::new($input);
                 $body
             }
+            $crate::encoding::Encoding::Cbor => {
+                let $reader = &mut $crate::encoding::cbor::Reader::new($input);
+                $body
+            }
         }
     };
 }
@@ -148,6 +158,7 @@ impl Encoding {
         match self {
             Encoding::Json => "json",
             Encoding::MsgPack => "msgpack",
+            Encoding::Cbor => "cbor",
         }
     }
 
@@ -195,6 +206,7 @@ impl Encoding {
         match self {
             Encoding::Json => json::kind(value),
             Encoding::MsgPack => msgpack::kind(value),
+            Encoding::Cbor => cbor::kind(value),
         }
     }
 
@@ -204,6 +216,7 @@ impl Encoding {
         match self {
             Encoding::Json => json::is_empty_container(value),
             Encoding::MsgPack => msgpack::is_empty_container(value),
+            Encoding::Cbor => cbor::is_empty_container(value),
         }
     }
 
@@ -213,16 +226,18 @@ impl Encoding {
         match self {
             Encoding::Json => b"null",
             Encoding::MsgPack => &[0xc0],
+            Encoding::Cbor => &[0xf6],
         }
     }
 
     /// A string value.
     #[must_use]
     pub fn text_value(self, text: &str) -> Bytes {
-        let mut out = Vec::with_capacity(text.len() + 5);
+        let mut out = Vec::with_capacity(text.len() + HEAD_BYTES);
         match self {
             Encoding::Json => json::put_text(&mut out, text),
             Encoding::MsgPack => msgpack::put_text(&mut out, text),
+            Encoding::Cbor => cbor::put_text(&mut out, text),
         }
         out.into()
     }
@@ -230,10 +245,11 @@ impl Encoding {
     /// A binary value; in JSON by the convention.
     #[must_use]
     pub fn binary_value(self, bytes: &[u8]) -> Bytes {
-        let mut out = Vec::with_capacity(bytes.len() + 5);
+        let mut out = Vec::with_capacity(bytes.len() + HEAD_BYTES);
         match self {
             Encoding::Json => json::put_text(&mut out, &text_from_binary(bytes)),
             Encoding::MsgPack => msgpack::put_binary(&mut out, bytes),
+            Encoding::Cbor => cbor::put_binary(&mut out, bytes),
         }
         out.into()
     }
@@ -244,6 +260,7 @@ impl Encoding {
         match self {
             Encoding::Json => json::text(value).map(|(text, _)| text),
             Encoding::MsgPack => msgpack::text(value).map(Cow::Borrowed),
+            Encoding::Cbor => cbor::text(value),
         }
     }
 
@@ -257,13 +274,15 @@ impl Encoding {
                 binary_from_text(&text).map(Cow::Owned)
             }
             Encoding::MsgPack => msgpack::binary(value).map(Cow::Borrowed),
+            Encoding::Cbor => cbor::binary(value),
         }
     }
 
     /// The array of these already encoded values, each copied byte for byte.
     #[must_use]
     pub fn array_of(self, values: &[&[u8]]) -> Bytes {
-        let mut out = Vec::with_capacity(values.iter().map(|v| v.len() + 1).sum::<usize>() + 5);
+        let mut out =
+            Vec::with_capacity(values.iter().map(|v| v.len() + 1).sum::<usize>() + HEAD_BYTES);
         match self {
             Encoding::Json => {
                 out.put_u8(b'[');
@@ -277,6 +296,10 @@ impl Encoding {
             }
             Encoding::MsgPack => {
                 msgpack::put_array_header(&mut out, values.len());
+                values.iter().for_each(|value| out.put_slice(value));
+            }
+            Encoding::Cbor => {
+                cbor::put_array_header(&mut out, values.len());
                 values.iter().for_each(|value| out.put_slice(value));
             }
         }
@@ -304,6 +327,13 @@ impl Encoding {
                 msgpack::put_map_header(&mut out, entries.len());
                 for (key, value) in entries {
                     msgpack::put_text(&mut out, key);
+                    out.put_slice(value);
+                }
+            }
+            Encoding::Cbor => {
+                cbor::put_map_header(&mut out, entries.len());
+                for (key, value) in entries {
+                    cbor::put_text(&mut out, key);
                     out.put_slice(value);
                 }
             }

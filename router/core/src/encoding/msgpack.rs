@@ -19,18 +19,8 @@ pub use writer::{put_array_header, put_binary, put_map_header, put_text, put_uns
 /// fraction up to 2^53, since some JavaScript packers write integers so.
 #[must_use]
 pub fn unsigned(value: &[u8]) -> Option<u64> {
-    match scalar(value)? {
-        Scalar::Unsigned(value) => Some(value),
-        // In this range the conversion is exact.
-        Scalar::Float(value) if value.fract() == 0.0 && (0.0..=EXACT_FLOATS).contains(&value) => {
-            Some(value as u64)
-        }
-        _ => None,
-    }
+    scalar(value)?.unsigned()
 }
-
-/// Up to here every integer is a double.
-const EXACT_FLOATS: f64 = 9_007_199_254_740_992.0;
 
 /// The content of a string; `None` if the value is no well-formed string.
 #[must_use]

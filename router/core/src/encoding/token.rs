@@ -39,6 +39,25 @@ pub(super) enum Scalar<'a> {
     Binary(Cow<'a, [u8]>),
 }
 
+/// Up to here every integer is a double.
+const EXACT_FLOATS: f64 = 9_007_199_254_740_992.0;
+
+impl Scalar<'_> {
+    /// An integer of at least 0, or a float without fraction up to 2^53.
+    pub(super) fn unsigned(&self) -> Option<u64> {
+        match *self {
+            Scalar::Unsigned(value) => Some(value),
+            // In this range the conversion is exact.
+            Scalar::Float(value)
+                if value.fract() == 0.0 && (0.0..=EXACT_FLOATS).contains(&value) =>
+            {
+                Some(value as u64)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Reads one value, token by token, over borrowed bytes.
 pub(super) trait Reader<'a> {
     /// Moves over the next token; `None` after the last one of the value.
@@ -49,6 +68,10 @@ pub(super) trait Reader<'a> {
     fn end(&self) -> usize;
     /// How many arrays and maps are open.
     fn depth(&self) -> usize;
+    /// How many elements the array, or entries the map, just entered has, where its bytes tell
+    /// beforehand. Not to be trusted for allocations, although never more than there are bytes
+    /// left.
+    fn container_len(&self) -> Option<usize>;
     /// The scalar just passed. Text that follows the convention for binary stays text.
     fn scalar(&self) -> Scalar<'a>;
     /// That nothing follows the value.

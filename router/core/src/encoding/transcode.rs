@@ -5,13 +5,15 @@
 //! What cannot stay:
 //! * JSON integers beyond 64 bits become floats, with the loss this means;
 //! * NaN and infinities become null in JSON; single floats become doubles of the same value;
-//! * text that happens to follow the convention for binary becomes binary in MessagePack;
+//! * text that happens to follow the convention for binary becomes binary in MessagePack and CBOR;
 //! * MessagePack extensions become binary, `undefined` becomes null;
+//! * CBOR tags are dropped, except that bignums become numbers; integers beyond 64 bits become
+//!   floats, simple values without a meaning null; lengths and widths are written anew;
 //! * map keys that are scalars but no text get their JSON spelling as text; an array or a map as
 //!   a key is an error.
 
 use super::token::{Reader, Scalar, Step, Writer, binary_from_text};
-use super::{Encoding, EncodingError, Fault, json, msgpack};
+use super::{Encoding, EncodingError, Fault, cbor, json, msgpack, with_reader};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::borrow::Cow;
@@ -21,13 +23,10 @@ use std::borrow::Cow;
 /// # Errors
 /// When `value` is not exactly one well-formed value of `from`, or has a key that is no scalar.
 pub fn transcode(value: &Bytes, from: Encoding, to: Encoding) -> Result<Bytes, EncodingError> {
-    match (from, to) {
-        (Encoding::Json, Encoding::Json) | (Encoding::MsgPack, Encoding::MsgPack) => {
-            Ok(value.clone())
-        }
-        (Encoding::Json, Encoding::MsgPack) => json_to_msgpack(value).map(Bytes::from),
-        (Encoding::MsgPack, Encoding::Json) => msgpack_to_json(value).map(Bytes::from),
+    if from == to {
+        return Ok(value.clone());
     }
+    rewrite(value, from, to).map(Bytes::from)
 }
 
 /// See [`transcode`].
@@ -35,18 +34,7 @@ pub fn transcode(value: &Bytes, from: Encoding, to: Encoding) -> Result<Bytes, E
 /// # Errors
 /// As [`transcode`].
 pub fn json_to_msgpack(value: &[u8]) -> Result<Vec<u8>, EncodingError> {
-    let lengths = lengths(&mut json::Reader::new(value)?)?;
-    let mut lengths = lengths.into_iter();
-    let mut out = Vec::with_capacity(value.len());
-    let mut reader = json::Reader::new(value)?;
-    let mut writer = msgpack::Writer::new(&mut out);
-    convert(
-        &mut reader,
-        &mut writer,
-        |_| lengths.next().unwrap_or(0),
-        true,
-    )?;
-    Ok(out)
+    rewrite(value, Encoding::Json, Encoding::MsgPack)
 }
 
 /// See [`transcode`].
@@ -54,15 +42,36 @@ pub fn json_to_msgpack(value: &[u8]) -> Result<Vec<u8>, EncodingError> {
 /// # Errors
 /// As [`transcode`].
 pub fn msgpack_to_json(value: &[u8]) -> Result<Vec<u8>, EncodingError> {
-    let mut out = Vec::with_capacity(value.len() + value.len() / 2);
-    let mut reader = msgpack::Reader::new(value);
-    let mut writer = json::Writer::new(&mut out);
-    convert(
-        &mut reader,
-        &mut writer,
-        |reader| reader.container_len(),
-        false,
-    )?;
+    rewrite(value, Encoding::MsgPack, Encoding::Json)
+}
+
+/// Reads and writes the value, also between equal encodings.
+pub(super) fn rewrite(
+    value: &[u8],
+    from: Encoding,
+    to: Encoding,
+) -> Result<Vec<u8>, EncodingError> {
+    let lengths = match (from, to) {
+        (Encoding::MsgPack, _) | (_, Encoding::Json) => Vec::new(),
+        _ => with_reader!(from, value, reader => lengths(reader))?,
+    };
+    let lengths = lengths.into_iter();
+    let binary_in_text = from == Encoding::Json && to != Encoding::Json;
+    let mut out = Vec::with_capacity(match to {
+        Encoding::Json => value.len() + value.len() / 2,
+        Encoding::MsgPack | Encoding::Cbor => value.len(),
+    });
+    with_reader!(from, value, reader => match to {
+        Encoding::Json => {
+            convert(reader, &mut json::Writer::new(&mut out), lengths, binary_in_text)
+        }
+        Encoding::MsgPack => {
+            convert(reader, &mut msgpack::Writer::new(&mut out), lengths, binary_in_text)
+        }
+        Encoding::Cbor => {
+            convert(reader, &mut cbor::Writer::new(&mut out), lengths, binary_in_text)
+        }
+    })?;
     Ok(out)
 }
 
@@ -74,16 +83,20 @@ struct Open {
     at_key: bool,
 }
 
-/// Pumps every token. `length` gives the number of elements or entries of the container just
-/// entered; `binary_in_text` says that the source spells binary as text.
-fn convert<'a, R: Reader<'a>>(
-    reader: &mut R,
+/// Pumps every token. `lengths` gives the number of elements or entries of those containers whose
+/// bytes do not tell it beforehand; `binary_in_text` says that the source spells binary as text.
+fn convert<'a>(
+    reader: &mut impl Reader<'a>,
     writer: &mut impl Writer,
-    mut length: impl FnMut(&R) -> usize,
+    mut lengths: impl Iterator<Item = usize>,
     binary_in_text: bool,
 ) -> Result<(), EncodingError> {
     let mut open: SmallVec<[Open; 32]> = SmallVec::new();
     while let Some(step) = reader.step()? {
+        let mut length = || {
+            let told = reader.container_len();
+            told.or_else(|| lengths.next()).unwrap_or_default()
+        };
         let mut is_key = false;
         if step != Step::Close
             && let Some(parent) = open.last_mut()
@@ -94,14 +107,14 @@ fn convert<'a, R: Reader<'a>>(
         match step {
             Step::Array | Step::Map if is_key => return Err(Fault::Key.at(reader.start())),
             Step::Array => {
-                writer.array(length(reader));
+                writer.array(length());
                 open.push(Open {
                     is_map: false,
                     at_key: false,
                 });
             }
             Step::Map => {
-                writer.map(length(reader));
+                writer.map(length());
                 open.push(Open {
                     is_map: true,
                     at_key: true,
@@ -125,29 +138,34 @@ fn convert<'a, R: Reader<'a>>(
     reader.finish()
 }
 
-/// How many elements or entries every container of a value has, in the order of their opening
-/// brackets: MessagePack wants to know beforehand what JSON tells only at the end. Takes less
-/// memory than the value itself, whose shortest container has two bytes and a separator.
+/// How many elements or entries every container has whose bytes do not tell it beforehand, in the
+/// order of their opening brackets: MessagePack and CBOR want to know at the start what JSON, and
+/// CBOR without lengths, tell only at the end. Takes at most four times the memory of the value,
+/// whose shortest such container has two bytes.
 fn lengths<'a>(reader: &mut impl Reader<'a>) -> Result<Vec<usize>, EncodingError> {
     let mut lengths: Vec<usize> = Vec::new();
-    let mut open: SmallVec<[(usize, bool); 32]> = SmallVec::new();
+    // Where the length of an open container is counted, if it is; and whether it is a map.
+    let mut open: SmallVec<[(Option<usize>, bool); 32]> = SmallVec::new();
     while let Some(step) = reader.step()? {
         if step == Step::Close {
-            if let Some((index, true)) = open.pop()
+            if let Some((Some(index), true)) = open.pop()
                 && let Some(values) = lengths.get_mut(index)
             {
                 *values /= 2;
             }
             continue;
         }
-        if let Some((index, _)) = open.last()
+        if let Some((Some(index), _)) = open.last()
             && let Some(values) = lengths.get_mut(*index)
         {
             *values += 1;
         }
         if step != Step::Scalar {
-            open.push((lengths.len(), step == Step::Map));
-            lengths.push(0);
+            let counted = reader.container_len().is_none();
+            open.push((counted.then_some(lengths.len()), step == Step::Map));
+            if counted {
+                lengths.push(0);
+            }
         }
     }
     Ok(lengths)

@@ -6,7 +6,7 @@
 //! (many small maps), so callers bound the input.
 
 use super::token::{Reader, Scalar, Step, Writer, binary_from_text, text_from_binary};
-use super::{Encoding, EncodingError, Fault, json, msgpack, with_reader};
+use super::{Encoding, EncodingError, Fault, cbor, json, msgpack, with_reader};
 use bytes::{BufMut, Bytes};
 use serde_json::{Map, Number, Value};
 use smallvec::SmallVec;
@@ -44,6 +44,7 @@ pub fn write(encoding: Encoding, value: &Value, out: &mut impl BufMut) {
     match encoding {
         Encoding::Json => emit(Node::Value(value), &mut json::Writer::new(out), false),
         Encoding::MsgPack => emit(Node::Value(value), &mut msgpack::Writer::new(out), true),
+        Encoding::Cbor => emit(Node::Value(value), &mut cbor::Writer::new(out), true),
     }
 }
 
@@ -52,6 +53,7 @@ pub fn write_map(encoding: Encoding, map: &Map<String, Value>, out: &mut impl Bu
     match encoding {
         Encoding::Json => emit(Node::Map(map), &mut json::Writer::new(out), false),
         Encoding::MsgPack => emit(Node::Map(map), &mut msgpack::Writer::new(out), true),
+        Encoding::Cbor => emit(Node::Map(map), &mut cbor::Writer::new(out), true),
     }
 }
 

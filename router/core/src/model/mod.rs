@@ -23,7 +23,7 @@ pub use id::{
     InvocationId, MAX_ID, PublicationId, RegistrationId, RequestId, SessionId, Slot, SubscriptionId,
 };
 pub use pattern::{Level, Pattern, PatternError, must_be_named};
-pub use payload::{Args, Body, ENVELOPE_CONTENT_TYPE, Form, Payload};
+pub use payload::{Args, Body, ENVELOPE_CONTENT_TYPE, Form, Payload, Seal};
 pub use time::{Now, iso8601, read_rfc3339};
 pub(crate) use topic::first_level;
 pub use topic::{Topic, TopicError};

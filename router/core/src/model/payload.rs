@@ -14,6 +14,8 @@ use crate::encoding::{self, Encoding, Kind};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use bytestring::ByteString;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::OnceLock;
 
@@ -24,7 +26,19 @@ pub const ENVELOPE_CONTENT_TYPE: &str = "application/wamp+json";
 #[derive(Debug)]
 pub struct Payload {
     body: Body,
+    /// Present if only some receivers can read it.
+    seal: Option<Box<Seal>>,
     forms: OnceLock<Box<Forms>>,
+}
+
+/// What a sender says about arguments that only applications of its own kind can read. It goes
+/// with them as it is, to receivers that can open it; nothing here interprets it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seal {
+    /// Names and values, in the sender's terms.
+    pub notes: Vec<(ByteString, ByteString)>,
+    /// A single binary value stands in the place of the positional arguments.
+    pub bare: bool,
 }
 
 /// The sender's own form.
@@ -74,6 +88,7 @@ struct Forms {
     form: OnceLock<Form>,
     json: OnceLock<Args>,
     msgpack: OnceLock<Args>,
+    cbor: OnceLock<Args>,
     bytes: OnceLock<(Bytes, Form)>,
     value: OnceLock<Value>,
     kwargs: OnceLock<Value>,
@@ -140,6 +155,35 @@ impl Payload {
         )
     }
 
+    /// The same with the sender's words.
+    #[must_use]
+    pub fn sealed(mut self, seal: Seal) -> Payload {
+        self.seal = Some(Box::new(seal));
+        self
+    }
+
+    /// The sender's words, if it sealed it.
+    #[must_use]
+    pub fn seal(&self) -> Option<&Seal> {
+        self.seal.as_deref()
+    }
+
+    /// Whether a receiver can have it that can open sealed arguments, and a bare binary. Opaque
+    /// bytes are for everybody.
+    #[must_use]
+    pub fn is_opened_by(&self, sealed: bool, bare: bool) -> bool {
+        match (&self.body, &self.seal) {
+            (Body::Bytes { .. }, _) | (_, None) => true,
+            (_, Some(seal)) => {
+                if seal.bare {
+                    bare
+                } else {
+                    sealed
+                }
+            }
+        }
+    }
+
     /// The sender's form.
     #[must_use]
     pub fn body(&self) -> &Body {
@@ -150,7 +194,8 @@ impl Payload {
     #[must_use]
     pub fn detached(&self) -> Payload {
         let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
-        Payload::from(match &self.body {
+        let text = |text: &ByteString| ByteString::from(&**text);
+        let mut detached = Payload::from(match &self.body {
             Body::Bytes { data, enveloped } => Body::Bytes {
                 data: copy(data),
                 enveloped: *enveloped,
@@ -162,19 +207,33 @@ impl Payload {
                     kwargs: args.kwargs.as_ref().map(copy),
                 },
             },
-        })
+        });
+        detached.seal = self.seal.as_deref().map(|seal| {
+            let notes = seal.notes.iter();
+            let notes = notes.map(|(name, value)| (text(name), text(value)));
+            Box::new(Seal {
+                notes: notes.collect(),
+                bare: seal.bare,
+            })
+        });
+        detached
     }
 
-    /// Bytes in the sender's form.
+    /// Bytes in the sender's form, its words included.
     #[must_use]
     pub fn len(&self) -> usize {
-        match &self.body {
-            Body::Bytes { data, .. } => data.len(),
-            Body::Args { args, .. } => {
-                args.args.as_ref().map_or(0, Bytes::len)
-                    + args.kwargs.as_ref().map_or(0, Bytes::len)
+        let notes = self.seal.as_deref().map_or(0, |seal| {
+            let notes = seal.notes.iter();
+            notes.map(|(name, value)| name.len() + value.len()).sum()
+        });
+        notes
+            + match &self.body {
+                Body::Bytes { data, .. } => data.len(),
+                Body::Args { args, .. } => {
+                    args.args.as_ref().map_or(0, Bytes::len)
+                        + args.kwargs.as_ref().map_or(0, Bytes::len)
+                }
             }
-        }
     }
 
     /// Whether the sender sent nothing at all.
@@ -261,6 +320,8 @@ impl Payload {
             .args
             .and_then(|args| encoding::value::parse(encoding, &args).ok());
         match value {
+            // In the place of the list.
+            Some(single) if self.seal.as_ref().is_some_and(|seal| seal.bare) => vec![single],
             Some(Value::Array(list)) => list,
             _ => Vec::new(),
         }
@@ -282,6 +343,7 @@ impl Payload {
         let cell = match wanted {
             Encoding::Json => &forms.json,
             Encoding::MsgPack => &forms.msgpack,
+            Encoding::Cbor => &forms.cbor,
         };
         cell.get_or_init(|| match &self.body {
             Body::Args { encoding, args } => Args {
@@ -303,6 +365,7 @@ impl From<Body> for Payload {
     fn from(body: Body) -> Payload {
         Payload {
             body,
+            seal: None,
             forms: OnceLock::new(),
         }
     }
@@ -433,11 +496,6 @@ fn reencode(from: Encoding, to: Encoding, raw: &Bytes) -> Bytes {
     if from == to {
         return raw.clone();
     }
-    match encoding::transcode::transcode(raw, from, to) {
-        Ok(made) => made,
-        Err(_) => match to {
-            Encoding::Json => Bytes::from_static(b"null"),
-            Encoding::MsgPack => Bytes::from_static(&[0xc0]),
-        },
-    }
+    let made = encoding::transcode::transcode(raw, from, to);
+    made.unwrap_or_else(|_| Bytes::from_static(to.null()))
 }

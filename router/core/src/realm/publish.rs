@@ -332,7 +332,7 @@ impl Realm {
         }
         let (id, exact) = (subscription.id, subscription.key.pattern.is_exact());
         let mut receivers: SmallVec<[(usize, EventDelivery); 4]> = SmallVec::new();
-        let mut refused = 0;
+        let (mut refused, mut sealed) = (0, 0);
         for member in &subscription.members {
             let Some(session) = self.sessions.get(member.session) else {
                 continue;
@@ -351,6 +351,10 @@ impl Realm {
                 refused += 1;
                 continue;
             }
+            if !session.features.opens(&event.payload) {
+                sealed += 1;
+                continue;
+            }
             let delivery = EventDelivery {
                 event: event.clone(),
                 subscription: id,
@@ -367,6 +371,7 @@ impl Realm {
             receivers.push((member.session, delivery));
         }
         self.counters.delivery_refused += refused;
+        self.counters.delivery_sealed += sealed;
         let matched = !receivers.is_empty();
         for (place, delivery) in receivers {
             if several && self.joins_copy(place, &delivery, event.publication) {

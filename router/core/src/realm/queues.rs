@@ -241,6 +241,7 @@ impl Realm {
         let is_own = author.exclude_me && author.place == Some(member.session)
             || member.options.no_local && author.is(session, member.session);
         let is_receiver = !is_own
+            && session.features.opens(&publish.payload)
             && options.is_none_or(|options| is_wanted(session, options))
             && session
                 .identity

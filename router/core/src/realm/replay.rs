@@ -230,6 +230,7 @@ impl Realm {
             .filter(|event| filter.is_none_or(|filter| filter.accepts(event)))
             .filter(|event| role.permits(Action::Subscribe, &event.topic))
             .filter(|event| is_admitted(session, event))
+            .filter(|event| session.features.opens(&event.payload))
             .cloned()
             .collect();
         let exact = subscribe.pattern.is_exact();
@@ -557,6 +558,7 @@ fn due_for<'a>(
                 .role
                 .permits(Action::Subscribe, &event.topic)
             && is_admitted(session, event)
+            && session.features.opens(&event.payload)
             && !(options.no_local && is_by(event, session))
             && filter.as_ref().is_none_or(|filter| filter.accepts(event))
     }

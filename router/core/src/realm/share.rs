@@ -92,7 +92,7 @@ impl Realm {
             else {
                 return Standing::Barred;
             };
-            if is_barred(member, session) {
+            if is_barred(member, session) || !session.features.opens(&event.payload) {
                 return Standing::Barred;
             }
             standing_of(session, qos.min(member.options.qos), cost, unix_ms)

@@ -80,6 +80,7 @@ pub fn named(authid: &str, role: Role) -> Join {
             call_timeout: true,
             registration_revocation: true,
             subscription_revocation: true,
+            ..Features::default()
         },
         style: EventStyle::Ordered,
         client: None,

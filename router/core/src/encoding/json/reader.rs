@@ -317,6 +317,10 @@ impl<'a> token::Reader<'a> for Reader<'a> {
         self.depth
     }
 
+    fn container_len(&self) -> Option<usize> {
+        None
+    }
+
     fn scalar(&self) -> Scalar<'a> {
         match self.raw {
             Raw::Null => Scalar::Null,

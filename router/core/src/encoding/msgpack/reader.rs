@@ -50,12 +50,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// How many elements the array, or entries the map, just opened has. Not to be trusted for
-    /// allocations, although never more than there are bytes left.
-    pub(in crate::encoding) const fn container_len(&self) -> usize {
-        self.len
-    }
-
     fn take(&mut self, len: usize) -> Result<&'a [u8], EncodingError> {
         let bytes = self
             .pos
@@ -208,6 +202,10 @@ impl<'a> token::Reader<'a> for Reader<'a> {
 
     fn depth(&self) -> usize {
         self.open.len()
+    }
+
+    fn container_len(&self) -> Option<usize> {
+        Some(self.len)
     }
 
     fn scalar(&self) -> Scalar<'a> {

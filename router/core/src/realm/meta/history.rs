@@ -125,6 +125,7 @@ impl Realm {
                 && key.pattern.matches(&event.topic, &naming.reserved)
                 && role.permits(Action::Subscribe, &event.topic)
                 && is_admitted(session, event)
+                && session.features.opens(&event.payload)
                 && filter.is_none_or(|filter| filter.accepts(event))
         };
         let show = |event: &Arc<Event>| {

@@ -3,8 +3,8 @@
 use super::{invalid, text, word_of};
 use crate::dealer::{Registration, RegistrationKey};
 use crate::model::{
-    ErrorKind, InvokePolicy, MatchKind, Now, Payload, Refusal, RegistrationId, SessionId,
-    Topic, iso8601,
+    ErrorKind, InvokePolicy, MatchKind, Now, Payload, Refusal, RegistrationId, SessionId, Topic,
+    iso8601,
 };
 use crate::realm::{Effects, Realm};
 use bytestring::ByteString;
