@@ -4,6 +4,7 @@ use crate::config::{Listener, ListenerKind};
 use crate::http;
 use crate::router::{Router, StartError};
 use bytes::BytesMut;
+use protocols::transport::rawsocket;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -148,6 +149,10 @@ async fn universal(
         // CONNECT, the only packet that may come first. [MQTT-3.1.0-1]
         0x10 => {
             router.serve_mqtt(socket, BytesMut::new(), peer).await;
+            drop(guard);
+        }
+        rawsocket::MAGIC => {
+            router.serve_rawsocket(socket, peer).await;
             drop(guard);
         }
         // In a box of its own: every connection's task has room for the largest branch.

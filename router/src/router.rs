@@ -7,19 +7,26 @@ use crate::gates::{self, GateOptions, Protocol};
 use crate::session::OpenSession;
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
-use protocols::gate::{Driver, DriverOptions, Traffic};
-use protocols::transport::{StreamTransport, Transport, WebSocketLimits, WebSocketTransport};
+use protocols::gate::{Driver, DriverOptions, Gate, Traffic};
+use protocols::transport::{
+    RawSocketOptions, RawSocketTransport, StreamTransport, Transport, WebSocketLimits,
+    WebSocketTransport, rawsocket,
+};
+use protocols::wamp::machine::encoding_of_serializer;
 use router_core::auth::{Access, Role};
 use router_core::broker::Sharing;
+use router_core::encoding::Encoding;
 use router_core::limits::{LaneLimit, OutboxLimits, RealmLimits};
 use router_core::runtime::{Hub, HubSettings, OpenError, now};
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use storage::{MemoryStorage, Storage, StorageError};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// Silence of a message transport after which it is asked for a sign of life.
 const PING_AFTER: Duration = Duration::from_secs(30);
@@ -149,14 +156,73 @@ impl Router {
         self.serve(transport, Protocol::Mqtt, peer)
     }
 
+    /// Serves WAMP over RawSocket on a byte stream, from its handshake to its end. `peer` names it in
+    /// logs and listings.
+    pub async fn serve_rawsocket<S>(&self, mut io: S, peer: String)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let Some(request) = self.shake_hands(&mut io, &peer).await else {
+            return;
+        };
+        let Some(encoding) = encoding_of_serializer(request.serializer) else {
+            return;
+        };
+        let options = RawSocketOptions {
+            takes_bytes: rawsocket::announced_bytes(self.inner.websocket_limits.max_message_bytes),
+            receives_bytes: request.receives_bytes,
+            is_text: encoding == Encoding::Json,
+            always_pings: false,
+        };
+        let transport = RawSocketTransport::new(io, options);
+        let gate = self
+            .gates
+            .wamp_gate(now(), encoding, request.receives_bytes);
+        self.serve_gate(transport, gate, peer).await;
+    }
+
+    /// The opening handshake of a RawSocket, unless it takes too long or the router shuts down.
+    async fn shake_hands<S>(&self, io: &mut S, peer: &str) -> Option<rawsocket::Request>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let takes_bytes = self.inner.websocket_limits.max_message_bytes;
+        let is_served = |serializer| encoding_of_serializer(serializer).is_some();
+        let mut drain = self.drain_signal();
+        let draining = !self.is_ready();
+        let shaken = tokio::select! {
+            shaken = timeout(self.gates.login_timeout(), rawsocket::accept(io, takes_bytes, is_served)) => shaken,
+            _ = drain.wait_for(|drain| *drain), if !draining => return None,
+        };
+        match shaken {
+            Ok(Ok(request)) => Some(request),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                if let Some(unlogged) = self.traffic().violation(now().instant) {
+                    tracing::warn!(peer, %error, unlogged, "a peer was turned away");
+                }
+                None
+            }
+            Ok(Err(_)) | Err(_) => None,
+        }
+    }
+
     fn serve<T: Transport + Unpin>(
         &self,
         transport: T,
         protocol: Protocol,
         peer: String,
     ) -> impl Future<Output = ()> + Send + use<T> {
-        let open = Open::new(self);
         let gate = self.gates.gate(now(), protocol);
+        self.serve_gate(transport, gate, peer)
+    }
+
+    fn serve_gate<T: Transport + Unpin>(
+        &self,
+        transport: T,
+        gate: Box<dyn Gate>,
+        peer: String,
+    ) -> impl Future<Output = ()> + Send + use<T> {
+        let open = Open::new(self);
         let hub = self.inner.hub.clone();
         let run = Driver::new(transport, gate, hub, self.driver_options(peer)).run();
         async move {

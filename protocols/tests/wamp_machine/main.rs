@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "here a failed unwrap is a failed test")]
 
 mod cancel;
+mod fitting;
 mod forwarding;
 mod lifecycle;
 mod meta;

@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -148,5 +148,44 @@ impl Socket {
             before.push(message);
         }
         before
+    }
+}
+
+/// A WAMP client over RawSocket with JSON.
+pub struct RawSocket<S>(S);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> RawSocket<S> {
+    /// Shakes hands and joins `realm1`.
+    pub async fn wamp(mut io: S) -> RawSocket<S> {
+        soon(io.write_all(b"\x7f\xf1\0\0")).await.expect("send");
+        let mut reply = [0; 4];
+        soon(io.read_exact(&mut reply)).await.expect("a reply");
+        // 1 MiB, as configured by default.
+        assert_eq!(reply, *b"\x7f\xb1\0\0");
+        let mut socket = RawSocket(io);
+        let roles = json!({"roles": {"caller": {}, "subscriber": {}, "publisher": {}}});
+        socket.say(&json!([1, "realm1", roles])).await;
+        let welcome = socket.hear().await;
+        assert_eq!(welcome[0], 2, "{welcome}");
+        socket
+    }
+
+    /// Sends a WAMP message.
+    pub async fn say(&mut self, message: &Value) {
+        let text = message.to_string();
+        let length = u32::try_from(text.len()).expect("a short message");
+        let mut frame = length.to_be_bytes().to_vec();
+        frame.extend_from_slice(text.as_bytes());
+        soon(self.0.write_all(&frame)).await.expect("send");
+    }
+
+    /// The next WAMP message.
+    pub async fn hear(&mut self) -> Value {
+        let length = soon(self.0.read_u32()).await.expect("a prefix");
+        let mut payload = vec![0; length as usize];
+        soon(self.0.read_exact(&mut payload))
+            .await
+            .expect("a message");
+        serde_json::from_slice(&payload).expect("JSON")
     }
 }

@@ -74,7 +74,12 @@ impl WampMachine {
     }
 
     fn event(&mut self, now: Now, delivery: &EventDelivery) {
-        let details = map::event_details(now, delivery);
+        let lost = self.lost + u64::from(delivery.lost);
+        let mut details = map::event_details(now, delivery);
+        if self.lost > 0 {
+            let details = details.get_or_insert_default();
+            details.insert("x_lost".into(), lost.into());
+        }
         let tail = map::tail(self.encoding, &delivery.event.payload);
         codec::put_event(
             self.encoding,
@@ -84,7 +89,10 @@ impl WampMachine {
             details.as_ref().map_or(Details::Empty, Details::Dict),
             &tail,
         );
-        self.send_buffer();
+        match self.try_send_buffer() {
+            true => self.lost = 0,
+            false => self.event_does_not_fit(lost),
+        }
     }
 
     fn answer(&mut self, request: RequestId, answer: &Answer) {
@@ -139,36 +147,45 @@ impl WampMachine {
             },
             &tail,
         );
-        self.send_buffer();
+        if !self.try_send_buffer() {
+            self.invocation_does_not_fit(invocation.invocation);
+        }
     }
 
-    fn result(&mut self, request: RequestId, payload: &Payload, progress: bool) {
-        let (_, request) = map::request_of(request);
+    fn result(&mut self, id: RequestId, payload: &Payload, progress: bool) {
+        let (_, request) = map::request_of(id);
+        if self.oversized.contains(&id) {
+            if !progress {
+                self.oversized.remove(&id);
+                self.answer_does_not_fit(request);
+            }
+            return;
+        }
         let details = match progress {
             true => Details::Encoded(progress_details(self.encoding)),
             false => Details::Empty,
         };
         let tail = map::tail(self.encoding, payload);
         codec::put_result(self.encoding, &mut self.buffer, request, details, &tail);
-        self.send_buffer();
+        match (self.try_send_buffer(), progress) {
+            (true, _) => {}
+            (false, true) => self.progress_does_not_fit(id),
+            (false, false) => self.answer_does_not_fit(request),
+        }
     }
 
-    fn call_failed(&mut self, request: RequestId, failure: &CallFailure) {
-        let (_, request) = map::request_of(request);
+    fn call_failed(&mut self, id: RequestId, failure: &CallFailure) {
+        let (_, request) = map::request_of(id);
+        if self.oversized.remove(&id) {
+            return self.answer_does_not_fit(request);
+        }
         match failure {
             CallFailure::Realm(refusal) => self.refused(CALL, request, refusal),
             CallFailure::Callee { error, payload } => {
                 let tail = map::tail(self.encoding, payload);
-                let out = &mut self.buffer;
-                codec::put_error(
-                    self.encoding,
-                    out,
-                    (CALL, request),
-                    Details::Empty,
-                    error,
-                    &tail,
-                );
-                self.send_buffer();
+                if !self.try_say_error((CALL, request), error, &tail) {
+                    self.answer_does_not_fit(request);
+                }
             }
         }
     }

@@ -21,24 +21,28 @@
 //! here, in the place of the realm's answer.
 
 mod delivery;
+mod fitting;
 mod gate;
 mod request;
 mod settings;
 
-pub use settings::{SUBPROTOCOLS, WampOptions, encoding_of, subprotocol_of};
+pub use fitting::WampCounters;
+pub use settings::{
+    SERIALIZERS, SUBPROTOCOLS, WampOptions, encoding_of, encoding_of_serializer, subprotocol_of,
+};
 
 use super::auth::{Method, Opening};
-use super::codec::{self, Details, Limits};
-use super::message::{Abort, Challenge, Dict, Goodbye, Message, Payload};
+use super::codec::Limits;
+use super::message::{Challenge, Dict, Goodbye, Message};
 use super::options::Reject;
 use super::uris::{close, error};
 use crate::gate::{Action, JoinedAs, Output};
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use router_core::encoding::Encoding;
-use router_core::model::Now;
+use router_core::model::{Now, RequestId};
 use router_core::session::{Features, Leave};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 /// WebSocket close codes (RFC 6455, section 7.4.1).
@@ -91,6 +95,10 @@ pub struct WampMachine {
     outputs: VecDeque<Output>,
     /// Where frames are encoded; each is split off.
     buffer: BytesMut,
+    /// Events that the peer could not take since the last one that it got.
+    lost: u64,
+    /// Open calls of which a progressive result did not fit; at most as many as may be open.
+    oversized: HashSet<RequestId>,
 }
 
 impl WampMachine {
@@ -113,6 +121,8 @@ impl WampMachine {
             actions: VecDeque::new(),
             outputs: VecDeque::new(),
             buffer: BytesMut::new(),
+            lost: 0,
+            oversized: HashSet::new(),
         }
     }
 
@@ -197,6 +207,8 @@ impl WampMachine {
             _ => after(now, self.options.login_timeout),
         };
         self.features = opening.features;
+        self.lost = 0;
+        self.oversized.clear();
         match opening.method {
             Method::Anonymous => self.join(deadline, opening, None),
             Method::Ticket => {
@@ -242,10 +254,7 @@ impl WampMachine {
     fn goodbye(&mut self, now: Now, reason: ByteString, message: Option<&str>) {
         match self.state {
             State::Established => {
-                let details = details_with(message);
-                self.say(&Goodbye { details, reason }.into());
-                let deadline = after(now, self.options.goodbye_timeout);
-                self.state = State::ShuttingDown { deadline };
+                self.say_goodbye(now, reason, message);
             }
             State::ShuttingDown { .. } | State::Closed => {}
             State::Opening { again: true, .. } => {
@@ -274,16 +283,7 @@ impl WampMachine {
 
     /// Says ABORT and closes; the session is lost, if there was one.
     fn abort(&mut self, reason: &str, message: &str, closing: (u16, &'static str)) {
-        let details = details_with(Some(message));
-        let (reason, payload) = (ByteString::from(reason), Payload::EMPTY);
-        self.say(
-            &Abort {
-                details,
-                reason,
-                payload,
-            }
-            .into(),
-        );
+        self.say_abort(reason, message);
         self.close(Leave::Lost, closing);
     }
 
@@ -305,32 +305,6 @@ impl WampMachine {
             }
             State::Opening { .. } | State::Authenticating { .. } | State::Closed => {}
         }
-    }
-
-    fn say(&mut self, message: &Message) {
-        let frame = message.encode(self.encoding);
-        self.outputs.push_back(output(self.encoding, frame));
-    }
-
-    /// Sends what was encoded into the buffer.
-    fn send_buffer(&mut self) {
-        let frame = self.buffer.split().freeze();
-        self.outputs.push_back(output(self.encoding, frame));
-    }
-
-    /// Answers a request with an ERROR.
-    fn say_error(&mut self, code: u64, request: u64, error: &str, message: &str) {
-        let tail = super::map::message_tail(self.encoding, shortened(message));
-        let request = (code, request);
-        codec::put_error(
-            self.encoding,
-            &mut self.buffer,
-            request,
-            Details::Empty,
-            error,
-            &tail,
-        );
-        self.send_buffer();
     }
 }
 
