@@ -1,6 +1,7 @@
 //! HTTP/1.1 on the universal listener: WebSocket upgrades, health and metrics.
 
 use crate::gates::Protocol;
+use crate::local::LocalStream;
 use crate::metrics;
 use crate::router::Router;
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use protocols::transport::{accept_key, choose_subprotocol};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// What answers carry.
@@ -31,12 +33,11 @@ const HEAD_BYTES: usize = 16 << 10;
 const HEAD_FIELDS: usize = 64;
 
 /// Serves one connection. `guard` is held until the last of it is gone, upgrades included.
-pub async fn serve<G: Send + Sync + 'static>(
-    router: Router,
-    io: TcpStream,
-    peer: String,
-    guard: G,
-) {
+pub async fn serve<S, G>(router: Router, io: S, peer: String, guard: G)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    G: Send + Sync + 'static,
+{
     let guard = Arc::new(guard);
     let mut drain = router.drain_signal();
     let draining = !router.is_ready();
@@ -192,7 +193,16 @@ impl Router {
         peer: String,
     ) {
         // Our own listeners' sockets come out as they were; any other stream is served as it is.
-        match upgraded.downcast::<TokioIo<TcpStream>>() {
+        let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+            Ok(parts) => {
+                let io = parts.io.into_inner();
+                return self
+                    .serve_websocket(io, parts.read_buf, protocol, peer)
+                    .await;
+            }
+            Err(upgraded) => upgraded,
+        };
+        match upgraded.downcast::<TokioIo<LocalStream>>() {
             Ok(parts) => {
                 let io = parts.io.into_inner();
                 self.serve_websocket(io, parts.read_buf, protocol, peer)

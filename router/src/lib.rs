@@ -15,6 +15,7 @@ pub mod config;
 mod gates;
 mod http;
 mod listen;
+mod local;
 mod metrics;
 mod router;
 mod server;

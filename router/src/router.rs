@@ -2,7 +2,7 @@
 
 use crate::access::{self, RuleError};
 use crate::bridge::Status;
-use crate::config::{Config, DataStore, ListenerLimits, Mqtt};
+use crate::config::{Address, Config, DataStore, ListenerLimits, Mqtt};
 use crate::gates::{self, GateOptions, Protocol};
 use crate::session::OpenSession;
 use bytes::{Bytes, BytesMut};
@@ -28,10 +28,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// Silence of a message transport after which it is asked for a sign of life.
-const PING_AFTER: Duration = Duration::from_secs(30);
-/// ... and after which it is given up.
-const DEAD_AFTER: Duration = Duration::from_secs(60);
 /// How long a socket may take nothing while there is something to write.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -48,7 +44,7 @@ pub enum StartError {
     #[error("cannot listen on {address}: {error}")]
     Listen {
         /// The address.
-        address: std::net::SocketAddr,
+        address: Address,
         /// Why.
         error: std::io::Error,
     },
@@ -85,6 +81,14 @@ struct Inner {
     /// Connections being served.
     open: watch::Sender<usize>,
     websocket_limits: WebSocketLimits,
+    silence: Silence,
+}
+
+/// What happens to silent peers of message transports.
+struct Silence {
+    ping_after: Duration,
+    dead_after: Duration,
+    rawsocket_pings: bool,
 }
 
 impl std::fmt::Debug for Router {
@@ -125,6 +129,11 @@ impl Router {
             bridges: OnceLock::new(),
             open: watch::Sender::new(0),
             websocket_limits: WebSocketLimits { max_message_bytes },
+            silence: Silence {
+                ping_after: Duration::from_secs(config.limits.ping_after_secs.into()),
+                dead_after: Duration::from_secs(config.limits.dead_after_secs.into()),
+                rawsocket_pings: config.limits.rawsocket_pings,
+            },
         };
         Ok(Router {
             inner: Arc::new(inner),
@@ -172,7 +181,7 @@ impl Router {
             takes_bytes: rawsocket::announced_bytes(self.inner.websocket_limits.max_message_bytes),
             receives_bytes: request.receives_bytes,
             is_text: encoding == Encoding::Json,
-            always_pings: false,
+            always_pings: self.inner.silence.rawsocket_pings,
         };
         let transport = RawSocketTransport::new(io, options);
         let gate = self
@@ -253,8 +262,8 @@ impl Router {
 
     pub(crate) fn driver_options(&self, peer: String) -> DriverOptions {
         DriverOptions {
-            ping_after: PING_AFTER,
-            dead_after: DEAD_AFTER,
+            ping_after: self.inner.silence.ping_after,
+            dead_after: self.inner.silence.dead_after,
             write_timeout: WRITE_TIMEOUT,
             drain: self.inner.drain.subscribe(),
             traffic: self.inner.traffic.clone(),

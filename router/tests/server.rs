@@ -217,6 +217,21 @@ async fn garbage_closes_its_connection_and_the_listener_lives() {
 }
 
 #[tokio::test]
+async fn half_a_handshake_is_not_waited_for() {
+    let mut config = in_memory();
+    config.limits.login_timeout_secs = 1;
+    let (server, address) = start(&config).await;
+    for bytes in [&b"\x7f"[..], b"\x7f\xf1\0"] {
+        let mut socket = soon(TcpStream::connect(address)).await.unwrap();
+        socket.write_all(bytes).await.unwrap();
+        let mut rest = Vec::new();
+        soon(socket.read_to_end(&mut rest)).await.unwrap();
+        assert!(rest.is_empty(), "{rest:?}");
+    }
+    soon(server.shutdown()).await;
+}
+
+#[tokio::test]
 async fn a_drain_says_goodbye_everywhere_and_returns() {
     let (server, address) = start(&in_memory()).await;
     let plain = server.addresses(ListenerKind::Mqtt).next().unwrap();
@@ -258,7 +273,7 @@ async fn an_address_in_use_is_exit_code_1_and_named() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap();
     let mut config = in_memory();
-    config.listeners[0].bind = address;
+    config.listeners[0].bind = address.into();
     let error = refusal(&config).await;
     assert_eq!(error.exit_code(), 1);
     assert!(error.to_string().contains(&address.to_string()), "{error}");

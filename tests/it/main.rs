@@ -15,6 +15,7 @@ mod endurance;
 mod killers;
 mod mqtt_clients;
 mod mutex;
+mod transports;
 mod wamp_clients;
 
 /// What every test returns: an error fails it with its whole chain of causes.

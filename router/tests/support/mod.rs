@@ -37,7 +37,7 @@ pub async fn begin<F: Future>(work: &mut Pin<Box<F>>) {
 
 /// A listener on a free port of the loopback interface.
 pub fn free(kind: ListenerKind) -> Listener {
-    Listener::new(kind, (Ipv4Addr::LOCALHOST, 0).into())
+    Listener::new(kind, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
 }
 
 /// A server in memory with one listener of each kind.
