@@ -2,6 +2,7 @@
 
 use crate::gates::Protocol;
 use crate::local::LocalStream;
+use crate::longpoll;
 use crate::metrics;
 use crate::router::Router;
 use bytes::Bytes;
@@ -41,9 +42,14 @@ where
     let guard = Arc::new(guard);
     let mut drain = router.drain_signal();
     let draining = !router.is_ready();
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (router, peer, guard) = (router.clone(), peer.clone(), guard.clone());
-        async move { Ok::<_, Infallible>(answer(&router, request, peer, guard)) }
+        async move {
+            Ok::<_, Infallible>(match longpoll::is_at(request.uri().path()) {
+                true => longpoll::answer(&router, request, peer).await,
+                false => answer(&router, request, peer, guard),
+            })
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -117,12 +123,18 @@ fn health(is_fine: bool) -> Response<Body> {
     }
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
-    with_type(status, "text/plain; charset=utf-8", text.to_owned())
+/// A few words for a person.
+pub fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
+    with_type(status, "text/plain; charset=utf-8", text)
 }
 
-fn with_type(status: StatusCode, content_type: &'static str, text: String) -> Response<Body> {
-    let mut response = Response::new(Full::new(Bytes::from(text)));
+/// A body of some type.
+pub fn with_type(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Body> {
+    let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     response
         .headers_mut()

@@ -16,6 +16,7 @@ mod gates;
 mod http;
 mod listen;
 mod local;
+mod longpoll;
 mod metrics;
 mod router;
 mod server;

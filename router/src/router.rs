@@ -4,13 +4,14 @@ use crate::access::{self, RuleError};
 use crate::bridge::Status;
 use crate::config::{Address, Config, DataStore, ListenerLimits, Mqtt};
 use crate::gates::{self, GateOptions, Protocol};
+use crate::longpoll::Polls;
 use crate::session::OpenSession;
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use protocols::gate::{Driver, DriverOptions, Gate, Traffic};
 use protocols::transport::{
-    RawSocketOptions, RawSocketTransport, StreamTransport, Transport, WebSocketLimits,
-    WebSocketTransport, rawsocket,
+    MailboxTransport, RawSocketOptions, RawSocketTransport, StreamTransport, Transport,
+    WebSocketLimits, WebSocketTransport, rawsocket,
 };
 use protocols::wamp::machine::encoding_of_serializer;
 use router_core::auth::{Access, Role};
@@ -30,6 +31,8 @@ use tokio::time::timeout;
 
 /// How long a socket may take nothing while there is something to write.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longer than any router runs.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Why a router or server cannot start.
 #[derive(Debug, Error)]
@@ -82,6 +85,7 @@ struct Inner {
     open: watch::Sender<usize>,
     websocket_limits: WebSocketLimits,
     silence: Silence,
+    polls: Polls,
 }
 
 /// What happens to silent peers of message transports.
@@ -89,6 +93,8 @@ struct Silence {
     ping_after: Duration,
     dead_after: Duration,
     rawsocket_pings: bool,
+    poll_hold: Duration,
+    polls_no_content: bool,
 }
 
 impl std::fmt::Debug for Router {
@@ -133,7 +139,10 @@ impl Router {
                 ping_after: Duration::from_secs(config.limits.ping_after_secs.into()),
                 dead_after: Duration::from_secs(config.limits.dead_after_secs.into()),
                 rawsocket_pings: config.limits.rawsocket_pings,
+                poll_hold: Duration::from_secs(config.limits.longpoll_hold_secs.into()),
+                polls_no_content: config.limits.longpoll_no_content,
             },
+            polls: Polls::new(count(config.limits.max_longpoll_sessions)),
         };
         Ok(Router {
             inner: Arc::new(inner),
@@ -187,7 +196,8 @@ impl Router {
         let gate = self
             .gates
             .wamp_gate(now(), encoding, request.receives_bytes);
-        self.serve_gate(transport, gate, peer).await;
+        self.serve_gate(transport, gate, self.driver_options(peer))
+            .await;
     }
 
     /// The opening handshake of a RawSocket, unless it takes too long or the router shuts down.
@@ -222,18 +232,54 @@ impl Router {
         peer: String,
     ) -> impl Future<Output = ()> + Send + use<T> {
         let gate = self.gates.gate(now(), protocol);
-        self.serve_gate(transport, gate, peer)
+        self.serve_gate(transport, gate, self.driver_options(peer))
+    }
+
+    /// Serves WAMP to a peer that comes and goes, to its end.
+    pub(crate) fn serve_mailbox(
+        &self,
+        transport: MailboxTransport,
+        encoding: Encoding,
+        peer: String,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let options = DriverOptions {
+            // What it does not take at once it may take later; its silence tells.
+            write_timeout: NEVER,
+            ..self.driver_options(peer)
+        };
+        let gate = self.gates.gate(now(), Protocol::Wamp(encoding));
+        self.serve_gate(transport, gate, options)
+    }
+
+    /// The open transports of clients that poll.
+    pub(crate) fn polls(&self) -> &Polls {
+        &self.inner.polls
+    }
+
+    /// How long a poll is held when there is nothing to take.
+    pub(crate) fn poll_hold(&self) -> Duration {
+        self.inner.silence.poll_hold
+    }
+
+    /// Whether polls without content are answered with 204.
+    pub(crate) fn polls_no_content(&self) -> bool {
+        self.inner.silence.polls_no_content
+    }
+
+    /// The longest WAMP message taken, in bytes.
+    pub(crate) fn wamp_bytes_max(&self) -> usize {
+        self.inner.websocket_limits.max_message_bytes
     }
 
     fn serve_gate<T: Transport + Unpin>(
         &self,
         transport: T,
         gate: Box<dyn Gate>,
-        peer: String,
+        options: DriverOptions,
     ) -> impl Future<Output = ()> + Send + use<T> {
         let open = Open::new(self);
         let hub = self.inner.hub.clone();
-        let run = Driver::new(transport, gate, hub, self.driver_options(peer)).run();
+        let run = Driver::new(transport, gate, hub, options).run();
         async move {
             run.await;
             drop(open);

@@ -129,7 +129,12 @@ impl Server {
     /// configured time plus what the last writes take.
     pub async fn shutdown(mut self) {
         self.router.start_drain();
-        if tokio::time::timeout(self.drain_timeout, self.alive.recv())
+        let ended = async {
+            self.alive.recv().await;
+            // Clients that poll have no connection of their own.
+            self.router.connections_ended().await;
+        };
+        if tokio::time::timeout(self.drain_timeout, ended)
             .await
             .is_err()
         {

@@ -1,9 +1,11 @@
 //! Bytes or messages, no meaning.
 
+mod mailbox;
 pub mod rawsocket;
 mod stream;
 mod websocket;
 
+pub use mailbox::{Ended, Mailbox, MailboxTransport, Taken, mailbox};
 pub use rawsocket::{RawSocketOptions, RawSocketTransport};
 pub use stream::StreamTransport;
 pub use websocket::{WebSocketLimits, WebSocketTransport, accept_key, choose_subprotocol};

@@ -240,6 +240,19 @@ fn read_limits(section: &Section<'_>, limits: &mut Limits, problems: &mut Proble
     if let Some(pings) = section.switch("rawsocket_pings", problems) {
         limits.rawsocket_pings = pings.value;
     }
+    section.number(
+        "longpoll_hold_secs",
+        &mut limits.longpoll_hold_secs,
+        problems,
+    );
+    section.number(
+        "max_longpoll_sessions",
+        &mut limits.max_longpoll_sessions,
+        problems,
+    );
+    if let Some(no_content) = section.switch("longpoll_no_content", problems) {
+        limits.longpoll_no_content = no_content.value;
+    }
     section.number("max_realms", &mut limits.max_realms, problems);
     section.number("max_outbox_frames", &mut limits.max_outbox_frames, problems);
     section.number("max_outbox_bytes", &mut limits.max_outbox_bytes, problems);

@@ -353,6 +353,12 @@ pub struct Limits {
     pub dead_after_secs: u32,
     /// Whether RawSocket clients that have never shown that they know pings are sent some.
     pub rawsocket_pings: bool,
+    /// How long a long-poll client is kept waiting when there is nothing for it.
+    pub longpoll_hold_secs: u32,
+    /// Long-poll sessions at one time.
+    pub max_longpoll_sessions: u32,
+    /// Whether long-poll answers without content are 204 instead of 202.
+    pub longpoll_no_content: bool,
     /// Realms that exist at one time, configured ones included.
     pub max_realms: u32,
     /// Outgoing frames that wait for one slow connection.
@@ -378,6 +384,9 @@ impl Default for Limits {
             ping_after_secs: 30,
             dead_after_secs: 60,
             rawsocket_pings: false,
+            longpoll_hold_secs: 10,
+            max_longpoll_sessions: 1000,
+            longpoll_no_content: false,
             max_realms: 1000,
             max_outbox_frames: 16_384,
             max_outbox_bytes: 8 << 20,

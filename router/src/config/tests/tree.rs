@@ -109,6 +109,9 @@ drain_timeout_secs = 13
 ping_after_secs = 41
 dead_after_secs = 42
 rawsocket_pings = true
+longpoll_hold_secs = 40
+max_longpoll_sessions = 43
+longpoll_no_content = true
 max_realms = 14
 max_outbox_frames = 15
 max_outbox_bytes = 16000
@@ -238,6 +241,9 @@ fn full() -> Config {
             ping_after_secs: 41,
             dead_after_secs: 42,
             rawsocket_pings: true,
+            longpoll_hold_secs: 40,
+            max_longpoll_sessions: 43,
+            longpoll_no_content: true,
             max_realms: 14,
             max_outbox_frames: 15,
             max_outbox_bytes: 16_000,
