@@ -11,7 +11,6 @@ use crate::gate::Output;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -182,26 +181,24 @@ impl Mailbox {
     }
 
     /// Waits until `look` finds what it looks for.
-    fn until<T>(&self, mut look: impl FnMut(&mut State) -> Option<T>) -> impl Future<Output = T> {
-        async move {
-            loop {
-                let changed = self.shared.changed.notified();
-                tokio::pin!(changed);
-                // From here on nothing is missed.
-                changed.as_mut().enable();
-                let (found, is_spent) = {
-                    let mut state = self.shared.state.lock();
-                    let found = look(&mut state);
-                    (found, state.ended && state.outgoing.is_empty())
-                };
-                if let Some(found) = found {
-                    if is_spent {
-                        self.shared.changed.notify_waiters();
-                    }
-                    return found;
+    async fn until<T>(&self, mut look: impl FnMut(&mut State) -> Option<T>) -> T {
+        loop {
+            let changed = self.shared.changed.notified();
+            tokio::pin!(changed);
+            // From here on nothing is missed.
+            changed.as_mut().enable();
+            let (found, is_spent) = {
+                let mut state = self.shared.state.lock();
+                let found = look(&mut state);
+                (found, state.ended && state.outgoing.is_empty())
+            };
+            if let Some(found) = found {
+                if is_spent {
+                    self.shared.changed.notify_waiters();
                 }
-                changed.await;
+                return found;
             }
+            changed.await;
         }
     }
 }
@@ -291,7 +288,7 @@ impl Drop for MailboxTransport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::poll_fn;
+    use std::future::{Future as _, poll_fn};
 
     const HOLD: Duration = Duration::from_secs(3600);
 

@@ -28,6 +28,12 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the last words of a session wait to be taken.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
+/// Status and words of the answer to a request that is refused.
+type Refusal = (StatusCode, &'static str);
+
+/// There is no such transport, or no more.
+const NO_SUCH_TRANSPORT: Refusal = (StatusCode::NOT_FOUND, "there is no such transport\n");
+
 /// What is asked for.
 #[derive(Debug, PartialEq, Eq)]
 enum Target<'a> {
@@ -75,7 +81,7 @@ pub async fn answer(router: &Router, request: Request<Incoming>, peer: String) -
         }
         Some(target) => carry_out(router, target, body, peer)
             .await
-            .unwrap_or_else(|refusal| refusal),
+            .unwrap_or_else(|(status, text)| plain(status, text)),
     };
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -89,8 +95,8 @@ async fn carry_out(
     target: Target<'_>,
     body: Incoming,
     peer: String,
-) -> Result<Response<Body>, Response<Body>> {
-    let found = |id| router.polls().find(id).ok_or_else(no_such_transport);
+) -> Result<Response<Body>, Refusal> {
+    let found = |id| router.polls().find(id).ok_or(NO_SUCH_TRANSPORT);
     match target {
         Target::Open => open(router, &read(body, BODY_BYTES).await?, peer),
         Target::Send(id) => {
@@ -99,7 +105,7 @@ async fn carry_out(
             let messages = received(poll.spoken, read(body, max).await?)?;
             match poll.mailbox.post(messages).await {
                 Ok(()) => Ok(success(router)),
-                Err(_) => Err(no_such_transport()),
+                Err(_) => Err(NO_SUCH_TRANSPORT),
             }
         }
         Target::Receive(id) => {
@@ -114,7 +120,7 @@ async fn carry_out(
                     Ok(with_type(StatusCode::OK, poll.spoken.content_type(), body))
                 }
                 Taken::Nothing => Ok(success(router)),
-                Taken::Ended => Err(no_such_transport()),
+                Taken::Ended => Err(NO_SUCH_TRANSPORT),
             }
         }
         Target::Close(id) => {
@@ -126,8 +132,8 @@ async fn carry_out(
     }
 }
 
-fn open(router: &Router, body: &[u8], peer: String) -> Result<Response<Body>, Response<Body>> {
-    let refused = |text| Err(plain(StatusCode::BAD_REQUEST, text));
+fn open(router: &Router, body: &[u8], peer: String) -> Result<Response<Body>, Refusal> {
+    let refused = |text| Err((StatusCode::BAD_REQUEST, text));
     let Ok(asked) = serde_json::from_slice::<Asked>(body) else {
         return refused("the body is not {\"protocols\": […]}\n");
     };
@@ -138,7 +144,7 @@ fn open(router: &Router, body: &[u8], peer: String) -> Result<Response<Body>, Re
     let Some((name, spoken)) = known else {
         return refused("none of the protocols is spoken here\n");
     };
-    let unavailable = |text| plain(StatusCode::SERVICE_UNAVAILABLE, text);
+    let unavailable = |text| (StatusCode::SERVICE_UNAVAILABLE, text);
     if !router.is_ready() {
         return Err(unavailable("the router shuts down\n"));
     }
@@ -166,9 +172,9 @@ fn open(router: &Router, body: &[u8], peer: String) -> Result<Response<Body>, Re
 
 /// # Errors
 /// The answer to a body that is not as agreed.
-fn received(spoken: Spoken, body: Bytes) -> Result<Vec<Received>, Response<Body>> {
-    let refusal = || plain(StatusCode::BAD_REQUEST, "the body is not as agreed\n");
-    let messages = spoken.split(body).ok_or_else(refusal)?;
+fn received(spoken: Spoken, body: Bytes) -> Result<Vec<Received>, Refusal> {
+    let refusal = (StatusCode::BAD_REQUEST, "the body is not as agreed\n");
+    let messages = spoken.split(body).ok_or(refusal)?;
     let is_text = spoken.encoding == router_core::encoding::Encoding::Json;
     let received = |message: Bytes| match (is_text, std::str::from_utf8(&message)) {
         (false, _) => Some(Received::Binary(message)),
@@ -176,30 +182,26 @@ fn received(spoken: Spoken, body: Bytes) -> Result<Vec<Received>, Response<Body>
         (true, Err(_)) => None,
     };
     let received: Option<Vec<Received>> = messages.into_iter().map(received).collect();
-    received.ok_or_else(refusal)
+    received.ok_or(refusal)
 }
 
 /// # Errors
 /// The answer to a body that is too long or does not come.
-async fn read(body: Incoming, max: usize) -> Result<Bytes, Response<Body>> {
-    let too_large = || plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long\n");
+async fn read(body: Incoming, max: usize) -> Result<Bytes, Refusal> {
+    let too_large = (StatusCode::PAYLOAD_TOO_LARGE, "the body is too long\n");
     // Whoever says so beforehand is not waited for.
     if usize::try_from(body.size_hint().lower()).is_ok_and(|length| length > max) {
-        return Err(too_large());
+        return Err(too_large);
     }
     match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, max).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(plain(StatusCode::BAD_REQUEST, "the body is broken\n")),
-        Err(_) => Err(plain(
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large),
+        Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, "the body is broken\n")),
+        Err(_) => Err((
             StatusCode::REQUEST_TIMEOUT,
             "the body did not come in time\n",
         )),
     }
-}
-
-fn no_such_transport() -> Response<Body> {
-    plain(StatusCode::NOT_FOUND, "there is no such transport\n")
 }
 
 /// Section "HTTP Longpoll Transport": 'HTTP status code 202 ("no content")'.
