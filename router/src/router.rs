@@ -139,7 +139,9 @@ impl Router {
                 ping_after: Duration::from_secs(config.limits.ping_after_secs.into()),
                 dead_after: Duration::from_secs(config.limits.dead_after_secs.into()),
                 rawsocket_pings: config.limits.rawsocket_pings,
-                poll_hold: Duration::from_secs(config.limits.longpoll_hold_secs.into()),
+                // Who waits cannot show itself.
+                poll_hold: Duration::from_secs(config.limits.longpoll_hold_secs.into())
+                    .min(Duration::from_secs(config.limits.dead_after_secs.into()) / 2),
                 polls_no_content: config.limits.longpoll_no_content,
             },
             polls: Polls::new(count(config.limits.max_longpoll_sessions)),

@@ -212,7 +212,7 @@ async fn a_poll_is_held_and_then_answered_with_nothing() {
 #[tokio::test]
 async fn a_client_that_polls_no_more_loses_its_session() {
     let mut config = in_memory();
-    config.limits.longpoll_hold_secs = 1;
+    // Half of this is as long as a poll is held.
     config.limits.ping_after_secs = 1;
     config.limits.dead_after_secs = 2;
     let (server, address) = start(&config).await;

@@ -76,12 +76,6 @@ fn check_silence(draft: &Draft, problems: &mut Problems<'_>) {
         let hint = "raise `dead_after_secs`: a silent peer needs time to answer";
         problems.error(&draft.silence_place, Fault::new(message, hint));
     }
-    let hold = draft.limits.longpoll_hold_secs;
-    if dead <= hold {
-        let message = format!("`dead_after_secs` is {dead}, `longpoll_hold_secs` is {hold}");
-        let hint = "raise `dead_after_secs`: a client that is kept waiting cannot show itself";
-        problems.error(&draft.silence_place, Fault::new(message, hint));
-    }
 }
 
 fn check_realm_count(draft: &Draft, problems: &mut Problems<'_>) {

@@ -194,7 +194,7 @@ pub const KEYS: &[Key] = &[
     key("limits", "ping_after_secs", Kind::Number { min: 1, max: 3600 }, "30", "Silence of a client over WebSocket or RawSocket after which it is sent a ping."),
     key("limits", "dead_after_secs", Kind::Number { min: 2, max: 86_400 }, "60", "... and after which it is given up, more than `ping_after_secs`: its session is lost, with its subscriptions and registrations."),
     key("limits", "rawsocket_pings", Kind::Switch, "false", "`true` sends pings to every silent RawSocket client; `false`: only to those that have sent a PING or PONG. autobahn-python fails at one."),
-    key("limits", "longpoll_hold_secs", Kind::Number { min: 1, max: 3600 }, "10", "How long a long-poll client is kept waiting when there is nothing for it; less than `dead_after_secs`."),
+    key("limits", "longpoll_hold_secs", Kind::Number { min: 1, max: 3600 }, "10", "How long a long-poll client is kept waiting when there is nothing for it; never more than half of `dead_after_secs`."),
     key("limits", "max_longpoll_sessions", COUNT, "1000", "Long-poll sessions at one time; more are answered with 503."),
     key("limits", "longpoll_no_content", Kind::Switch, "false", "Status of long-poll answers without content: `false` 202, as the specification says; `true` 204, which autobahn-js wants."),
     key("limits", "max_realms", COUNT, "1000", "Realms that exist at one time, those of this file included."),

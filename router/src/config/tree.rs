@@ -353,7 +353,8 @@ pub struct Limits {
     pub dead_after_secs: u32,
     /// Whether RawSocket clients that have never shown that they know pings are sent some.
     pub rawsocket_pings: bool,
-    /// How long a long-poll client is kept waiting when there is nothing for it.
+    /// How long a long-poll client is kept waiting when there is nothing for it; never more than half
+    /// of `dead_after_secs`.
     pub longpoll_hold_secs: u32,
     /// Long-poll sessions at one time.
     pub max_longpoll_sessions: u32,

@@ -1,4 +1,4 @@
-//! RawSocket clients as they should not be.
+//! RawSocket and long-poll clients as they should not be.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use anyhow::{Context, ensure};
 use integration_tests::probe::liveness;
 use integration_tests::rawsocket::{RawSocket, tcp};
+use integration_tests::{Options, Server};
 
 use super::{resident_mib, server};
 use crate::Outcome;
@@ -115,5 +116,65 @@ fn frames() -> Outcome {
     while flood.send_frame(1, &[7; 60_000]).is_ok() {}
     let after = resident_mib(&server)?;
     ensure!(after < before + 64, "grew from {before} to {after} MiB");
+    liveness(&server)
+}
+
+/// Long-poll requests as they should not be, and more sessions than there is room for.
+#[test]
+fn long_polls() -> Outcome {
+    let server = Server::start(
+        Options::default()
+            .memory()
+            .config("[limits]\nmax_longpoll_sessions = 50\n"),
+    )?;
+    let ask = |head: &str, body: &str| -> anyhow::Result<String> {
+        let mut stream = tcp(server.listen)?;
+        let length = body.len();
+        write!(
+            stream,
+            "{head} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        )?;
+        Ok(String::from_utf8_lossy(&rest(stream)).into_owned())
+    };
+    let open = r#"{"protocols":["wamp.2.json"]}"#;
+    let mut ids = Vec::new();
+    for number in 0..60 {
+        let answer = ask("POST /lp/open", open)?;
+        let status = if number < 50 { "200" } else { "503" };
+        ensure!(answer.contains(status), "{number}: {answer}");
+        let id = answer.split_once(r#""transport":""#);
+        ids.extend(id.and_then(|(_, id)| Some(id.get(..32)?.to_owned())));
+    }
+    for (head, body, status) in [
+        ("POST /lp/open", "\u{0}", "400"),
+        ("POST /lp/%00/send", "[1]", "404"),
+        ("DELETE /lp/open", "", "405"),
+        ("POST /lp/../metrics", "", "404"),
+    ] {
+        let answer = ask(head, body)?;
+        ensure!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{head}: {answer}"
+        );
+    }
+    for id in &ids {
+        let answer = ask(&format!("POST /lp/{id}/send"), &"[".repeat(60_000))?;
+        ensure!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    }
+    // A body that is promised and does not come, and a poll whose client goes.
+    let mut held = Vec::new();
+    for id in ids.iter().cycle().take(200) {
+        let mut stream = tcp(server.listen)?;
+        write!(
+            stream,
+            "POST /lp/{id}/send HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n["
+        )?;
+        held.push(stream);
+        let mut gone = tcp(server.listen)?;
+        write!(
+            gone,
+            "POST /lp/{id}/receive HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+        )?;
+    }
     liveness(&server)
 }
