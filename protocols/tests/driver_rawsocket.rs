@@ -311,11 +311,11 @@ async fn a_stranger_may_send_what_a_login_takes_and_no_more() {
         is_text: true,
         always_pings: false,
     };
-    let gate = WampMachine::new(
-        now(),
-        encoding_of_serializer(1).unwrap(),
-        WampOptions::default(),
-    );
+    let patient = WampOptions {
+        login_timeout: LONG,
+        ..WampOptions::default()
+    };
+    let gate = WampMachine::new(now(), encoding_of_serializer(1).unwrap(), patient);
     let driver = DriverOptions {
         ping_after: LONG,
         dead_after: LONG,
