@@ -94,7 +94,7 @@ these over the file. Port 0 picks a free port; the line \"reynard ready\" on std
 
 Examples:
   reynard serve
-  reynard serve --listen 127.0.0.1:9000 --listen [::1]:9000 --mqtt off
+  reynard serve --listen 127.0.0.1:9000 --listen unix:/run/r.sock --mqtt off
   reynard serve -c /etc/reynard/reynard.toml --log-format json
   REYNARD_LISTEN=0.0.0.0:9000 reynard serve --insecure")]
     Serve(ServeArgs),

@@ -7,6 +7,7 @@ use protocols::mqtt::machine::{MqttMachine, MqttOptions, ResponseInformation};
 use protocols::wamp::machine::{
     Serialization, Strictness, WampMachine, WampOptions, serialization_of,
 };
+use router_core::encoding::Encoding;
 use router_core::model::Now;
 use std::collections::HashMap;
 use std::num::NonZeroU16;
@@ -108,10 +109,25 @@ impl GateOptions {
 
     /// Name, help text and value of the gates' own counters.
     pub fn counters(&self) -> Vec<(String, &'static str, u64)> {
-        let mqtt = self.mqtt.counters.list();
-        mqtt.into_iter()
-            .map(|(name, help, value)| (format!("mqtt_{name}"), help, value))
+        let mqtt = self.mqtt.counters.list().into_iter();
+        let wamp = self.wamp.counters.list().into_iter();
+        mqtt.map(|(name, help, value)| (format!("mqtt_{name}"), help, value))
+            .chain(wamp.map(|(name, help, value)| (format!("wamp_{name}"), help, value)))
             .collect()
+    }
+
+    /// Time from connecting until a WAMP session is established.
+    pub fn login_timeout(&self) -> Duration {
+        self.wamp.login_timeout
+    }
+
+    /// A WAMP gate for a peer that takes messages of at most so many bytes.
+    pub fn wamp_gate(&self, now: Now, encoding: Encoding, peer_bytes_max: usize) -> Box<dyn Gate> {
+        let options = WampOptions {
+            peer_bytes_max,
+            ..self.wamp.clone()
+        };
+        Box::new(WampMachine::new(now, encoding, options))
     }
 
     /// A gate for a new connection.

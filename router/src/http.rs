@@ -1,6 +1,8 @@
 //! HTTP/1.1 on the universal listener: WebSocket upgrades, health and metrics.
 
 use crate::gates::Protocol;
+use crate::local::LocalStream;
+use crate::longpoll;
 use crate::metrics;
 use crate::router::Router;
 use bytes::Bytes;
@@ -16,6 +18,7 @@ use protocols::transport::{accept_key, choose_subprotocol};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// What answers carry.
@@ -31,18 +34,22 @@ const HEAD_BYTES: usize = 16 << 10;
 const HEAD_FIELDS: usize = 64;
 
 /// Serves one connection. `guard` is held until the last of it is gone, upgrades included.
-pub async fn serve<G: Send + Sync + 'static>(
-    router: Router,
-    io: TcpStream,
-    peer: String,
-    guard: G,
-) {
+pub async fn serve<S, G>(router: Router, io: S, peer: String, guard: G)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    G: Send + Sync + 'static,
+{
     let guard = Arc::new(guard);
     let mut drain = router.drain_signal();
     let draining = !router.is_ready();
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (router, peer, guard) = (router.clone(), peer.clone(), guard.clone());
-        async move { Ok::<_, Infallible>(answer(&router, request, peer, guard)) }
+        async move {
+            Ok::<_, Infallible>(match longpoll::is_at(request.uri().path()) {
+                true => longpoll::answer(&router, request, peer).await,
+                false => answer(&router, request, peer, guard),
+            })
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -116,12 +123,18 @@ fn health(is_fine: bool) -> Response<Body> {
     }
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
-    with_type(status, "text/plain; charset=utf-8", text.to_owned())
+/// A few words for a person.
+pub fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
+    with_type(status, "text/plain; charset=utf-8", text)
 }
 
-fn with_type(status: StatusCode, content_type: &'static str, text: String) -> Response<Body> {
-    let mut response = Response::new(Full::new(Bytes::from(text)));
+/// A body of some type.
+pub fn with_type(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Body> {
+    let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     response
         .headers_mut()
@@ -192,7 +205,16 @@ impl Router {
         peer: String,
     ) {
         // Our own listeners' sockets come out as they were; any other stream is served as it is.
-        match upgraded.downcast::<TokioIo<TcpStream>>() {
+        let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+            Ok(parts) => {
+                let io = parts.io.into_inner();
+                return self
+                    .serve_websocket(io, parts.read_buf, protocol, peer)
+                    .await;
+            }
+            Err(upgraded) => upgraded,
+        };
+        match upgraded.downcast::<TokioIo<LocalStream>>() {
             Ok(parts) => {
                 let io = parts.io.into_inner();
                 self.serve_websocket(io, parts.read_buf, protocol, peer)

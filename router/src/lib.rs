@@ -15,6 +15,8 @@ pub mod config;
 mod gates;
 mod http;
 mod listen;
+mod local;
+mod longpoll;
 mod metrics;
 mod router;
 mod server;

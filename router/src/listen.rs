@@ -1,14 +1,17 @@
 //! Listeners: from an accepted socket to the gate that its first byte asks for.
 
-use crate::config::{Listener, ListenerKind};
+use crate::config::{Address, Listener, ListenerKind};
 use crate::http;
+use crate::local::{self, LocalListener, LocalStream};
 use crate::router::{Router, StartError};
 use bytes::BytesMut;
+use protocols::transport::rawsocket;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
@@ -31,13 +34,80 @@ pub struct Guard {
     _alive: Option<mpsc::Sender<()>>,
 }
 
+/// A socket that is listened on.
+#[derive(Debug)]
+pub enum Bound {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix domain socket.
+    Local(LocalListener),
+}
+
+/// A connection that was accepted, and how its peer is called.
+enum Accepted {
+    Tcp(TcpStream, String),
+    Local(LocalStream, String),
+}
+
+/// A stream whose first byte can be looked at.
+pub trait Peek: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// The first byte, which stays to be read; `None` if the peer closed. Cancel safe.
+    fn first_byte(&mut self) -> impl Future<Output = io::Result<Option<u8>>> + Send;
+}
+
+impl Peek for TcpStream {
+    async fn first_byte(&mut self) -> io::Result<Option<u8>> {
+        let mut first = [0];
+        let peeked = self.peek(&mut first).await?;
+        Ok((peeked == 1).then_some(first[0]))
+    }
+}
+
+impl Peek for LocalStream {
+    async fn first_byte(&mut self) -> io::Result<Option<u8>> {
+        LocalStream::first_byte(self).await
+    }
+}
+
 /// Binds an address.
 ///
 /// # Errors
 /// [`StartError::Listen`], naming the address.
-pub fn bind(listener: &Listener) -> Result<TcpListener, StartError> {
-    let address = listener.bind;
-    bind_socket(address).map_err(|error| StartError::Listen { address, error })
+pub fn bind(listener: &Listener) -> Result<Bound, StartError> {
+    let bound = match &listener.bind {
+        Address::Tcp(address) => bind_socket(*address).map(Bound::Tcp),
+        Address::Unix(path) => local::bind(path, listener.mode, BACKLOG).map(Bound::Local),
+    };
+    bound.map_err(|error| StartError::Listen {
+        address: listener.bind.clone(),
+        error,
+    })
+}
+
+impl Bound {
+    /// Where it listens, with the port that was picked.
+    pub fn address(&self, configured: &Address) -> Address {
+        match self {
+            Bound::Tcp(listener) => match listener.local_addr() {
+                Ok(address) => address.into(),
+                Err(_) => configured.clone(),
+            },
+            Bound::Local(_) => configured.clone(),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
+        Ok(match self {
+            Bound::Tcp(listener) => {
+                let (socket, peer) = listener.accept().await?;
+                Accepted::Tcp(socket, peer.to_string())
+            }
+            Bound::Local(listener) => {
+                let (socket, peer) = listener.accept().await?;
+                Accepted::Local(socket, peer)
+            }
+        })
+    }
 }
 
 fn bind_socket(address: SocketAddr) -> io::Result<TcpListener> {
@@ -56,7 +126,7 @@ fn bind_socket(address: SocketAddr) -> io::Result<TcpListener> {
 /// Accepts until the router drains.
 pub async fn accept(
     router: Router,
-    listener: TcpListener,
+    listener: Bound,
     kind: ListenerKind,
     max_connections: usize,
     first_byte_timeout: Duration,
@@ -83,7 +153,7 @@ pub async fn accept(
                 continue;
             }
         };
-        let (socket, peer) = match accepted {
+        let accepted = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 if last_log.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
@@ -101,21 +171,37 @@ pub async fn accept(
             _alive: alive.clone(),
         };
         let router = router.clone();
-        tokio::spawn(async move {
-            if let Err(error) = prepare(&socket) {
-                tracing::debug!(%peer, %error, "connection lost");
-                return;
-            }
-            let peer = peer.to_string();
-            match kind {
-                ListenerKind::Mqtt => router.serve_mqtt(socket, BytesMut::new(), peer).await,
-                ListenerKind::Universal => {
-                    universal(router, socket, peer, first_byte_timeout, guard).await;
-                    return;
+        match accepted {
+            Accepted::Tcp(socket, peer) => {
+                if let Err(error) = prepare(&socket) {
+                    tracing::debug!(%peer, %error, "connection lost");
+                    continue;
                 }
+                tokio::spawn(serve(router, socket, peer, kind, first_byte_timeout, guard));
             }
+            Accepted::Local(socket, peer) => {
+                tokio::spawn(serve(router, socket, peer, kind, first_byte_timeout, guard));
+            }
+        }
+    }
+}
+
+async fn serve<S: Peek>(
+    router: Router,
+    socket: S,
+    peer: String,
+    kind: ListenerKind,
+    first_byte_timeout: Duration,
+    guard: Guard,
+) {
+    match kind {
+        ListenerKind::Mqtt => {
+            router.serve_mqtt(socket, BytesMut::new(), peer).await;
             drop(guard);
-        });
+        }
+        ListenerKind::Universal => {
+            universal(router, socket, peer, first_byte_timeout, guard).await;
+        }
     }
 }
 
@@ -128,26 +214,28 @@ fn prepare(socket: &TcpStream) -> io::Result<()> {
 }
 
 /// The first byte decides what is spoken.
-async fn universal(
+async fn universal<S: Peek>(
     router: Router,
-    socket: TcpStream,
+    mut socket: S,
     peer: String,
     first_byte_timeout: Duration,
     guard: Guard,
 ) {
-    let mut first = [0];
     let mut drain = router.drain_signal();
     let draining = !router.is_ready();
-    let peeked = tokio::select! {
-        peeked = timeout(first_byte_timeout, socket.peek(&mut first)) => peeked,
+    let first = tokio::select! {
+        first = timeout(first_byte_timeout, socket.first_byte()) => first,
         _ = drain.wait_for(|drain| *drain), if !draining => return,
     };
-    let Ok(Ok(1)) = peeked else { return };
-    let [first] = first;
+    let Ok(Ok(Some(first))) = first else { return };
     match first {
         // CONNECT, the only packet that may come first. [MQTT-3.1.0-1]
         0x10 => {
             router.serve_mqtt(socket, BytesMut::new(), peer).await;
+            drop(guard);
+        }
+        rawsocket::MAGIC => {
+            router.serve_rawsocket(socket, peer).await;
             drop(guard);
         }
         // In a box of its own: every connection's task has room for the largest branch.

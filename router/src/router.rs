@@ -2,35 +2,41 @@
 
 use crate::access::{self, RuleError};
 use crate::bridge::Status;
-use crate::config::{Config, DataStore, ListenerLimits, Mqtt};
+use crate::config::{Address, Config, DataStore, ListenerLimits, Mqtt};
 use crate::gates::{self, GateOptions, Protocol};
+use crate::longpoll::Polls;
 use crate::session::OpenSession;
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
-use protocols::gate::{Driver, DriverOptions, Proofs, Traffic};
-use protocols::transport::{StreamTransport, Transport, WebSocketLimits, WebSocketTransport};
+use protocols::gate::{Driver, DriverOptions, Gate, Proofs, Traffic};
+use protocols::transport::{
+    MailboxTransport, RawSocketOptions, RawSocketTransport, StreamTransport, Transport,
+    WebSocketLimits, WebSocketTransport, rawsocket,
+};
+use protocols::wamp::machine::encoding_of_serializer;
 use router_core::auth::{Access, Role};
 use router_core::broker::Sharing;
+use router_core::encoding::Encoding;
 use router_core::limits::{LaneLimit, OutboxLimits, RealmLimits};
 use router_core::runtime::{Hub, HubSettings, OpenError, now};
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use storage::{MemoryStorage, Storage, StorageError};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
-/// Silence of a message transport after which it is asked for a sign of life.
-const PING_AFTER: Duration = Duration::from_secs(30);
-/// ... and after which it is given up.
-const DEAD_AFTER: Duration = Duration::from_secs(60);
 /// How long a socket may take nothing while there is something to write.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a newcomer waits until the connection whose place it takes has read what its peer sent.
 const HEAR_OUT: Duration = Duration::from_millis(250);
 /// How long a peer may take to accept the last bytes, and then to close its side.
 const LINGER: Duration = Duration::from_secs(2);
+/// Longer than any router runs.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Why a router or server cannot start.
 #[derive(Debug, Error)]
@@ -45,7 +51,7 @@ pub enum StartError {
     #[error("cannot listen on {address}: {error}")]
     Listen {
         /// The address.
-        address: std::net::SocketAddr,
+        address: Address,
         /// Why.
         error: std::io::Error,
     },
@@ -83,6 +89,17 @@ struct Inner {
     /// Connections being served.
     open: watch::Sender<usize>,
     websocket_limits: WebSocketLimits,
+    silence: Silence,
+    polls: Polls,
+}
+
+/// What happens to silent peers of message transports.
+struct Silence {
+    ping_after: Duration,
+    dead_after: Duration,
+    rawsocket_pings: bool,
+    poll_hold: Duration,
+    polls_no_content: bool,
 }
 
 impl std::fmt::Debug for Router {
@@ -125,6 +142,16 @@ impl Router {
             bridges: OnceLock::new(),
             open: watch::Sender::new(0),
             websocket_limits: WebSocketLimits { max_message_bytes },
+            silence: Silence {
+                ping_after: Duration::from_secs(config.limits.ping_after_secs.into()),
+                dead_after: Duration::from_secs(config.limits.dead_after_secs.into()),
+                rawsocket_pings: config.limits.rawsocket_pings,
+                // Who waits cannot show itself.
+                poll_hold: Duration::from_secs(config.limits.longpoll_hold_secs.into())
+                    .min(Duration::from_secs(config.limits.dead_after_secs.into()) / 2),
+                polls_no_content: config.limits.longpoll_no_content,
+            },
+            polls: Polls::new(count(config.limits.max_longpoll_sessions)),
         };
         Ok(Router {
             inner: Arc::new(inner),
@@ -156,16 +183,112 @@ impl Router {
         self.serve(transport, Protocol::Mqtt, peer)
     }
 
+    /// Serves WAMP over RawSocket on a byte stream, from its handshake to its end. `peer` names it in
+    /// logs and listings.
+    pub async fn serve_rawsocket<S>(&self, mut io: S, peer: String)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let Some(request) = self.shake_hands(&mut io, &peer).await else {
+            return;
+        };
+        let Some(encoding) = encoding_of_serializer(request.serializer) else {
+            return;
+        };
+        let options = RawSocketOptions {
+            takes_bytes: rawsocket::announced_bytes(self.inner.websocket_limits.max_message_bytes),
+            receives_bytes: request.receives_bytes,
+            is_text: encoding == Encoding::Json,
+            always_pings: self.inner.silence.rawsocket_pings,
+        };
+        let transport = RawSocketTransport::new(io, options);
+        let gate = self
+            .gates
+            .wamp_gate(now(), encoding, request.receives_bytes);
+        self.serve_gate(transport, gate, self.driver_options(peer))
+            .await;
+    }
+
+    /// The opening handshake of a RawSocket, unless it takes too long or the router shuts down.
+    async fn shake_hands<S>(&self, io: &mut S, peer: &str) -> Option<rawsocket::Request>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let takes_bytes = self.inner.websocket_limits.max_message_bytes;
+        let is_served = |serializer| encoding_of_serializer(serializer).is_some();
+        let mut drain = self.drain_signal();
+        let draining = !self.is_ready();
+        let shaken = tokio::select! {
+            shaken = timeout(self.gates.login_timeout(), rawsocket::accept(io, takes_bytes, is_served)) => shaken,
+            _ = drain.wait_for(|drain| *drain), if !draining => return None,
+        };
+        match shaken {
+            Ok(Ok(request)) => Some(request),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                if let Some(unlogged) = self.traffic().violation(now().instant) {
+                    tracing::warn!(peer, %error, unlogged, "a peer was turned away");
+                }
+                None
+            }
+            Ok(Err(_)) | Err(_) => None,
+        }
+    }
+
     fn serve<T: Transport + Unpin>(
         &self,
         transport: T,
         protocol: Protocol,
         peer: String,
     ) -> impl Future<Output = ()> + Send + use<T> {
-        let open = Open::new(self);
         let gate = self.gates.gate(now(), protocol);
+        self.serve_gate(transport, gate, self.driver_options(peer))
+    }
+
+    /// Serves WAMP to a peer that comes and goes, to its end.
+    pub(crate) fn serve_mailbox(
+        &self,
+        transport: MailboxTransport,
+        encoding: Encoding,
+        peer: String,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let options = DriverOptions {
+            // What it does not take at once it may take later; its silence tells.
+            write_timeout: NEVER,
+            ..self.driver_options(peer)
+        };
+        let gate = self.gates.gate(now(), Protocol::Wamp(encoding.into()));
+        self.serve_gate(transport, gate, options)
+    }
+
+    /// The open transports of clients that poll.
+    pub(crate) fn polls(&self) -> &Polls {
+        &self.inner.polls
+    }
+
+    /// How long a poll is held when there is nothing to take.
+    pub(crate) fn poll_hold(&self) -> Duration {
+        self.inner.silence.poll_hold
+    }
+
+    /// Whether polls without content are answered with 204.
+    pub(crate) fn polls_no_content(&self) -> bool {
+        self.inner.silence.polls_no_content
+    }
+
+    /// The longest WAMP message taken, in bytes.
+    pub(crate) fn wamp_bytes_max(&self) -> usize {
+        self.inner.websocket_limits.max_message_bytes
+    }
+
+    fn serve_gate<T: Transport + Unpin>(
+        &self,
+        transport: T,
+        gate: Box<dyn Gate>,
+        options: DriverOptions,
+    ) -> impl Future<Output = ()> + Send + use<T> {
+        let open = Open::new(self);
         let hub = self.inner.hub.clone();
-        let run = Driver::new(transport, gate, hub, self.driver_options(peer)).run();
+        let run = Driver::new(transport, gate, hub, options).run();
         async move {
             run.await;
             drop(open);
@@ -198,8 +321,8 @@ impl Router {
 
     pub(crate) fn driver_options(&self, peer: String) -> DriverOptions {
         DriverOptions {
-            ping_after: PING_AFTER,
-            dead_after: DEAD_AFTER,
+            ping_after: self.inner.silence.ping_after,
+            dead_after: self.inner.silence.dead_after,
             write_timeout: WRITE_TIMEOUT,
             hear_out: HEAR_OUT,
             linger: LINGER,

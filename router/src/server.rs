@@ -1,7 +1,7 @@
 //! A router with its listeners, as the program runs it.
 
 use crate::bridge;
-use crate::config::{Config, DataStore, ListenerKind};
+use crate::config::{Address, Config, DataStore, ListenerKind};
 use crate::listen;
 use crate::router::{Router, StartError};
 use crate::sys;
@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 #[derive(Debug)]
 pub struct Server {
     router: Router,
-    addresses: Vec<(ListenerKind, SocketAddr)>,
+    addresses: Vec<(ListenerKind, Address)>,
     default_realm: String,
     data: DataStore,
     drain_timeout: Duration,
@@ -52,7 +52,7 @@ impl Server {
             accepting.push(tokio::spawn(sys::run(router.clone(), every)));
         }
         for ((kind, listener), configured) in bound.into_iter().zip(&config.listeners) {
-            addresses.push((kind, listener.local_addr().unwrap_or(configured.bind)));
+            addresses.push((kind, listener.address(&configured.bind)));
             let limits = &configured.limits;
             let max = limits.max_connections;
             let max = max.unwrap_or(config.limits.max_connections_per_listener);
@@ -83,12 +83,20 @@ impl Server {
         &self.router
     }
 
-    /// The addresses listened on, with real ports.
+    /// The TCP addresses listened on, with real ports.
     pub fn addresses(&self, kind: ListenerKind) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.listening(kind).filter_map(|address| match address {
+            Address::Tcp(address) => Some(*address),
+            Address::Unix(_) => None,
+        })
+    }
+
+    /// Everything listened on, with real ports.
+    pub fn listening(&self, kind: ListenerKind) -> impl Iterator<Item = &Address> + '_ {
         self.addresses
             .iter()
             .filter(move |(k, _)| *k == kind)
-            .map(|(_, address)| *address)
+            .map(|(_, address)| address)
     }
 
     /// The line that says where the server is, for whoever waits for it.
@@ -96,7 +104,7 @@ impl Server {
     pub fn ready_line(&self) -> String {
         let list = |kind| {
             let mut text = String::new();
-            for address in self.addresses(kind) {
+            for address in self.listening(kind) {
                 let comma = if text.is_empty() { "" } else { "," };
                 // Writing to a string cannot fail.
                 let _ = write!(text, "{comma}{address}");
@@ -121,7 +129,12 @@ impl Server {
     /// configured time plus what the last writes take.
     pub async fn shutdown(mut self) {
         self.router.start_drain();
-        if tokio::time::timeout(self.drain_timeout, self.alive.recv())
+        let ended = async {
+            self.alive.recv().await;
+            // Clients that poll have no connection of their own.
+            self.router.connections_ended().await;
+        };
+        if tokio::time::timeout(self.drain_timeout, ended)
             .await
             .is_err()
         {

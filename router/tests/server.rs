@@ -6,7 +6,7 @@ use reynard::config::{Config, DataStore, ListenerKind};
 use reynard::{Server, StartError};
 use std::net::SocketAddr;
 use std::path::Path;
-use support::{MQTT_CONNACK, MQTT_CONNECT, Socket, free, get, http, in_memory, soon};
+use support::{MQTT_CONNACK, MQTT_CONNECT, RawSocket, Socket, free, get, http, in_memory, soon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -194,6 +194,10 @@ async fn every_protocol_is_found_on_the_universal_listener() {
         soon(socket.read_exact(&mut connack)).await.unwrap();
         assert_eq!(connack, MQTT_CONNACK);
     }
+    let socket = soon(TcpStream::connect(address)).await.unwrap();
+    let mut socket = RawSocket::wamp(socket).await;
+    socket.say(&serde_json::json!([32, 1, {}, "t"])).await;
+    assert_eq!(socket.hear().await[0], 33);
     soon(server.shutdown()).await;
 }
 
@@ -201,11 +205,12 @@ async fn every_protocol_is_found_on_the_universal_listener() {
 async fn garbage_closes_its_connection_and_the_listener_lives() {
     let (server, address) = start(&in_memory()).await;
     let plain = server.addresses(ListenerKind::Mqtt).next().unwrap();
-    // Nothing, TLS and RawSocket (not served here), control characters, half an HTTP, bad MQTT.
+    // Nothing, TLS (not served here), a RawSocket without serializer, control characters, half an
+    // HTTP, bad MQTT.
     let garbage: [&[u8]; 7] = [
         b"\0\0\0\0",
         b"\x16\x03\x01\x02\0",
-        b"\x7f\xf1\0\0",
+        b"\x7f\xf0\0\0",
         b"\xff\xfe\xfd",
         b"\r\n\r\n",
         b"GARBAGE\0\x01\r\n\r\n",
@@ -219,13 +224,28 @@ async fn garbage_closes_its_connection_and_the_listener_lives() {
             // A reset is as good as an end: bytes that nobody read were on their way.
             let _ = soon(socket.read_to_end(&mut rest)).await;
             assert!(
-                rest.is_empty() || rest.starts_with(b"HTTP/1.1 400"),
+                rest.is_empty() || rest.starts_with(b"HTTP/1.1 400") || rest == b"\x7f\x10\0\0",
                 "{bytes:?}: {rest:?}"
             );
         }
     }
     assert_eq!(get(address, "/healthz", "").await.0, 200);
     Socket::wamp(address, "/wamp").await;
+    soon(server.shutdown()).await;
+}
+
+#[tokio::test]
+async fn half_a_handshake_is_not_waited_for() {
+    let mut config = in_memory();
+    config.limits.login_timeout_secs = 1;
+    let (server, address) = start(&config).await;
+    for bytes in [&b"\x7f"[..], b"\x7f\xf1\0"] {
+        let mut socket = soon(TcpStream::connect(address)).await.unwrap();
+        socket.write_all(bytes).await.unwrap();
+        let mut rest = Vec::new();
+        soon(socket.read_to_end(&mut rest)).await.unwrap();
+        assert!(rest.is_empty(), "{rest:?}");
+    }
     soon(server.shutdown()).await;
 }
 
@@ -271,7 +291,7 @@ async fn an_address_in_use_is_exit_code_1_and_named() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap();
     let mut config = in_memory();
-    config.listeners[0].bind = address;
+    config.listeners[0].bind = address.into();
     let error = refusal(&config).await;
     assert_eq!(error.exit_code(), 1);
     assert!(error.to_string().contains(&address.to_string()), "{error}");

@@ -19,6 +19,7 @@ use crate::Outcome;
 mod cuts;
 mod load;
 mod mqtt;
+mod rawsocket;
 mod state;
 mod wamp;
 

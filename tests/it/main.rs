@@ -16,6 +16,7 @@ mod killers;
 mod mqtt_clients;
 mod mutex;
 mod takeover;
+mod transports;
 mod wamp_clients;
 
 /// What every test returns: an error fails it with its whole chain of causes.

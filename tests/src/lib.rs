@@ -5,7 +5,7 @@
 //! * [`server`] starts, kills, stops and restarts the router;
 //! * [`agent`] drives a foreign client (`clients/js`, `clients/python`) by JSON lines;
 //! * [`command`] runs any other program to its end, with a deadline;
-//! * [`mqtt`], [`wamp`], [`websocket`] and [`http`] are small clients of our own,
+//! * [`mqtt`], [`wamp`], [`websocket`], [`rawsocket`] and [`http`] are small clients of our own,
 //!   written from the standards and sharing no code with the router, so that they
 //!   can also say what no decent client says;
 //! * [`probe`] asks whether a router still serves strangers;
@@ -25,6 +25,7 @@ pub mod http;
 pub mod measure;
 pub mod mqtt;
 pub mod probe;
+pub mod rawsocket;
 pub mod server;
 pub mod wamp;
 pub mod websocket;

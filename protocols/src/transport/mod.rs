@@ -1,8 +1,12 @@
 //! Bytes or messages, no meaning.
 
+mod mailbox;
+pub mod rawsocket;
 mod stream;
 mod websocket;
 
+pub use mailbox::{Ended, Mailbox, MailboxTransport, Taken, mailbox};
+pub use rawsocket::{RawSocketOptions, RawSocketTransport};
 pub use stream::StreamTransport;
 pub use websocket::{WebSocketLimits, WebSocketTransport, accept_key, choose_subprotocol};
 
@@ -10,6 +14,9 @@ use crate::gate::Output;
 use bytes::{Bytes, BytesMut};
 use std::io;
 use std::task::{Context, Poll};
+
+/// What a stranger may make us read, in bytes: enough for every login, too little to fill memory.
+const BEFORE_LOGIN_BYTES: usize = 64 << 10;
 
 /// A connection as the driver sees it. Nothing here blocks; every `poll_` follows the usual rule
 /// that `Pending` means the waker will be called.

@@ -1,7 +1,7 @@
 //! WebSocket messages (RFC 6455) over any stream that has been upgraded.
 
 use super::stream::poll_discard;
-use super::{Received, Transport};
+use super::{BEFORE_LOGIN_BYTES, Received, Transport};
 use crate::gate::Output;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Sink as _, Stream as _};
@@ -20,9 +20,6 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 const READ_BUFFER: usize = 8 << 10;
 /// Written at once when this much is gathered, in bytes.
 const WRITE_BUFFER: usize = 64 << 10;
-
-/// What a stranger may make us read, in bytes: enough for every login, too little to fill memory.
-const BEFORE_LOGIN_BYTES: usize = 64 << 10;
 
 /// Bounds of one connection.
 #[derive(Clone, Copy, Debug)]

@@ -231,6 +231,14 @@ pub fn welcome_details(joined: &JoinedAs, agent: &str) -> Dict {
     }
 }
 
+/// Takes from the details of a WELCOME what a client can do without: a role stays, whatever it can
+/// do beyond the basics.
+pub fn without_features(details: &mut Dict) {
+    if let Some(serde_json::Value::Object(roles)) = details.get_mut("roles") {
+        roles.values_mut().for_each(|role| *role = json!({}));
+    }
+}
+
 /// The reason of the ABORT for a session that was refused.
 #[must_use]
 pub const fn join_error_uri(error: &JoinError) -> &'static str {

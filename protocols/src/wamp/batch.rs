@@ -1,4 +1,4 @@
-//! Batched WebSocket messages (section "Batched Transport"): one frame holds one or more messages.
+//! Batched messages (section "Batched Transport"): one frame, or body, holds one or more of them.
 //!
 //! In a text frame every message ends with U+001E, which JSON cannot contain; in a binary frame
 //! its length in four big-endian bytes stands in front of it. A frame without a message is
@@ -17,7 +17,7 @@ const FRAME_BYTES: usize = 64 << 10;
 
 /// The messages of a frame that were not taken yet.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub struct Batch {
     encoding: Encoding,
     rest: Bytes,
 }
@@ -27,7 +27,7 @@ impl Batch {
     ///
     /// # Errors
     /// A frame without a message.
-    pub(super) fn new(encoding: Encoding, frame: Bytes) -> Result<Batch, Violation> {
+    pub fn new(encoding: Encoding, frame: Bytes) -> Result<Batch, Violation> {
         if frame.is_empty() {
             return Err(Violation::EmptyBatch);
         }
@@ -46,7 +46,8 @@ impl Batch {
     ///
     /// # Errors
     /// Where the frame ends within a message.
-    pub(super) fn next(&mut self) -> Result<Option<Bytes>, Violation> {
+    #[expect(clippy::should_implement_trait, reason = "it can fail")]
+    pub fn next(&mut self) -> Result<Option<Bytes>, Violation> {
         if self.is_empty() {
             return Ok(None);
         }
@@ -70,6 +71,21 @@ impl Batch {
     }
 }
 
+/// Adds a message to a batch.
+pub fn put_message(encoding: Encoding, batch: &mut BytesMut, message: &[u8]) {
+    match encoding {
+        Encoding::Json => {
+            batch.extend_from_slice(message);
+            batch.put_u8(SEPARATOR);
+        }
+        Encoding::MsgPack | Encoding::Cbor => {
+            // Messages are far below 4 GiB: transports and queues have their bounds.
+            batch.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+            batch.extend_from_slice(message);
+        }
+    }
+}
+
 /// Gathers messages into frames.
 #[derive(Debug, Default)]
 pub(super) struct Gatherer {
@@ -81,18 +97,7 @@ impl Gatherer {
     pub(super) fn add(&mut self, encoding: Encoding, message: &[u8]) -> Option<Bytes> {
         let fits = self.frame.len() + message.len() < FRAME_BYTES;
         let full = if fits { None } else { self.take() };
-        match encoding {
-            Encoding::Json => {
-                self.frame.extend_from_slice(message);
-                self.frame.put_u8(SEPARATOR);
-            }
-            Encoding::MsgPack | Encoding::Cbor => {
-                // Messages are far below 4 GiB: transports and queues have their bounds.
-                self.frame
-                    .put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
-                self.frame.extend_from_slice(message);
-            }
-        }
+        put_message(encoding, &mut self.frame, message);
         full
     }
 

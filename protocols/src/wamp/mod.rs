@@ -5,10 +5,11 @@
 //! spelling of topics.
 //!
 //! [`machine`] is the gate: one connection as a state machine. [`auth`] opens its sessions,
-//! [`options`] reads what requests ask for, [`map`] translates to and from the core, [`passthru`] what only applications can read.
+//! [`options`] reads what requests ask for, [`map`] translates to and from the core, [`passthru`]
+//! what only applications can read; [`batch`] is several messages in one frame.
 
 pub mod auth;
-mod batch;
+pub mod batch;
 pub mod codec;
 pub mod dict;
 pub mod errors;

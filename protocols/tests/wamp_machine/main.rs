@@ -6,6 +6,7 @@
 mod batched;
 mod cancel;
 mod dealer;
+mod fitting;
 mod forwarding;
 mod history;
 mod lifecycle;

@@ -320,3 +320,65 @@ fn a_subscriber_may_want_the_bytes_of_devices_as_they_are() {
         );
     }
 }
+
+#[test]
+fn the_parts_of_a_sealed_call_reach_the_next_callee_with_their_words() {
+    let mut world = World::new();
+    let parts = json!({"payload_passthru_mode": true, "progressive_call_invocations": true,
+        "call_canceling": true});
+    let [caller, a, b] = [Json, Json, Cbor].map(|of| announcing(&mut world, of, parts.clone()));
+    let id = world.register(a, "p", json!({"invoke": "first"}));
+    world.register(b, "p", json!({"invoke": "first"}));
+    let more = with(sealed(), "progress", json!(true));
+    world.send(caller, json!([48, 1, more, "p", [SECRET]]));
+    let invocation = json!([68, 1, id, more, [SECRET]]);
+    assert_eq!(world.one(a), invocation);
+    world.send(a, json!([8, 68, 1, {}, "wamp.error.unavailable"]));
+    assert_eq!(world.one(b), invocation);
+    world.send(caller, json!([48, 1, sealed(), "p", [SECRET]]));
+    assert_eq!(world.one(b), json!([68, 1, id, sealed(), [SECRET]]));
+}
+
+#[test]
+fn the_history_tells_the_words_and_tells_nobody_else() {
+    let mut world = World::new();
+    let (a, other) = (knowing(&mut world, MsgPack), world.json());
+    let publication = world.publish(
+        a,
+        "t",
+        with(sealed(), "trace", json!(true)),
+        &[json!([SECRET])],
+    );
+    let id = world.subscribe(a, "t", json!({}));
+    world.subscribe(other, "t", json!({}));
+    world.take(a);
+    let call = json!([48, 77, {}, "wamp.subscription.get_events", [id]]);
+    let answer = world.ask(a, call.clone());
+    let event = &answer[3][0][0];
+    assert_eq!(event["publication"], publication);
+    assert_eq!(
+        (&event["details"], &event["args"]),
+        (&sealed(), &json!([SECRET]))
+    );
+    assert_eq!(world.ask(other, call)[3], json!([[]]));
+}
+
+#[test]
+fn a_testament_may_be_sealed() {
+    let mut world = World::new();
+    let (heir, other) = (knowing(&mut world, Cbor), world.json());
+    let peer = world.json();
+    world.subscribe(heir, "will", json!({}));
+    world.subscribe(other, "will", json!({}));
+    let add = |options: Value| {
+        let name = "wamp.session.add_testament";
+        json!([48, 1, {}, name, ["will", [SECRET], {}], {"publish_options": options}])
+    };
+    let bad = world.ask(peer, add(json!({"ppt_scheme": "other"})));
+    assert_eq!(bad[4], "wamp.error.invalid_argument");
+    assert_eq!(world.ask(peer, add(sealed())), json!([50, 1, {}]));
+    world.lose(peer);
+    let event = world.one(heir);
+    assert_eq!((&event[3], &event[4]), (&sealed(), &json!([SECRET])));
+    assert!(world.take(other).is_empty());
+}

@@ -1,15 +1,98 @@
-//! The spelling of listener addresses: `IP:PORT`, `[IPv6]:PORT` or `localhost:PORT`. Names are not
-//! looked up: what a server listens on must not depend on a resolver.
+//! The spelling of listener addresses: `IP:PORT`, `[IPv6]:PORT`, `localhost:PORT`, or `unix:PATH`.
+//! Names are not looked up: what a server listens on must not depend on a resolver.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use super::problem::Fault;
+
+/// What stands before the path of a Unix domain socket.
+const UNIX: &str = "unix:";
+
+/// The longest path that every system's `sockaddr_un` has room for, in bytes, on Linux.
+const PATH_MAX_BYTES: usize = 107;
+
+/// What can be listened on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// An address of TCP; port 0 picks a free port.
+    Tcp(SocketAddr),
+    /// The path of a Unix domain socket; a relative one starts at the working directory.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// Whether it stands for a new address at each start, so that several listeners may have it.
+    pub(super) fn is_picked(&self) -> bool {
+        matches!(self, Self::Tcp(address) if address.port() == 0)
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+/// The spelling of the configuration and of the ready line.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "{UNIX}{}", path.display()),
+        }
+    }
+}
 
 /// Reads an address.
 ///
 /// # Errors
 /// A [`Fault`] with the likely correction as hint.
-pub(super) fn parse_address(text: &str) -> Result<SocketAddr, Fault> {
+pub(super) fn parse_address(text: &str) -> Result<Address, Fault> {
+    if let Some(path) = text.strip_prefix(UNIX) {
+        return parse_path(path);
+    }
+    parse_tcp(text).map(Address::Tcp)
+}
+
+fn parse_path(path: &str) -> Result<Address, Fault> {
+    let fault = |hint: &str| Fault::new(format!("`{UNIX}{path}` is not an address"), hint);
+    if path.is_empty() {
+        return Err(fault("the path is missing: `unix:/run/reynard.sock`"));
+    }
+    if path.starts_with("//") {
+        return Err(fault("one slash is enough: `unix:/run/reynard.sock`"));
+    }
+    // The ready line and REYNARD_LISTEN are lists of addresses.
+    if path.contains(|letter: char| letter.is_whitespace() || letter.is_control() || letter == ',')
+    {
+        return Err(fault("the path of a socket has neither spaces nor commas"));
+    }
+    if path.len() > PATH_MAX_BYTES {
+        let hint = format!("the path of a socket has at most {PATH_MAX_BYTES} bytes");
+        return Err(fault(&hint));
+    }
+    Ok(Address::Unix(PathBuf::from(path)))
+}
+
+/// The permissions of a socket's file, in octal.
+///
+/// # Errors
+/// A [`Fault`] that shows the form.
+pub(super) fn parse_mode(text: &str) -> Result<u32, Fault> {
+    let is_octal = matches!(text.len(), 3 | 4) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    let mode = u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| is_octal && *mode <= 0o777);
+    mode.ok_or_else(|| {
+        let hint =
+            "write three octal digits, for example `0600` (the owner) or `0660` (the group too)";
+        Fault::new(format!("`{text}` is no file mode"), hint)
+    })
+}
+
+fn parse_tcp(text: &str) -> Result<SocketAddr, Fault> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
@@ -83,6 +166,40 @@ mod tests {
     }
 
     #[test]
+    fn sockets_are_named_by_their_path() {
+        for path in ["/run/reynard/r.sock", "r.sock", "./a/größe.sock"] {
+            let parsed = parse_address(&format!("unix:{path}")).map_err(|fault| fault.message);
+            assert_eq!(parsed, Ok(Address::Unix(path.into())));
+        }
+        assert!(parse_address(&format!("unix:/{}", "x".repeat(106))).is_ok());
+        assert!(parse_address(&format!("unix:/{}", "x".repeat(107))).is_err());
+    }
+
+    #[test]
+    fn modes_are_three_octal_digits() {
+        for (text, mode) in [
+            ("0600", 0o600),
+            ("600", 0o600),
+            ("0777", 0o777),
+            ("0000", 0),
+        ] {
+            assert_eq!(parse_mode(text).map_err(|fault| fault.message), Ok(mode));
+        }
+        for text in [
+            "",
+            "6",
+            "0800",
+            "1777",
+            "00600",
+            "+600",
+            "rw-------",
+            "0x1f",
+        ] {
+            assert!(parse_mode(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn every_misspelling_gets_its_own_hint() {
         for (text, hint) in [
             ("9000", "`127.0.0.1:9000` (this machine only)"),
@@ -100,6 +217,11 @@ mod tests {
                 "leave out `tcp://`: `127.0.0.1:9000`",
             ),
             ("example.org:9000", "names are not looked up"),
+            ("unix:", "`unix:/run/reynard.sock`"),
+            ("unix:///run/x", "one slash is enough"),
+            ("unix:/run/my sock", "neither spaces nor commas"),
+            ("unix:/a,unix:/b", "neither spaces nor commas"),
+            ("unix:/\u{7}", "neither spaces nor commas"),
             ("", "write IP:PORT"),
             ("nonsense", "write IP:PORT"),
         ] {

@@ -11,6 +11,7 @@ pub(super) fn check(draft: &Draft, problems: &mut Problems<'_>) {
     check_duplicate_addresses(draft, problems);
     check_outbox(draft, problems);
     check_realm_count(draft, problems);
+    check_silence(draft, problems);
     check_bridges(draft, problems);
     // Realms and listeners that were refused are missing from the draft; judging the rest would
     // blame the user for what he did write.
@@ -23,16 +24,15 @@ pub(super) fn check(draft: &Draft, problems: &mut Problems<'_>) {
 
 fn check_duplicate_addresses(draft: &Draft, problems: &mut Problems<'_>) {
     for (index, listener) in draft.listeners.iter().enumerate() {
-        let bind = listener.value.bind;
+        let bind = &listener.value.bind;
         let mut earlier = draft.listeners.iter().take(index);
-        let is_fixed = bind.port() != 0;
-        if is_fixed && earlier.any(|other| other.value.bind == bind) {
+        if !bind.is_picked() && earlier.any(|other| other.value.bind == *bind) {
             // Of two layers, the one that the user can change at hand is to blame.
             let earlier = draft
                 .listeners
                 .iter()
                 .take(index)
-                .find(|other| other.value.bind == bind);
+                .find(|other| other.value.bind == *bind);
             let place = match (&listener.place, earlier) {
                 (Place::Default, Some(earlier)) => &earlier.place,
                 _ => &listener.place,
@@ -65,6 +65,16 @@ fn check_outbox(draft: &Draft, problems: &mut Problems<'_>) {
         let message = format!("`max_outbox_bytes` is less than one message of {largest} bytes");
         let hint = format!("raise it to at least {largest}, or lower `{name}`");
         problems.error(&draft.outbox_place, Fault::new(message, hint));
+    }
+}
+
+/// A peer must have time to answer.
+fn check_silence(draft: &Draft, problems: &mut Problems<'_>) {
+    let (ping, dead) = (draft.limits.ping_after_secs, draft.limits.dead_after_secs);
+    if dead <= ping {
+        let message = format!("`dead_after_secs` is {dead}, `ping_after_secs` is {ping}");
+        let hint = "raise `dead_after_secs`: a silent peer needs time to answer";
+        problems.error(&draft.silence_place, Fault::new(message, hint));
     }
 }
 
@@ -140,7 +150,7 @@ fn report_exposure(
     reason: &str,
     problems: &mut Problems<'_>,
 ) {
-    let bind = listener.value.bind;
+    let bind = &listener.value.bind;
     let message = format!("anybody who reaches {bind} can join without credentials: {reason}");
     if draft.insecure {
         let hint = "this is allowed because of `insecure`";

@@ -24,6 +24,7 @@ pub(super) struct Draft {
     pub(super) log: Log,
     pub(super) outbox_place: Place,
     pub(super) max_realms_place: Place,
+    pub(super) silence_place: Place,
 }
 
 impl Default for Draft {
@@ -56,6 +57,7 @@ impl Default for Draft {
             log,
             outbox_place: Place::Default,
             max_realms_place: Place::Default,
+            silence_place: Place::Default,
         }
     }
 }

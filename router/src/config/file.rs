@@ -6,7 +6,7 @@ use std::path::Path;
 use protocols::mqtt::machine::ResponseInformation;
 use toml::de::DeTable;
 
-use super::address::parse_address;
+use super::address::{Address, parse_address, parse_mode};
 use super::bridge::parse_router_id;
 use super::draft::Draft;
 use super::problem::{Fault, Place, Placed, Problems};
@@ -53,6 +53,7 @@ pub(super) fn read_file(
         read_limits(&section, &mut draft.limits, problems);
         draft.outbox_place = section.place_of("max_outbox_bytes");
         draft.max_realms_place = section.place_of("max_realms");
+        draft.silence_place = section.place_of("dead_after_secs");
     }
     if let Some(section) = top.table("log", problems) {
         section.reject_unknown(problems);
@@ -93,14 +94,24 @@ fn read_listeners(top: &Section<'_>, problems: &mut Problems<'_>) -> Option<Vec<
     for section in sections {
         section.reject_unknown(problems);
         let kind = section.parsed("kind", parse_choice::<ListenerKind>, problems);
+        let mode = section.parsed("mode", parse_mode, problems);
         let limits = read_listener_limits(&section, problems);
         if section.name("bind", problems).is_none() {
             continue;
         }
         if let Some(Placed { value: bind, place }) = section.parsed("bind", parse_address, problems)
         {
-            let kind = kind.map(|kind| kind.value).unwrap_or_default();
-            listeners.push(Placed::new(Listener { kind, bind, limits }, place));
+            if let (Address::Tcp(_), Some(mode)) = (&bind, &mode) {
+                let hint = "leave out `mode`, or write `bind = \"unix:…\"`";
+                let fault = Fault::new("only the file of a unix socket has a mode", hint);
+                problems.error(&mode.place, fault);
+            }
+            let listener = Listener {
+                mode: mode.map_or(Listener::MODE, |mode| mode.value),
+                limits,
+                ..Listener::new(kind.map(|kind| kind.value).unwrap_or_default(), bind)
+            };
+            listeners.push(Placed::new(listener, place));
         }
     }
     Some(listeners)
@@ -224,6 +235,24 @@ fn read_limits(section: &Section<'_>, limits: &mut Limits, problems: &mut Proble
         &mut limits.drain_timeout_secs,
         problems,
     );
+    section.number("ping_after_secs", &mut limits.ping_after_secs, problems);
+    section.number("dead_after_secs", &mut limits.dead_after_secs, problems);
+    if let Some(pings) = section.switch("rawsocket_pings", problems) {
+        limits.rawsocket_pings = pings.value;
+    }
+    section.number(
+        "longpoll_hold_secs",
+        &mut limits.longpoll_hold_secs,
+        problems,
+    );
+    section.number(
+        "max_longpoll_sessions",
+        &mut limits.max_longpoll_sessions,
+        problems,
+    );
+    if let Some(no_content) = section.switch("longpoll_no_content", problems) {
+        limits.longpoll_no_content = no_content.value;
+    }
     section.number("max_realms", &mut limits.max_realms, problems);
     section.number("max_outbox_frames", &mut limits.max_outbox_frames, problems);
     section.number("max_outbox_bytes", &mut limits.max_outbox_bytes, problems);

@@ -128,8 +128,9 @@ pub const KEYS: &[Key] = &[
         .over("REYNARD_INSECURE", "--insecure"),
     key("", "bridge_id", Kind::Text, "(random, kept in the data directory)", "This router's name on the way of bridged messages, so that none comes round again; different for each router."),
     key("listener", "kind", Kind::Text, "\"universal\"", "`universal`: every protocol, the first byte decides; `mqtt`: plain MQTT only."),
-    key("listener", "bind", Kind::Text, "\"127.0.0.1:9000\", \"127.0.0.1:1883\"", "IP:PORT, port 0 picks a free one. The variable and the flag replace the universal listeners (comma separated, repeatable); `REYNARD_MQTT` and `--mqtt ADDR\\|off` replace those of kind `mqtt`.")
+    key("listener", "bind", Kind::Text, "\"127.0.0.1:9000\", \"127.0.0.1:1883\"", "IP:PORT, port 0 picks a free one; or `unix:PATH`, a Unix domain socket. The variable and the flag replace the universal listeners (comma separated, repeatable); `REYNARD_MQTT` and `--mqtt ADDR\\|off` replace those of kind `mqtt`.")
         .over("REYNARD_LISTEN", "--listen"),
+    key("listener", "mode", Kind::Text, "\"0600\"", "Permissions of the file of a Unix domain socket, in octal."),
     key("listener", "max_connections", COUNT, "(limits.max_connections_per_listener)", "Open connections of this listener; more wait to be accepted."),
     key("listener", "login_timeout_secs", SECS, "(limits.login_timeout_secs)", "Time from connecting until the session is established."),
     key("listener", "max_keepalive_secs", ANY_U16, "(that of [mqtt])", "As in `[mqtt]`, for the clients of this listener."),
@@ -197,6 +198,12 @@ pub const KEYS: &[Key] = &[
     key("limits", "max_connections_per_listener", COUNT, "10000", "Open connections per listener; more wait to be accepted."),
     key("limits", "login_timeout_secs", SECS, "10", "Time from connecting until the session is established."),
     key("limits", "drain_timeout_secs", SECS, "10", "Time that connections get to end after SIGTERM."),
+    key("limits", "ping_after_secs", Kind::Number { min: 1, max: 3600 }, "30", "Silence of a client over WebSocket or RawSocket after which it is sent a ping."),
+    key("limits", "dead_after_secs", Kind::Number { min: 2, max: 86_400 }, "60", "... and after which it is given up, more than `ping_after_secs`: its session is lost, with its subscriptions and registrations."),
+    key("limits", "rawsocket_pings", Kind::Switch, "false", "`true` sends pings to every silent RawSocket client; `false`: only to those that have sent a PING or PONG. autobahn-python fails at one."),
+    key("limits", "longpoll_hold_secs", Kind::Number { min: 1, max: 3600 }, "10", "How long a long-poll client is kept waiting when there is nothing for it; never more than half of `dead_after_secs`."),
+    key("limits", "max_longpoll_sessions", COUNT, "1000", "Long-poll sessions at one time; more are answered with 503."),
+    key("limits", "longpoll_no_content", Kind::Switch, "false", "Status of long-poll answers without content: `false` 202, as the specification says; `true` 204, which autobahn-js wants."),
     key("limits", "max_realms", COUNT, "1000", "Realms that exist at one time, those of this file included."),
     key("limits", "max_outbox_frames", COUNT, "16384", "Outgoing frames that wait for one slow connection, without what `max_queued_messages` bounds."),
     key("limits", "max_outbox_bytes", QUEUE_BYTES, "8388608", "Outgoing bytes that wait for one slow connection; at least one largest message."),

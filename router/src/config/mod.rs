@@ -36,6 +36,7 @@ use std::path::{Path, PathBuf};
 use draft::Draft;
 use problem::{Fault, Place, Problems};
 
+pub use address::Address;
 pub use bridge::{Bridge, BridgeVersion};
 pub use layers::Flags;
 pub use problem::{ConfigError, Location, Problem};

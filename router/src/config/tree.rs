@@ -14,6 +14,7 @@ use router_core::auth::Disclosure;
 use router_core::broker::ShareStrategy;
 use router_core::limits::WhenFull;
 
+use super::address::Address;
 use super::bridge::Bridge;
 use super::rule::Rule;
 use super::secret::Secret;
@@ -74,11 +75,11 @@ impl Config {
     }
 
     /// The addresses of one kind of listener, in the order written.
-    pub fn addresses(&self, kind: ListenerKind) -> impl Iterator<Item = SocketAddr> + '_ {
+    pub fn addresses(&self, kind: ListenerKind) -> impl Iterator<Item = &Address> + '_ {
         self.listeners
             .iter()
             .filter(move |listener| listener.kind == kind)
-            .map(|listener| listener.bind)
+            .map(|listener| &listener.bind)
     }
 
     /// Whether nobody can join any realm without a secret: realms are not made on first use, and
@@ -115,12 +116,14 @@ impl fmt::Display for DataStore {
 }
 
 /// One address to listen on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     /// What is spoken there.
     pub kind: ListenerKind,
-    /// The address; port 0 picks a free port.
-    pub bind: SocketAddr,
+    /// The address.
+    pub bind: Address,
+    /// Permissions of the file of a Unix domain socket.
+    pub mode: u32,
     /// What differs from `[limits]` and `[mqtt]` there.
     pub limits: ListenerLimits,
 }
@@ -143,22 +146,33 @@ pub struct ListenerLimits {
 }
 
 impl Listener {
+    /// The mode of a socket's file where none is named: its owner's alone.
+    pub const MODE: u32 = 0o600;
+
     /// A listener whose limits are those of all.
     #[must_use]
-    pub fn new(kind: ListenerKind, bind: SocketAddr) -> Self {
-        let limits = ListenerLimits::default();
-        Self { kind, bind, limits }
+    pub fn new(kind: ListenerKind, bind: Address) -> Self {
+        Self {
+            kind,
+            bind,
+            mode: Self::MODE,
+            limits: ListenerLimits::default(),
+        }
     }
 
     fn loopback(kind: ListenerKind, port: u16) -> Self {
-        Self::new(kind, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        Self::new(kind, address.into())
     }
 
     /// Whether other machines can reach the address.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
-        // `::ffff:127.0.0.1` is loopback too, hence the canonical form.
-        !self.bind.ip().to_canonical().is_loopback()
+        match &self.bind {
+            // `::ffff:127.0.0.1` is loopback too, hence the canonical form.
+            Address::Tcp(address) => !address.ip().to_canonical().is_loopback(),
+            Address::Unix(_) => false,
+        }
     }
 }
 
@@ -378,6 +392,19 @@ pub struct Limits {
     pub login_timeout_secs: u32,
     /// Time that connections get to end after SIGTERM.
     pub drain_timeout_secs: u32,
+    /// Silence of a message transport after which it is asked for a sign of life.
+    pub ping_after_secs: u32,
+    /// ... and after which it is given up; more than the other.
+    pub dead_after_secs: u32,
+    /// Whether RawSocket clients that have never shown that they know pings are sent some.
+    pub rawsocket_pings: bool,
+    /// How long a long-poll client is kept waiting when there is nothing for it; never more than half
+    /// of `dead_after_secs`.
+    pub longpoll_hold_secs: u32,
+    /// Long-poll sessions at one time.
+    pub max_longpoll_sessions: u32,
+    /// Whether long-poll answers without content are 204 instead of 202.
+    pub longpoll_no_content: bool,
     /// Realms that exist at one time, configured ones included.
     pub max_realms: u32,
     /// Outgoing frames that wait for one slow connection.
@@ -400,6 +427,12 @@ impl Default for Limits {
             max_connections_per_listener: 10_000,
             login_timeout_secs: 10,
             drain_timeout_secs: 10,
+            ping_after_secs: 30,
+            dead_after_secs: 60,
+            rawsocket_pings: false,
+            longpoll_hold_secs: 10,
+            max_longpoll_sessions: 1000,
+            longpoll_no_content: false,
             max_realms: 1000,
             max_outbox_frames: 16_384,
             max_outbox_bytes: 8 << 20,

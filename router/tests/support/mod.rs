@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -37,7 +37,7 @@ pub async fn begin<F: Future>(work: &mut Pin<Box<F>>) {
 
 /// A listener on a free port of the loopback interface.
 pub fn free(kind: ListenerKind) -> Listener {
-    Listener::new(kind, (Ipv4Addr::LOCALHOST, 0).into())
+    Listener::new(kind, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
 }
 
 /// A server in memory with one listener of each kind.
@@ -51,19 +51,28 @@ pub fn in_memory() -> Config {
 
 /// Sends a request as it stands and reads to the end: status and everything else.
 pub async fn http(address: SocketAddr, request: &str) -> (u16, String) {
-    let answer = soon(async {
+    let answer = http_bytes(address, request.as_bytes()).await;
+    let answer = String::from_utf8(answer).expect("text");
+    (status_of(&answer), answer)
+}
+
+/// What is answered to these bytes, to the end of the connection.
+pub async fn http_bytes(address: SocketAddr, request: &[u8]) -> Vec<u8> {
+    soon(async {
         let mut socket = TcpStream::connect(address).await.expect("connect");
-        socket.write_all(request.as_bytes()).await.expect("send");
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).await.expect("read");
+        socket.write_all(request).await.expect("send");
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).await.expect("read");
         answer
     })
-    .await;
-    let status = answer
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
-    (status.expect("a status line"), answer)
+    .await
+}
+
+/// The status of an answer.
+pub fn status_of(answer: &str) -> u16 {
+    let status = answer.split(' ').nth(1);
+    let status = status.and_then(|status| status.parse().ok());
+    status.expect("a status line")
 }
 
 /// A GET with these further header lines.
@@ -153,5 +162,44 @@ impl Socket {
             before.push(message);
         }
         before
+    }
+}
+
+/// A WAMP client over RawSocket with JSON.
+pub struct RawSocket<S>(S);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> RawSocket<S> {
+    /// Shakes hands and joins `realm1`.
+    pub async fn wamp(mut io: S) -> RawSocket<S> {
+        soon(io.write_all(b"\x7f\xf1\0\0")).await.expect("send");
+        let mut reply = [0; 4];
+        soon(io.read_exact(&mut reply)).await.expect("a reply");
+        // 1 MiB, as configured by default.
+        assert_eq!(reply, *b"\x7f\xb1\0\0");
+        let mut socket = RawSocket(io);
+        let roles = json!({"roles": {"caller": {}, "subscriber": {}, "publisher": {}}});
+        socket.say(&json!([1, "realm1", roles])).await;
+        let welcome = socket.hear().await;
+        assert_eq!(welcome[0], 2, "{welcome}");
+        socket
+    }
+
+    /// Sends a WAMP message.
+    pub async fn say(&mut self, message: &Value) {
+        let text = message.to_string();
+        let length = u32::try_from(text.len()).expect("a short message");
+        let mut frame = length.to_be_bytes().to_vec();
+        frame.extend_from_slice(text.as_bytes());
+        soon(self.0.write_all(&frame)).await.expect("send");
+    }
+
+    /// The next WAMP message.
+    pub async fn hear(&mut self) -> Value {
+        let length = soon(self.0.read_u32()).await.expect("a prefix");
+        let mut payload = vec![0; length as usize];
+        soon(self.0.read_exact(&mut payload))
+            .await
+            .expect("a message");
+        serde_json::from_slice(&payload).expect("JSON")
     }
 }

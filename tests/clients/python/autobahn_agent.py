@@ -7,6 +7,7 @@ import txaio
 
 txaio.use_asyncio()
 
+from autobahn.asyncio.rawsocket import WampRawSocketClientFactory  # noqa: E402
 from autobahn.asyncio.wamp import ApplicationRunner, ApplicationSession  # noqa: E402
 from autobahn.wamp import types  # noqa: E402
 from autobahn.wamp.exception import ApplicationError  # noqa: E402
@@ -56,8 +57,14 @@ class Agent:
     async def connect(self, order):
         joined = asyncio.get_running_loop().create_future()
         self.session = Session(order, joined)
-        runner = ApplicationRunner(self.url, order["realm"], serializers=[self.serializer])
-        await runner.run(lambda _: self.session, start_loop=False)
+        if self.url.startswith("rs://unix:"):
+            # ApplicationRunner knows TCP only.
+            factory = WampRawSocketClientFactory(lambda: self.session, serializer=self.serializer)
+            path = self.url.removeprefix("rs://unix:")
+            await asyncio.get_running_loop().create_unix_connection(factory, path)
+        else:
+            runner = ApplicationRunner(self.url, order["realm"], serializers=[self.serializer])
+            await runner.run(lambda _: self.session, start_loop=False)
         return await joined
 
     async def subscribe(self, order):

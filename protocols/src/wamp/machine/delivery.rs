@@ -4,14 +4,14 @@ use super::{WampMachine, code};
 use crate::gate::Action;
 use crate::wamp::codec::{self, Details};
 use crate::wamp::map;
-use crate::wamp::message::{Dict, Interrupt, Unregistered, Unsubscribed};
+use crate::wamp::message::{Dict, Interrupt, Payload as Tail, Unregistered, Unsubscribed};
 use crate::wamp::passthru;
 use crate::wamp::uris::{self, close, error};
 use bytestring::ByteString;
 use router_core::encoding::Encoding;
 use router_core::model::{
     Answer, Args, CallFailure, Command, Delivery, EndReason, ErrorKind, EventDelivery, Invocation,
-    Now, Payload, Refusal, RegistrationId, RequestId, SubscriptionId,
+    InvocationId, Now, Payload, Refusal, RegistrationId, RequestId, SubscriptionId,
 };
 
 /// Type codes of answers.
@@ -87,7 +87,12 @@ impl WampMachine {
 
     fn event(&mut self, now: Now, delivery: &EventDelivery) {
         let receiver = self.announced.subscriber;
-        let details = map::event_details(now, delivery, receiver);
+        let lost = self.lost + u64::from(delivery.lost);
+        let mut details = map::event_details(now, delivery, receiver);
+        if self.lost > 0 {
+            let details = details.get_or_insert_default();
+            details.insert("x_lost".into(), lost.into());
+        }
         let tail = passthru::tail(self.encoding, &delivery.event.payload, receiver);
         codec::put_event(
             self.encoding,
@@ -97,7 +102,10 @@ impl WampMachine {
             details.as_ref().map_or(Details::Empty, Details::Dict),
             &tail,
         );
-        self.send_buffer();
+        match self.try_send_buffer() {
+            true => self.lost = 0,
+            false => self.event_does_not_fit(lost),
+        }
     }
 
     fn answer(&mut self, request: RequestId, answer: &Answer) {
@@ -132,7 +140,10 @@ impl WampMachine {
     fn invocation(&mut self, invocation: &Invocation) {
         let receiver = self.announced.callee;
         if !receiver.opens(&invocation.payload) {
-            return self.decline(invocation);
+            // Section "Payload Passthru Mode": who did not announce it cannot be called so.
+            let message = "the callee did not announce payload passthru";
+            let error = error::FEATURE_NOT_SUPPORTED;
+            return self.fail_invocation(invocation.invocation, error, message);
         }
         let mut details = Dict::new();
         // Section "Pattern-based Registrations": the registration does not tell it.
@@ -169,27 +180,36 @@ impl WampMachine {
             },
             &tail,
         );
-        self.send_buffer();
+        if !self.try_send_buffer() {
+            self.invocation_does_not_fit(invocation.invocation);
+        }
     }
 
-    /// Section "Payload Passthru Mode": a callee that did not announce it cannot be called so.
-    fn decline(&mut self, invocation: &Invocation) {
-        let message = "the callee did not announce payload passthru";
-        let tail = map::message_tail(self.encoding, message);
-        let args = Args {
-            args: tail.args,
-            kwargs: tail.kwargs,
-        };
+    /// Ends a call that cannot reach its callee, or whose result cannot pass.
+    pub(super) fn fail_invocation(
+        &mut self,
+        invocation: InvocationId,
+        error: &'static str,
+        message: &str,
+    ) {
+        let Tail { args, kwargs } = map::message_tail(self.encoding, message);
         self.actions
             .push_back(Action::Command(Command::InvocationFailed {
-                invocation: invocation.invocation,
-                error: ByteString::from_static(error::FEATURE_NOT_SUPPORTED),
-                payload: Payload::args(self.encoding, args),
+                invocation,
+                error: ByteString::from_static(error),
+                payload: Payload::args(self.encoding, Args { args, kwargs }),
             }));
     }
 
-    fn result(&mut self, request: RequestId, payload: &Payload, progress: bool) {
-        let (_, request) = map::request_of(request);
+    fn result(&mut self, id: RequestId, payload: &Payload, progress: bool) {
+        let (_, request) = map::request_of(id);
+        if self.oversized.contains(&id) {
+            if !progress {
+                self.oversized.remove(&id);
+                self.answer_does_not_fit(request);
+            }
+            return;
+        }
         let receiver = self.announced.caller;
         if !receiver.opens(payload) {
             // Progress that cannot be read is none; the final result ends the call.
@@ -213,11 +233,18 @@ impl WampMachine {
         };
         let tail = map::tail(self.encoding, payload);
         codec::put_result(self.encoding, &mut self.buffer, request, details, &tail);
-        self.send_buffer();
+        match (self.try_send_buffer(), progress) {
+            (true, _) => {}
+            (false, true) => self.progress_does_not_fit(id),
+            (false, false) => self.answer_does_not_fit(request),
+        }
     }
 
-    fn call_failed(&mut self, request: RequestId, failure: &CallFailure) {
-        let (_, request) = map::request_of(request);
+    fn call_failed(&mut self, id: RequestId, failure: &CallFailure) {
+        let (_, request) = map::request_of(id);
+        if self.oversized.remove(&id) {
+            return self.answer_does_not_fit(request);
+        }
         match failure {
             CallFailure::Realm(refusal) => self.refused(CALL, request, refusal),
             CallFailure::Callee { error, payload } => {
@@ -228,16 +255,16 @@ impl WampMachine {
                     passthru::describe(&mut details, payload, receiver);
                     map::tail(self.encoding, payload)
                 } else {
-                    crate::wamp::message::Payload::EMPTY
+                    Tail::EMPTY
                 };
                 let details = if details.is_empty() {
                     Details::Empty
                 } else {
                     Details::Dict(&details)
                 };
-                let out = &mut self.buffer;
-                codec::put_error(self.encoding, out, (CALL, request), details, error, &tail);
-                self.send_buffer();
+                if !self.try_say_error((CALL, request), details, error, &tail) {
+                    self.answer_does_not_fit(request);
+                }
             }
         }
     }

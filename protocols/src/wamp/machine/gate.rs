@@ -3,7 +3,6 @@
 use super::{State, WampMachine, code};
 use crate::gate::{Action, Gate, Input, JoinError, JoinedAs, Output};
 use crate::wamp::auth;
-use crate::wamp::message::Welcome;
 use crate::wamp::uris::{close, error};
 use bytes::BytesMut;
 use bytestring::ByteString;
@@ -63,8 +62,9 @@ impl Gate for WampMachine {
             (State::Welcoming { joined, .. }, Delivery::Joined { .. }) => {
                 let details = auth::welcome_details(joined, &self.options.agent);
                 let session = joined.session.0;
-                self.say(&Welcome { session, details }.into());
-                self.state = State::Established;
+                if self.welcome(session, details) {
+                    self.state = State::Established;
+                }
             }
             (State::Established | State::Welcoming { .. }, Delivery::Ended(reason)) => {
                 self.handle_end(now, reason);

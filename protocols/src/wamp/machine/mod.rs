@@ -22,18 +22,23 @@
 
 mod batches;
 mod delivery;
+mod fitting;
 mod gate;
 mod request;
 mod settings;
 mod strict;
 
-pub use settings::{SUBPROTOCOLS, Serialization, WampOptions, serialization_of, subprotocol_of};
+pub use fitting::WampCounters;
+pub use settings::{
+    SERIALIZERS, SUBPROTOCOLS, Serialization, WampOptions, encoding_of_serializer,
+    serialization_of, subprotocol_of,
+};
 pub use strict::Strictness;
 
 use super::auth::{Method, Opening};
 use super::batch::{Batch, Gatherer};
-use super::codec::{self, Details, Limits};
-use super::message::{Abort, Challenge, Dict, Goodbye, Message, Payload};
+use super::codec::Limits;
+use super::message::{Challenge, Dict, Goodbye, Message};
 use super::options::Reject;
 use super::passthru::Announced;
 use super::uris::{close, error};
@@ -41,9 +46,9 @@ use crate::gate::{Action, JoinedAs, Output};
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use router_core::encoding::Encoding;
-use router_core::model::Now;
+use router_core::model::{Now, RequestId};
 use router_core::session::{Features, Leave};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 /// WebSocket close codes (RFC 6455, section 7.4.1).
@@ -106,6 +111,10 @@ pub struct WampMachine {
     unread: Option<Batch>,
     /// Where messages go that share a frame; `None`: each has its own.
     gatherer: Option<Gatherer>,
+    /// Events that the peer could not take since the last one that it got.
+    lost: u64,
+    /// Open calls of which a progressive result did not fit; at most as many as may be open.
+    oversized: HashSet<RequestId>,
 }
 
 impl WampMachine {
@@ -138,6 +147,8 @@ impl WampMachine {
             buffer: BytesMut::new(),
             unread: None,
             gatherer: batched.then(Gatherer::default),
+            lost: 0,
+            oversized: HashSet::new(),
         }
     }
 
@@ -243,6 +254,8 @@ impl WampMachine {
         (self.features, self.announced) = (opening.features, opening.announced);
         let strict = self.options.strict.get(&opening.realm);
         (self.strict, self.last_request) = (strict.copied().unwrap_or_default(), 0);
+        self.lost = 0;
+        self.oversized.clear();
         match opening.method {
             Method::Anonymous => self.join(deadline, opening, None),
             Method::Ticket => {
@@ -288,10 +301,7 @@ impl WampMachine {
     fn goodbye(&mut self, now: Now, reason: ByteString, message: Option<&str>) {
         match self.state {
             State::Established => {
-                let details = details_with(message);
-                self.say(&Goodbye { details, reason }.into());
-                let deadline = after(now, self.options.goodbye_timeout);
-                self.state = State::ShuttingDown { deadline };
+                self.say_goodbye(now, reason, message);
             }
             State::ShuttingDown { .. } | State::Closed => {}
             State::Opening { again: true, .. } => {
@@ -320,16 +330,7 @@ impl WampMachine {
 
     /// Says ABORT and closes; the session is lost, if there was one.
     fn abort(&mut self, reason: &str, message: &str, closing: (u16, &'static str)) {
-        let details = details_with(Some(message));
-        let (reason, payload) = (ByteString::from(reason), Payload::EMPTY);
-        self.say(
-            &Abort {
-                details,
-                reason,
-                payload,
-            }
-            .into(),
-        );
+        self.say_abort(reason, message);
         self.close(Leave::Lost, closing);
     }
 
@@ -353,32 +354,6 @@ impl WampMachine {
             }
             State::Opening { .. } | State::Authenticating { .. } | State::Closed => {}
         }
-    }
-
-    fn say(&mut self, message: &Message) {
-        let frame = message.encode(self.encoding);
-        self.send(frame);
-    }
-
-    /// Sends what was encoded into the buffer.
-    fn send_buffer(&mut self) {
-        let frame = self.buffer.split().freeze();
-        self.send(frame);
-    }
-
-    /// Answers a request with an ERROR.
-    fn say_error(&mut self, code: u64, request: u64, error: &str, message: &str) {
-        let tail = super::map::message_tail(self.encoding, shortened(message));
-        let request = (code, request);
-        codec::put_error(
-            self.encoding,
-            &mut self.buffer,
-            request,
-            Details::Empty,
-            error,
-            &tail,
-        );
-        self.send_buffer();
     }
 }
 

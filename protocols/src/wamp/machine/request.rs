@@ -144,30 +144,18 @@ impl WampMachine {
         let invocation = InvocationId(result.request);
         let sender = self.announced.callee;
         let payload = passthru::payload(self.encoding, result.payload, options, sender);
-        self.command(match payload {
-            Ok(payload) => Command::Yield {
+        match payload {
+            Ok(payload) => self.command(Command::Yield {
                 invocation,
                 payload,
                 progress,
-            },
+            }),
             // The call must end, and its caller can do nothing with these bytes.
             Err(Reject::Error { error, message }) => {
-                let tail = map::message_tail(self.encoding, &message);
-                let payload = Payload::args(
-                    self.encoding,
-                    Args {
-                        args: tail.args,
-                        kwargs: None,
-                    },
-                );
-                Command::InvocationFailed {
-                    invocation,
-                    error: ByteString::from_static(error),
-                    payload,
-                }
+                self.fail_invocation(invocation, error, &message);
             }
             Err(violation) => return Err(violation),
-        });
+        }
         Ok(())
     }
 

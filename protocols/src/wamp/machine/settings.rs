@@ -1,5 +1,6 @@
 //! What is negotiated and configured before the first message.
 
+use super::WampCounters;
 use super::strict::Strictness;
 use bytestring::ByteString;
 use router_core::encoding::Encoding;
@@ -79,8 +80,23 @@ pub const fn subprotocol_of(serialization: Serialization) -> &'static str {
     }
 }
 
+/// RawSocket serializers (Advanced Profile, "RawSocket Transport"): the number in the handshake, and
+/// what it means.
+pub const SERIALIZERS: [(u8, Encoding); 3] = [
+    (1, Encoding::Json),
+    (2, Encoding::MsgPack),
+    (3, Encoding::Cbor),
+];
+
+/// The serialization of a RawSocket serializer; `None` if it is none that we speak.
+#[must_use]
+pub fn encoding_of_serializer(serializer: u8) -> Option<Encoding> {
+    let found = SERIALIZERS.iter().find(|(number, _)| *number == serializer);
+    found.map(|(_, encoding)| *encoding)
+}
+
 /// What can be set for the connections of a listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct WampOptions {
     /// From the opening of the transport, or of a further session on it, to WELCOME.
     pub login_timeout: Duration,
@@ -88,10 +104,14 @@ pub struct WampOptions {
     pub goodbye_timeout: Duration,
     /// The largest message taken.
     pub message_bytes_max: usize,
+    /// The largest message that the peer takes, where its transport says so.
+    pub peer_bytes_max: usize,
     /// What the router calls itself in WELCOME.
     pub agent: ByteString,
     /// realm -> what it asks of its clients beyond what all do
     pub strict: Arc<HashMap<ByteString, Strictness>>,
+    /// Counts what happens on all connections with these options.
+    pub counters: Arc<WampCounters>,
 }
 
 impl Default for WampOptions {
@@ -100,8 +120,10 @@ impl Default for WampOptions {
             login_timeout: Duration::from_secs(10),
             goodbye_timeout: Duration::from_secs(5),
             message_bytes_max: 16 << 20,
+            peer_bytes_max: usize::MAX,
             agent: ByteString::from_static(concat!("Reynard-", env!("CARGO_PKG_VERSION"))),
             strict: Arc::default(),
+            counters: Arc::default(),
         }
     }
 }

@@ -155,6 +155,8 @@ fn beside(key: &Key) -> &'static str {
         "max_packet_bytes" if key.section == "listener" => {
             "bind = \"127.0.0.1:9000\"\n[limits]\nmax_outbox_bytes = 1099511627776\n"
         }
+        "ping_after_secs" => "dead_after_secs = 86400\n",
+        "dead_after_secs" => "ping_after_secs = 1\n",
         _ if key.section == "listener" => "bind = \"127.0.0.1:9000\"\n",
         "max_outbox_bytes" => "max_wamp_message_bytes = 512\n[mqtt]\nmax_packet_bytes = 64\n",
         "max_wamp_message_bytes" => "max_outbox_bytes = 1099511627776\n",

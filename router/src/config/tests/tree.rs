@@ -2,7 +2,7 @@
 
 use super::{FakeSources, good, read};
 use crate::config::{
-    Anonymous, Bridge, BridgeVersion, Config, DataStore, HistoryTopic, Limits, Listener,
+    Address, Anonymous, Bridge, BridgeVersion, Config, DataStore, HistoryTopic, Limits, Listener,
     ListenerKind, ListenerLimits, Log, LogFormat, LogLevel, Mqtt, Realm, RequestIds, Role, Rule,
     Secret, SharedGroup, UriGrammar, User,
 };
@@ -32,6 +32,9 @@ max_keepalive_secs = 23
 receive_maximum = 24
 topic_alias_maximum = 25
 max_packet_bytes = 2600
+[[listener]]
+bind = "unix:run/r.sock"
+mode = "0660"
 
 [[realm]]
 name = "shop"
@@ -114,6 +117,12 @@ strategy = "least-loaded"
 max_connections_per_listener = 11
 login_timeout_secs = 12
 drain_timeout_secs = 13
+ping_after_secs = 41
+dead_after_secs = 42
+rawsocket_pings = true
+longpoll_hold_secs = 40
+max_longpoll_sessions = 43
+longpoll_no_content = true
 max_realms = 14
 max_outbox_frames = 15
 max_outbox_bytes = 16000
@@ -141,7 +150,8 @@ fn full() -> Config {
     };
     let listener = |kind, bind: &str, limits| Listener {
         kind,
-        bind: bind.parse().expect("an address"),
+        bind: Address::Tcp(bind.parse().expect("an address")),
+        mode: Listener::MODE,
         limits,
     };
     let limits = ListenerLimits {
@@ -164,6 +174,10 @@ fn full() -> Config {
                 ListenerLimits::default(),
             ),
             listener(ListenerKind::Mqtt, "127.0.0.1:7001", limits),
+            Listener {
+                mode: 0o660,
+                ..Listener::new(ListenerKind::Universal, Address::Unix("run/r.sock".into()))
+            },
         ],
         realms: vec![Realm {
             name: "shop".to_owned(),
@@ -245,6 +259,12 @@ fn full() -> Config {
             max_connections_per_listener: 11,
             login_timeout_secs: 12,
             drain_timeout_secs: 13,
+            ping_after_secs: 41,
+            dead_after_secs: 42,
+            rawsocket_pings: true,
+            longpoll_hold_secs: 40,
+            max_longpoll_sessions: 43,
+            longpoll_no_content: true,
             max_realms: 14,
             max_outbox_frames: 15,
             max_outbox_bytes: 16_000,
@@ -391,6 +411,7 @@ fn other_machines_need_credentials_for_every_realm() {
         "127.9.9.9:9000",
         "[::1]:9000",
         "[::ffff:127.0.0.1]:9000",
+        "unix:/run/reynard.sock",
     ] {
         assert_eq!(exposed_at(bind, ""), Ok(0), "{bind}");
     }
