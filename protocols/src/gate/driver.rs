@@ -324,9 +324,7 @@ impl<T: Transport + Unpin> Driver<T> {
                 }
                 if let Some(action) = other {
                     self.carry_out(now, action);
-                } else if self.stall.holds {
-                    return;
-                } else if self.seat.is_none() {
+                } else if self.stall.holds || self.seat.is_none() {
                     return;
                 }
             } else {
