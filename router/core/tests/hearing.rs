@@ -36,7 +36,6 @@ fn attached() -> (Arc<Outbox>, u64) {
         ordered: lane,
         best: lane,
         sure: lane,
-        sure_offline: lane,
         when_full: WhenFull::DropOldest,
         resident: 10,
     };
