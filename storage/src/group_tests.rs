@@ -296,6 +296,7 @@ fn congestion_begins_above_the_mark_and_ends_at_half_of_it() {
     let bench = bench(GroupLimits {
         max_commit_bytes: 1,
         high_water_bytes: 1000,
+        ..GroupLimits::default()
     });
     bench.occupy();
     assert!(!bench.group.is_congested());

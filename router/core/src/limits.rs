@@ -17,6 +17,14 @@ impl LaneLimit {
         frames > self.frames || (bytes > self.bytes && frames > 1)
     }
 
+    /// In each part the larger one.
+    pub(crate) fn max_of(self, other: LaneLimit) -> LaneLimit {
+        LaneLimit {
+            frames: self.frames.max(other.frames),
+            bytes: self.bytes.max(other.bytes),
+        }
+    }
+
     pub(crate) fn is_pressed(self, frames: usize, bytes: usize) -> bool {
         frames > self.frames / 4 * 3 || (bytes > self.bytes / 4 * 3 && frames > 1)
     }
@@ -44,7 +52,9 @@ pub struct OutboxLimits {
     /// At-most-once events of the other sessions. Full: the oldest is dropped and counted.
     pub best: LaneLimit,
     /// Events to be settled that wait, with a connection or without. What was handed out and is not
-    /// settled does not count, nor as many more as the window of an open connection lets through.
+    /// settled does not count, nor as many more as the window of an open connection lets through. A
+    /// receiver that settles may hold as much as `ordered` allows, until so many have come without
+    /// its settling any.
     pub sure: LaneLimit,
     /// What happens when `sure` is full.
     pub when_full: WhenFull,

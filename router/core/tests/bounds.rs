@@ -9,6 +9,7 @@ use router_core::model::{Delivery, EndReason};
 use router_core::records;
 use router_core::session::Leave;
 use serde_json::json;
+use std::time::Duration;
 
 fn limits(when_full: WhenFull, most: usize) -> RealmLimits {
     RealmLimits {
@@ -86,6 +87,38 @@ fn a_connected_client_that_never_acknowledges_holds_the_bound_and_its_window() {
     assert_eq!(outbox.depth(), (0, 100, 5));
     assert_eq!(w.records(records::QUEUES), 106, "one of a gap");
     assert_eq!(counter(&w, "dropped_sure"), 895);
+}
+
+#[test]
+fn a_client_that_acknowledges_may_fall_behind_until_it_stops() {
+    let mut w = World::new(true, limits(WhenFull::DropOldest, 100));
+    let p = w.plain();
+    let c = lasting(&mut w, "c", 5);
+    w.read(&c);
+    let mut open = Vec::new();
+    // One acknowledgement for every fifty messages.
+    for n in 1..=1_000 {
+        w.send(&p, message(n).into());
+        for delivery in w.read(&c) {
+            if let Delivery::Event(event) = delivery {
+                open.push(event.slot.unwrap().get());
+            }
+        }
+        if n % 50 == 0 {
+            w.send(&c, settle(open.remove(0)));
+        }
+    }
+    assert_eq!(counter(&w, "dropped_sure"), 0);
+    assert_eq!(waiting(&w, "c"), 1_000 - 20 - open.len());
+    // None for as many as the bound allows: the bound holds, and the slot left open is no room.
+    for n in 1..=102 {
+        w.send(&p, message(n).into());
+        w.read(&c);
+    }
+    while w.commit_one() {
+        w.pass(Duration::from_millis(20));
+    }
+    assert_eq!(waiting(&w, "c"), 100);
 }
 
 #[test]

@@ -186,7 +186,7 @@ pub const KEYS: &[Key] = &[
     key("mqtt", "max_inflight", Kind::Number { min: 1, max: 32_767 }, "100", "Messages of QoS 1 and 2 sent to a client and not acknowledged, if its Receive Maximum is not less."),
     key("mqtt", "outgoing_topic_aliases", ANY_U16, "64", "Topic aliases used towards a client, if its Topic Alias Maximum is not less; 0 uses none."),
     key("mqtt", "response_information", Kind::Text, "\"reply/{client}/\"", "Prefix of topics for answers, told to clients that ask for Response Information; `{client}` stands for the Client Identifier. Empty: none. It gives no rights."),
-    key("mqtt", "max_queued_messages", COUNT, "1000", "Messages of QoS 1 and 2 that wait for one session, connected or not, besides those in flight; never more than 65535 with these."),
+    key("mqtt", "max_queued_messages", COUNT, "1000", "Messages of QoS 1 and 2 that wait for one session besides those in flight, never more than 65535 with these. A connected client that acknowledges may fall behind as far as `max_outbox_frames`."),
     key("mqtt", "max_queued_bytes", QUEUE_BYTES, "8388608", "Bytes of these messages."),
     key("mqtt", "queued_in_memory", COUNT, "100", "Of the messages kept for a session without connection, those that stay in memory too; the others are on disk alone, if there is one."),
     key("mqtt", "queue_full", Kind::Text, "\"drop-oldest\"", "What a full queue does: `drop-oldest` (counted, and 5.0 clients are told), `refuse` the publisher, or `disconnect` the receiver and end its session."),

@@ -153,6 +153,8 @@ struct Lanes {
     successors: Vec<Waker>,
     /// `None`: whoever asked was answered.
     unheard: Option<Box<Unheard>>,
+    /// What came to be settled since the receiver last settled something: messages, bytes.
+    unheeded: (usize, usize),
     attached: bool,
     /// The realm has welcomed the connection; before that nothing but answers may go out.
     opened: bool,
@@ -188,6 +190,7 @@ impl Outbox {
                 predecessor: None,
                 successors: Vec::new(),
                 unheard: None,
+                unheeded: (0, 0),
                 attached: false,
                 opened: false,
                 refill: false,
@@ -222,6 +225,7 @@ impl Outbox {
             lanes.holder = Some(former);
         }
         lanes.attached = true;
+        lanes.unheeded = (0, 0);
         lanes.opened = false;
         lanes.refill = false;
         lanes.ended = None;
@@ -411,6 +415,11 @@ impl Outbox {
             return (0, pushed);
         }
         let first = queue.make_slot(unix_ms);
+        if !replayed {
+            let (frames, bytes) = lanes.unheeded;
+            let cost = delivery.event.cost();
+            lanes.unheeded = (frames.saturating_add(1), bytes.saturating_add(cost));
+        }
         let (number, report) = queue.push(delivery, commit);
         let mut evicted = first;
         // What somebody was promised goes only where the policy says so.
@@ -502,6 +511,7 @@ impl Outbox {
         let queue = lanes.queue.as_mut()?;
         let number = queue.settle(slot)?;
         obsolete.append(&mut queue.take_obsolete());
+        lanes.unheeded = (0, 0);
         lanes.release_if_roomy();
         Some(number)
     }
@@ -515,7 +525,10 @@ impl Outbox {
     /// The receiver has the delivery in `slot`; keeps only the slot. Answers the number of the
     /// stored copy, or `None` for an unknown slot.
     pub fn advance(&self, slot: Slot) -> Option<u64> {
-        self.lanes.lock().queue.as_mut()?.advance(slot)
+        let mut lanes = self.lanes.lock();
+        let number = lanes.queue.as_mut()?.advance(slot)?;
+        lanes.unheeded = (0, 0);
+        Some(number)
     }
 
     /// What [`Outbox::advance`] did is not durable yet: until [`Outbox::confirm`] a new connection is
@@ -652,8 +665,17 @@ impl Lanes {
 
     /// The bound on live deliveries that wait. What the window of an open connection lets through waits only for the
     /// writer, so it does not count.
+    /// The bound of the queue now. A receiver that settles what it gets may fall behind as far as any
+    /// other: a burst is worked off. One that let a whole queue go by without a sign is stuck.
     fn sure_limit(&self) -> LaneLimit {
-        let LaneLimit { frames, bytes } = self.limits.sure;
+        let (unheeded_frames, unheeded_bytes) = self.unheeded;
+        let sure = self.limits.sure;
+        let keeps_up = self.attached && !sure.is_over(unheeded_frames, unheeded_bytes);
+        let LaneLimit { frames, bytes } = if keeps_up {
+            sure.max_of(self.limits.ordered)
+        } else {
+            sure
+        };
         let at_once = match (&self.queue, self.attached) {
             (_, false) => 0,
             (Some(queue), true) => queue.window_left(self.window),
