@@ -200,7 +200,12 @@ fn sources(folder: &Path, texts: &mut Vec<String>) {
 fn the_tests_named_on_the_gate_s_page_exist() {
     let page = page("mqtt.md");
     let mut texts = Vec::new();
-    for folder in ["protocols/tests", "protocols/src/mqtt", "router/core/src"] {
+    for folder in [
+        "protocols/tests",
+        "protocols/src/mqtt",
+        "router/core/src",
+        "tests/it",
+    ] {
         sources(&workspace().join(folder), &mut texts);
     }
     let named: BTreeSet<_> = rows(&page)
