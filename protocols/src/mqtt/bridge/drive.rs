@@ -5,7 +5,7 @@ use crate::gate::{Action, Gate, Input, JoinError, JoinedAs, Output};
 use crate::mqtt::packet::Packet;
 use crate::mqtt::reason::ReasonCode;
 use bytes::BytesMut;
-use router_core::model::{Delivery, Now};
+use router_core::model::{Delivery, EndReason, Now};
 use router_core::session::Leave;
 use std::time::Instant;
 
@@ -119,6 +119,11 @@ impl Gate for BridgeMachine {
                 self.look_if_cleared(now);
             }
             Delivery::Refused { request, refusal } => self.refused(request, &refusal),
+            // Here only the connection ends: what was not stored is the peer's to send again.
+            Delivery::Ended(EndReason::StorageUnavailable) => {
+                self.farewell(ReasonCode::ImplementationSpecificError);
+                self.end(End::NotTaken);
+            }
             Delivery::Ended(_) => {
                 self.farewell(ReasonCode::AdministrativeAction);
                 self.end(End::SessionEnded);
