@@ -31,6 +31,8 @@ use tokio::time::timeout;
 
 /// How long a socket may take nothing while there is something to write.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connected client may leave everything unacknowledged before it is taken for stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(5);
 /// How long a newcomer waits until the connection whose place it takes has read what its peer sent.
 const HEAR_OUT: Duration = Duration::from_millis(250);
 /// How long a peer may take to accept the last bytes, and then to close its side.
@@ -469,6 +471,7 @@ fn realm_limits(config: &Config) -> RealmLimits {
             ordered: outbox,
             best: outbox,
             sure: queued,
+            patience: STUCK_AFTER,
             when_full: mqtt.queue_full,
             resident: count(mqtt.queued_in_memory),
         },

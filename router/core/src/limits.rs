@@ -53,9 +53,11 @@ pub struct OutboxLimits {
     pub best: LaneLimit,
     /// Events to be settled that wait, with a connection or without. What was handed out and is not
     /// settled does not count, nor as many more as the window of an open connection lets through. A
-    /// receiver that settles may hold as much as `ordered` allows, until so many have come without
-    /// its settling any.
+    /// receiver that settles may hold as much as `ordered` allows, until so many have come for
+    /// `patience` without its settling any.
     pub sure: LaneLimit,
+    /// How long a connected receiver may settle nothing before it is taken for stuck.
+    pub patience: Duration,
     /// What happens when `sure` is full.
     pub when_full: WhenFull,
     /// Deliveries of a durable session without connection that stay in memory; the rest waits on
@@ -90,6 +92,7 @@ impl Default for OutboxLimits {
                 frames: 1_000,
                 bytes: 8 << 20,
             },
+            patience: Duration::ZERO,
             when_full: WhenFull::DropOldest,
             resident: 100,
         }

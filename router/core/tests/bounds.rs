@@ -90,6 +90,31 @@ fn a_connected_client_that_never_acknowledges_holds_the_bound_and_its_window() {
 }
 
 #[test]
+fn a_client_is_stuck_only_after_some_time_without_a_sign() {
+    let mut limits = limits(WhenFull::Disconnect, 100);
+    limits.outbox.patience = Duration::from_secs(5);
+    let mut w = World::new(true, limits);
+    let p = w.plain();
+    let c = lasting(&mut w, "c", 5);
+    w.read(&c);
+    for n in 1..=1_000 {
+        w.send(&p, message(n).into());
+        w.read(&c);
+    }
+    w.pass(Duration::from_millis(4_990));
+    w.send(&p, message(1_001).into());
+    assert_eq!(waiting(&w, "c"), 996, "a burst ends nobody");
+    w.pass(Duration::from_millis(20));
+    w.send(&p, message(1_002).into());
+    w.send(&p, message(1_003).into());
+    let told = w.read(&c);
+    assert!(
+        matches!(told.last(), Some(Delivery::Ended(EndReason::TooSlow))),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn a_client_that_acknowledges_may_fall_behind_until_it_stops() {
     let mut w = World::new(true, limits(WhenFull::DropOldest, 100));
     let p = w.plain();
@@ -111,7 +136,7 @@ fn a_client_that_acknowledges_may_fall_behind_until_it_stops() {
     assert_eq!(counter(&w, "dropped_sure"), 0);
     assert_eq!(waiting(&w, "c"), 1_000 - 20 - open.len());
     // None for as many as the bound allows: the bound holds, and the slot left open is no room.
-    for n in 1..=102 {
+    for n in 1..=103 {
         w.send(&p, message(n).into());
         w.read(&c);
     }

@@ -36,6 +36,7 @@ fn attached() -> (Arc<Outbox>, u64) {
         ordered: lane,
         best: lane,
         sure: lane,
+        patience: std::time::Duration::ZERO,
         when_full: WhenFull::DropOldest,
         resident: 10,
     };

@@ -12,6 +12,9 @@ use router_core::records;
 use router_core::session::Leave;
 use serde_json::json;
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -69,6 +72,29 @@ struct Model {
     window: usize,
     /// Of `sent`, those still to be repeated to this connection come from here on.
     repeated: usize,
+    /// How many came since the client settled anything or connected, and since when.
+    unheeded: usize,
+    since: Option<Instant>,
+    is_stuck: bool,
+}
+
+impl Model {
+    fn new(window: usize) -> Model {
+        Model {
+            waiting: VecDeque::new(),
+            sent: Vec::new(),
+            gap: 0,
+            window,
+            repeated: 0,
+            unheeded: 0,
+            since: None,
+            is_stuck: false,
+        }
+    }
+
+    fn shows_a_sign(&mut self) {
+        (self.unheeded, self.since, self.is_stuck) = (0, None, false);
+    }
 }
 
 struct Run {
@@ -87,7 +113,9 @@ impl Run {
             bytes: 1 << 20,
         };
         let limits = OutboxLimits {
+            ordered: lane(20),
             sure: lane(6),
+            patience: PATIENCE,
             when_full,
             resident,
             ..OutboxLimits::default()
@@ -104,13 +132,7 @@ impl Run {
             w,
             publisher,
             peer: None,
-            model: Model {
-                waiting: VecDeque::new(),
-                sent: Vec::new(),
-                gap: 0,
-                window: 1,
-                repeated: 0,
-            },
+            model: Model::new(1),
             limits,
             next: 0,
         };
@@ -124,13 +146,7 @@ impl Run {
         assert_eq!(self.w.lines(&peer), ["joined"]);
         self.w.ask(&peer, sub(1, "t").qos(1).into());
         self.peer = Some(peer);
-        self.model = Model {
-            waiting: VecDeque::new(),
-            sent: Vec::new(),
-            gap: 0,
-            window: usize::from(window),
-            repeated: 0,
-        };
+        self.model = Model::new(usize::from(window));
     }
 
     fn take(&mut self, step: &Step) {
@@ -158,12 +174,24 @@ impl Run {
     }
 
     fn limit(&self) -> usize {
-        let most = self.limits.sure.frames;
+        let most = match self.peer {
+            Some(_) if !self.model.is_stuck => self.limits.ordered.frames,
+            _ => self.limits.sure.frames,
+        };
         match self.peer {
             // What the window lets through waits for the writer only.
             Some(_) => most + self.model.window.saturating_sub(self.model.sent.len()),
             None => most,
         }
+    }
+
+    /// One more comes to a client that settles nothing.
+    fn note_unheeded(&mut self) {
+        let now = self.w.now.instant;
+        let since = *self.model.since.get_or_insert(now);
+        self.model.unheeded += 1;
+        self.model.is_stuck =
+            self.model.unheeded > self.limits.sure.frames && now - since >= PATIENCE;
     }
 
     fn publish(&mut self, after: Option<u64>) {
@@ -188,14 +216,15 @@ impl Run {
         {
             self.sweep();
         }
+        if self.limits.when_full == WhenFull::RefusePublisher {
+            let is_full = self.model.waiting.len() >= self.limit();
+            assert_eq!(is_refused, is_full, "{answers:?}");
+            if is_refused {
+                return;
+            }
+        }
         let is_full = self.model.waiting.len() >= self.limit();
         match self.limits.when_full {
-            WhenFull::RefusePublisher => {
-                assert_eq!(is_refused, is_full, "{answers:?}");
-                if is_refused {
-                    return;
-                }
-            }
             WhenFull::Disconnect if is_full => {
                 let reason = self.peer.take().map(|peer| self.w.read(&peer));
                 if let Some(deliveries) = reason {
@@ -221,6 +250,7 @@ impl Run {
             slot: 0,
         });
         self.make_room();
+        self.note_unheeded();
     }
 
     /// What has expired goes first, and is not lost.
@@ -320,6 +350,7 @@ impl Run {
         if at < self.model.repeated {
             let item = self.model.sent.remove(at);
             self.model.repeated -= 1;
+            self.model.shows_a_sign();
             self.w.send(&peer, settle(item.slot));
         }
     }
@@ -344,6 +375,7 @@ impl Run {
         self.peer = Some(peer);
         self.model.window = usize::from(window);
         self.model.repeated = 0;
+        self.model.shows_a_sign();
     }
 
     fn restart(&mut self) {

@@ -17,6 +17,7 @@ mod load;
 mod queue;
 mod slots;
 mod stored;
+mod unheeded;
 
 pub use hearing::Former;
 pub use inspect::Queued;
@@ -31,6 +32,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::task::Waker;
+use std::time::Instant;
+use unheeded::Unheeded;
 
 /// The most unsettled deliveries whatever the receiver takes: half of all slots, so that new
 /// deliveries always find a free one.
@@ -153,8 +156,8 @@ struct Lanes {
     successors: Vec<Waker>,
     /// `None`: whoever asked was answered.
     unheard: Option<Box<Unheard>>,
-    /// What came to be settled since the receiver last settled something: messages, bytes.
-    unheeded: (usize, usize),
+    /// What came to be settled since the receiver last settled something.
+    unheeded: Unheeded,
     attached: bool,
     /// The realm has welcomed the connection; before that nothing but answers may go out.
     opened: bool,
@@ -190,7 +193,7 @@ impl Outbox {
                 predecessor: None,
                 successors: Vec::new(),
                 unheard: None,
-                unheeded: (0, 0),
+                unheeded: Unheeded::default(),
                 attached: false,
                 opened: false,
                 refill: false,
@@ -225,7 +228,7 @@ impl Outbox {
             lanes.holder = Some(former);
         }
         lanes.attached = true;
-        lanes.unheeded = (0, 0);
+        lanes.unheeded = Unheeded::default();
         lanes.opened = false;
         lanes.refill = false;
         lanes.ended = None;
@@ -385,10 +388,10 @@ impl Outbox {
 
     /// Appends a delivery that the receiver settles, and answers its number. Nothing is taken for expired.
     pub fn push_sure(&self, delivery: EventDelivery) -> (u64, Pushed) {
-        self.push_stored(delivery, None, usize::MAX, 0)
+        self.push_stored(delivery, None, usize::MAX, 0, None)
     }
 
-    /// The same at `unix_ms` for a delivery that is stored by `commit` under that number. At exactly-once it is handed
+    /// The same at `unix_ms` or `instant` for a delivery that is stored by `commit` under that number. At exactly-once it is handed
     /// out, with all behind it, only after [`Outbox::saved`] with that commit or a later one. At most `most` others are
     /// dropped to make room.
     pub fn push_stored(
@@ -397,14 +400,15 @@ impl Outbox {
         commit: Option<u64>,
         most: usize,
         unix_ms: u64,
+        instant: Option<Instant>,
     ) -> (u64, Pushed) {
         let mut guard = self.lanes.lock();
         let lanes = &mut *guard;
+        let (replayed, cost) = (delivery.replayed, delivery.event.cost());
         let limit = lanes.sure_limit();
         let drops = lanes.limits.when_full == WhenFull::DropOldest;
-        let replayed = delivery.replayed;
         let queue = lanes.queue.get_or_insert_default();
-        if !drops && !replayed && queue.is_full(limit, delivery.event.cost(), unix_ms) {
+        if !drops && !replayed && queue.is_full(limit, cost, unix_ms) {
             let disconnect = lanes.limits.when_full == WhenFull::Disconnect;
             let pushed = Pushed {
                 refused: !disconnect,
@@ -414,12 +418,11 @@ impl Outbox {
             };
             return (0, pushed);
         }
-        let first = queue.make_slot(unix_ms);
         if !replayed {
-            let (frames, bytes) = lanes.unheeded;
-            let cost = delivery.event.cost();
-            lanes.unheeded = (frames.saturating_add(1), bytes.saturating_add(cost));
+            // From the next one on, so that who asked for room before gets what it was told.
+            lanes.unheeded.note(cost, instant, &lanes.limits);
         }
+        let first = queue.make_slot(unix_ms);
         let (number, report) = queue.push(delivery, commit);
         let mut evicted = first;
         // What somebody was promised goes only where the policy says so.
@@ -511,7 +514,7 @@ impl Outbox {
         let queue = lanes.queue.as_mut()?;
         let number = queue.settle(slot)?;
         obsolete.append(&mut queue.take_obsolete());
-        lanes.unheeded = (0, 0);
+        lanes.unheeded = Unheeded::default();
         lanes.release_if_roomy();
         Some(number)
     }
@@ -527,7 +530,7 @@ impl Outbox {
     pub fn advance(&self, slot: Slot) -> Option<u64> {
         let mut lanes = self.lanes.lock();
         let number = lanes.queue.as_mut()?.advance(slot)?;
-        lanes.unheeded = (0, 0);
+        lanes.unheeded = Unheeded::default();
         Some(number)
     }
 
@@ -666,15 +669,13 @@ impl Lanes {
     /// The bound on live deliveries that wait. What the window of an open connection lets through waits only for the
     /// writer, so it does not count.
     /// The bound of the queue now. A receiver that settles what it gets may fall behind as far as any
-    /// other: a burst is worked off. One that let a whole queue go by without a sign is stuck.
+    /// other: a burst is worked off.
     fn sure_limit(&self) -> LaneLimit {
-        let (unheeded_frames, unheeded_bytes) = self.unheeded;
         let sure = self.limits.sure;
-        let keeps_up = self.attached && !sure.is_over(unheeded_frames, unheeded_bytes);
-        let LaneLimit { frames, bytes } = if keeps_up {
-            sure.max_of(self.limits.ordered)
-        } else {
-            sure
+        let keeps_up = self.attached && !self.unheeded.is_stuck;
+        let LaneLimit { frames, bytes } = match keeps_up {
+            true => sure.max_of(self.limits.ordered),
+            false => sure,
         };
         let at_once = match (&self.queue, self.attached) {
             (_, false) => 0,

@@ -24,7 +24,7 @@ impl Realm {
     /// # Errors
     /// When the realm takes no more sessions.
     pub fn join(&mut self, now: Now, join: Join, effects: &mut Effects) -> Result<Joined, Refusal> {
-        self.unix_ms = now.unix_ms;
+        self.note_time(now);
         let Join {
             identity,
             features,
@@ -275,10 +275,10 @@ impl Realm {
         let Some(place) = self.place_of(connection) else {
             return;
         };
+        self.note_time(now);
         let Some(session) = self.sessions.get_mut(place) else {
             return;
         };
-        self.unix_ms = now.unix_ms;
         session.attached = false;
         self.connected -= 1;
         session.outbox.detach();

@@ -206,6 +206,8 @@ pub struct Realm {
     trimming: trim::Trimming,
     /// When the current command came, in milliseconds since the epoch.
     unix_ms: u64,
+    /// The same on the monotonic clock; `None` before the first one.
+    instant: Option<Instant>,
     /// Order of arming wills.
     will_order: u64,
     /// Copies for sessions that want one however many subscriptions match.
@@ -262,6 +264,7 @@ impl Realm {
             overfull: BTreeSet::new(),
             trimming: trim::Trimming::default(),
             unix_ms: 0,
+            instant: None,
             will_order: 0,
             merged: Vec::new(),
             settings,
@@ -321,7 +324,7 @@ impl Realm {
         let Some(place) = self.place_of(connection) else {
             return;
         };
-        self.unix_ms = now.unix_ms;
+        self.note_time(now);
         self.counters.commands += 1;
         match command {
             Command::Publish(publish) => self.publish(now, place, publish, effects),
@@ -379,13 +382,17 @@ impl Realm {
         self.end_doomed(now, effects);
     }
 
+    pub(super) fn note_time(&mut self, now: Now) {
+        (self.unix_ms, self.instant) = (now.unix_ms, Some(now.instant));
+    }
+
     /// Goes on with replays of a session whose outbox has room again, and forgets the stored copies
     /// of deliveries that expired unsent.
     pub fn refill(&mut self, now: Now, connection: Connection, effects: &mut Effects) {
         let Some(place) = self.place_of(connection) else {
             return;
         };
-        self.unix_ms = now.unix_ms;
+        self.note_time(now);
         self.care(place, effects);
         self.pump_replays(now, place, effects);
         self.end_doomed(now, effects);
@@ -393,7 +400,7 @@ impl Realm {
 
     /// Does what is due at `now`.
     pub fn tick(&mut self, now: Now, effects: &mut Effects) {
-        self.unix_ms = now.unix_ms;
+        self.note_time(now);
         while let Some(timer) = self.timers.take_due(now.instant) {
             match timer {
                 Timer::Call(place, serial) => self.call_timed_out(place, serial, effects),
@@ -438,7 +445,7 @@ impl Realm {
 
     /// Everything up to `commit` is durable: releases the answers that waited for it.
     pub fn committed(&mut self, now: Now, commit: u64, effects: &mut Effects) {
-        self.unix_ms = now.unix_ms;
+        self.note_time(now);
         self.committed = self.committed.max(commit);
         self.kv.committed(commit);
         while self
@@ -513,7 +520,7 @@ impl Realm {
     /// stands in memory, and after a restart the stored will of the former owner repeats it.
     /// Answers that are no refusable promise wait until the store works again.
     pub fn commit_failed(&mut self, now: Now, effects: &mut Effects) {
-        self.unix_ms = now.unix_ms;
+        self.note_time(now);
         self.store_down = true;
         let held = std::mem::take(&mut self.held);
         self.committed = self.commit.saturating_sub(1);

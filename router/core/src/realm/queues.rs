@@ -75,7 +75,8 @@ impl Realm {
         let commit = stored.is_some().then_some(self.commit);
         let most = self.trimming.allowance();
         let outbox = &session.outbox;
-        let (number, pushed) = outbox.push_stored(delivery, commit, most, self.unix_ms);
+        let (unix_ms, instant) = (self.unix_ms, self.instant);
+        let (number, pushed) = outbox.push_stored(delivery, commit, most, unix_ms, instant);
         if pushed.refused || pushed.disconnect {
             self.turn_down(place, pushed);
             if pushed.expired {

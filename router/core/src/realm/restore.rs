@@ -135,7 +135,7 @@ impl Realm {
         for (topic, will, publisher) in wills {
             self.apply_will(now, &topic, &will, None, publisher, effects);
         }
-        self.unix_ms = now.unix_ms;
+        self.note_time(now);
         self.trim_restored();
         self.end_doomed(now, effects);
         Ok(())
