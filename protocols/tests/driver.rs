@@ -12,7 +12,7 @@ use protocols::wamp::machine::{WampMachine, WampOptions, serialization_of};
 use protocols::wamp::map::naming;
 use router_core::auth::{Role as AccessRole, Verified};
 use router_core::encoding::Encoding;
-use router_core::limits::RealmLimits;
+use router_core::limits::{OutboxLimits, RealmLimits};
 use router_core::model::{
     Command, Delivery, EndReason, Now, Pattern, Payload, Publish, Qos, RequestId, Subscribe, Topic,
 };
@@ -53,7 +53,15 @@ async fn connect_to(gate: Box<dyn Gate>, ping_after: Duration, dead_after: Durat
         auto_realms: true,
         max_realms: 10,
         realms: HashMap::new(),
-        limits: RealmLimits::default(),
+        // Nobody is taken for stuck, and a receiver that settles may not fall behind further.
+        limits: RealmLimits {
+            outbox: OutboxLimits {
+                patience: LONG,
+                ordered: OutboxLimits::default().sure,
+                ..OutboxLimits::default()
+            },
+            ..RealmLimits::default()
+        },
         naming: naming(),
         sharing: router_core::broker::Sharing::default(),
         history: HashMap::new(),

@@ -100,10 +100,16 @@ impl Fuzz {
         let mut dice = Dice(seed);
         let durable = dice.once_in(2);
         let failing = durable && dice.once_in(2);
-        let mut w = World::seeded(durable, limits(&mut dice), seed);
+        let limits = limits(&mut dice);
+        // One step may say more of registrations and subscriptions than a short queue holds.
+        let own = match limits.outbox.ordered.frames < 1_000 {
+            true => "wamp/session/#",
+            false => "wamp/#",
+        };
+        let mut w = World::seeded(durable, limits, seed);
         w.auto_commit = dice.once_in(2);
         let observer = w.plain();
-        for text in ["#", "wamp/#"] {
+        for text in ["#", own] {
             w.send(&observer, sub(1, text).into());
         }
         w.commit();

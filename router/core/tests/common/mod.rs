@@ -337,18 +337,19 @@ impl World {
             peer,
             call(request.0, "fox/kv/get", serde_json::json!([key])),
         );
-        for delivery in self.read(peer) {
+        let deliveries = self.read(peer);
+        for delivery in &deliveries {
             if let Delivery::Result {
                 request: of,
                 payload,
                 ..
-            } = &delivery
+            } = delivery
                 && *of == request
             {
                 return payload.value().clone();
             }
         }
-        panic!("the key reader did not answer");
+        panic!("the key reader did not answer: {deliveries:?}");
     }
 
     /// The size of one table of the realm.
