@@ -239,17 +239,15 @@ fn dollar_topics() -> Outcome {
             }
             client.ping()?;
         }
-        for filter in [
-            "$/#",
-            "$SYS/#",
-            "$SYS/+",
-            "$share/g/#",
-            "$share/g/$SYS/#",
-            "$+",
-            "$#",
-        ] {
+        for filter in ["$/#", "$SYS/#", "$SYS/+", "$share/g/#", "$share/g/$SYS/#"] {
             client.subscribe(filter, 2)?;
             client.ping()?;
+        }
+        // No filters at all, which ends the connection.
+        for filter in ["$+", "$#"] {
+            let properties: &[u8] = if connect.level == 5 { &[0] } else { &[] };
+            let body = [&[0, 1], properties, &string(filter), &[2]].concat();
+            closes_after_connect(addr, &connect, &packet(0x82, &body))?;
         }
     }
     liveness(&server)
