@@ -224,9 +224,7 @@ impl Realm {
         let Some(registration) = self.registrations.at_mut(at) else {
             return;
         };
-        registration
-            .callees
-            .retain(|callee| callee.session != place);
+        registration.remove_callee(place);
         let is_last = registration.callees.is_empty();
         self.announce_registration(now, RegistrationEvent::Unregistered, place, at, effects);
         if !is_last {
