@@ -44,6 +44,21 @@ const PATTERNS: [(MatchKind, &str); 22] = [
     (MatchKind::Levels, "a.*.c.#"),
     (MatchKind::Levels, "$s.#"),
 ];
+/// What is offered, and under which policy most of the time: the same, so that it is shared.
+const OFFERS: [(MatchKind, &str, InvokePolicy); 12] = [
+    (MatchKind::Exact, "a.b", InvokePolicy::Single),
+    (MatchKind::Exact, "a.b.c", InvokePolicy::RoundRobin),
+    (MatchKind::Prefix, "", InvokePolicy::Random),
+    (MatchKind::Prefix, "a.b", InvokePolicy::First),
+    (MatchKind::Prefix, "$s", InvokePolicy::Last),
+    (MatchKind::Wildcard, "a.", InvokePolicy::RoundRobin),
+    (MatchKind::Wildcard, ".b", InvokePolicy::FirstFree),
+    (MatchKind::Wildcard, "a..c", InvokePolicy::Random),
+    (MatchKind::Wildcard, "..c", InvokePolicy::First),
+    (MatchKind::Wildcard, "a.b", InvokePolicy::Last),
+    (MatchKind::Levels, "a.#", InvokePolicy::RoundRobin),
+    (MatchKind::Levels, "a.*.c.#", InvokePolicy::FirstFree),
+];
 const POLICIES: [InvokePolicy; 6] = [
     InvokePolicy::Single,
     InvokePolicy::RoundRobin,
@@ -189,14 +204,11 @@ impl Run {
     }
 
     pub fn register(&mut self, who: u64) {
-        let (kind, text) = match self.dice.once_in(60) {
-            true => (MatchKind::Exact, "wamp.x"),
-            // Few of them, so that they are shared.
-            false => PATTERNS[usize::try_from(self.dice.below(11)).unwrap() * 2],
+        let (kind, text, usual) = match self.dice.once_in(60) {
+            true => (MatchKind::Exact, "wamp.x", InvokePolicy::Single),
+            false => *self.dice.pick(&OFFERS),
         };
         let most = [Some(1), Some(1), Some(2), None, None];
-        let at = PATTERNS.iter().position(|known| *known == (kind, text));
-        let usual = POLICIES[at.unwrap_or(0) / 2 % POLICIES.len()];
         let offered = Offered {
             kind,
             text: text.to_owned(),
