@@ -5,7 +5,7 @@ mod common;
 
 use common::*;
 use router_core::limits::{LaneLimit, OutboxLimits, RealmLimits};
-use router_core::model::{CancelMode, InvokePolicy};
+use router_core::model::{CancelMode, InvokePolicy, MatchKind};
 use router_core::session::{Features, Leave};
 use serde_json::json;
 
@@ -231,12 +231,12 @@ fn among_shared_callees_only_those_that_take_parts_are_asked() {
     w.send(&caller, call(4, "p", json!([4])));
     w.send(&caller, call(5, "p", json!([5])));
     assert_eq!(w.lines(&able), ["invocation 1 p [] more"]);
-    assert_eq!(w.lines(&unable), NONE, "whoever waits already comes first");
+    assert_eq!(w.lines(&unable), ["invocation 1 p [4]"]);
     assert_eq!(
         w.ask(&able, answer(1, json!([]))),
         ["invocation 2 p [] more"]
     );
-    assert_eq!(w.lines(&unable), ["invocation 1 p [4]"]);
+    assert_eq!(w.lines(&unable), NONE);
     assert_eq!(w.ask(&unable, answer(1, json!([]))), ["invocation 2 p [5]"]);
     w.send(&caller, part(6, "p", json!([]), true));
     w.leave(&able, Leave::Lost);
@@ -251,4 +251,55 @@ fn among_shared_callees_only_those_that_take_parts_are_asked() {
     assert_eq!(lines, expected);
     w.send(&unable, answer(2, json!([])));
     assert_eq!(w.size("open_calls"), 0);
+}
+
+/// A callee that takes arguments in parts and one that does not, which share `p`.
+fn unlike_callees(w: &mut World, most: [Option<u32>; 2]) -> [Peer; 2] {
+    let plain = w.join(ordered().features(Features::default()));
+    w.lines(&plain);
+    let callees = [w.plain(), plain];
+    for (callee, most) in callees.iter().zip(most) {
+        w.ask(callee, shared(1, "p", InvokePolicy::First, most));
+    }
+    callees
+}
+
+#[test]
+fn a_call_does_not_wait_behind_one_that_only_a_busy_callee_may_take() {
+    let mut w = World::memory();
+    let caller = w.plain();
+    let [a, b] = unlike_callees(&mut w, [Some(1), None]);
+    w.send(&caller, call(1, "p", json!([1])));
+    w.send(&caller, part(2, "p", json!([2]), true));
+    w.send(&caller, call(3, "p", json!([3])));
+    assert_eq!(w.lines(&a), ["invocation 1 p [1]"]);
+    assert_eq!(w.lines(&b), ["invocation 1 p [3]"]);
+    let next = w.ask(&a, answer(1, json!([])));
+    assert_eq!(next, ["invocation 2 p [2] more"]);
+}
+
+#[test]
+fn a_call_that_nobody_may_take_any_more_ends_behind_others_that_wait() {
+    for is_forced in [false, true] {
+        let mut w = World::memory();
+        let caller = w.plain();
+        let [a, b] = unlike_callees(&mut w, [Some(1); 2]);
+        for request in 1..=3 {
+            w.send(&caller, call(request, "p", json!([request])));
+        }
+        w.send(&caller, part(4, "p", json!([4]), true));
+        assert_eq!(w.lines(&caller), NONE);
+        if is_forced {
+            let third = w.join(ordered().features(Features::default()));
+            let offer = reg(1, MatchKind::Exact, "p").policy(InvokePolicy::First);
+            w.send(&third, offer.concurrency(1).force().into());
+            let lines = ["joined", "done 1 registered 2", "invocation 1 p [3]"];
+            assert_eq!(w.lines(&third), lines);
+        } else {
+            w.send(&a, unregister(2, 1));
+        }
+        assert_eq!(w.lines(&caller), ["failed 4 FeatureNotSupported"]);
+        w.leave(&a, Leave::Lost);
+        w.leave(&b, Leave::Lost);
+    }
 }

@@ -99,6 +99,15 @@ impl Registration {
         }
     }
 
+    /// Takes a session out of its callees. Whose turn it is does not change by that.
+    pub fn remove_callee(&mut self, session: usize) {
+        let known = self.callees.iter().position(|c| c.session == session);
+        if let Some(place) = known {
+            self.callees.remove(place);
+            self.turn -= usize::from(place < self.turn);
+        }
+    }
+
     /// Picks, by the policy, a callee with a free slot among those that `may` take the call;
     /// `random` decides where chance does.
     pub fn choose(&mut self, random: u64, may: impl Fn(&Callee) -> bool) -> Choice {
@@ -366,6 +375,24 @@ mod tests {
             picks(&mut shared, 4),
             [Callee(0), Callee(1), Callee(1), Wait]
         );
+    }
+
+    #[test]
+    fn nobody_is_passed_over_in_turn_because_another_goes() {
+        use Choice::Callee;
+        for gone in 0..4 {
+            let mut shared = registration(InvokePolicy::RoundRobin, &[None; 4]);
+            assert_eq!(picks(&mut shared, 2), [Callee(0), Callee(1)]);
+            shared.remove_callee(gone);
+            let next = picks(&mut shared, 3)
+                .into_iter()
+                .map(|choice| match choice {
+                    Callee(place) => shared.callees[place].session,
+                    other => panic!("{other:?}"),
+                });
+            let expected: Vec<usize> = [2, 3, 0, 1].into_iter().filter(|s| *s != gone).collect();
+            assert_eq!(next.collect::<Vec<_>>(), expected, "without {gone}");
+        }
     }
 
     #[test]

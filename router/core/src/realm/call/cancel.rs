@@ -62,12 +62,8 @@ impl Realm {
             CallState::Queued => {
                 let id = open.registration;
                 self.close_call(call);
-                let calls = &self.calls;
-                if let Some(registration) = self.registrations.by_id_mut(id) {
-                    registration.queued = registration.queued.saturating_sub(1);
-                    registration.tidy_queue(|call, serial| {
-                        calls.at(call).is_some_and(|open| open.serial == serial)
-                    });
+                if let Some(at) = self.registrations.find_id(id) {
+                    self.leave_queue(at);
                 }
             }
             CallState::Running { callee, .. } => {

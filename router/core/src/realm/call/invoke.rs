@@ -1,12 +1,10 @@
 //! Handing calls to callees.
 
 use super::super::{Effects, Realm};
+use super::LOOK_AHEAD;
 use crate::dealer::{CallState, Choice, Offer};
 use crate::model::{Delivery, Invocation, InvocationId, InvokePolicy, Now, Payload};
 use std::sync::Arc;
-
-/// Calls of a queue that are looked at for one that a free callee may take.
-const LOOK_AHEAD: usize = 64;
 
 impl Realm {
     /// Hands a waiting call to the callee at `which` place of its registration.

@@ -11,15 +11,20 @@ mod register;
 
 use super::{Effects, Realm};
 use crate::auth::Action;
-use crate::dealer::{Call, CallState, Choice, Parts};
+use crate::dealer::{Call, CallState, Callee, Choice, Parts};
 use crate::model::{
     CallFailure, Delivery, ErrorKind, InterruptReason, Now, Payload, Refusal, RequestId, Topic,
 };
+use crate::session::Session;
 use crate::timers::Timer;
 use rand::Rng as _;
+use slab::Slab;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Calls of a queue that are looked at for one that a free callee may take.
+const LOOK_AHEAD: usize = 64;
 
 /// The options of a call.
 #[derive(Clone, Copy, Debug)]
@@ -175,8 +180,10 @@ impl Realm {
             session.calls.insert(request, call);
         }
         self.start_call_timer(now, call);
-        // Whoever waits already comes first.
-        let choice = match self.registrations.at(at).is_some_and(|r| r.queued > 0) {
+        // Those that wait already come first; but of those that are looked at none may be taken by
+        // a callee that is free now, or it would not wait.
+        let waiting = self.registrations.at(at).map_or(0, |r| r.queued);
+        let choice = match waiting >= LOOK_AHEAD {
             true => Choice::Wait,
             false => self.choose(call, at),
         };
@@ -191,17 +198,7 @@ impl Realm {
         else {
             return Choice::Nobody;
         };
-        registration.choose(random, |callee| {
-            let may_offer = || {
-                sessions.get(callee.session).is_some_and(|session| {
-                    let role = &session.identity.role;
-                    role.permits(Action::Register, &open.procedure)
-                })
-            };
-            !open.tried.contains(&callee.id)
-                && (callee.takes_parts || !open.in_parts)
-                && (!callee.restricted || may_offer())
-        })
+        registration.choose(random, |callee| may_take(sessions, open, callee))
     }
 
     /// Does with a call what was chosen; `first` puts it before those that wait already.
@@ -233,6 +230,38 @@ impl Realm {
                 }
             },
             Choice::Nobody => self.fail_unanswerable(call, effects),
+        }
+    }
+
+    /// Callees went away: ends the calls that none of those who are left may take, behind whatever
+    /// other calls they wait.
+    fn end_unanswerable(&mut self, at: usize, effects: &mut Effects) {
+        let (sessions, calls) = (&self.sessions, &self.calls);
+        let Some(registration) = self.registrations.at(at) else {
+            return;
+        };
+        let mut ended: SmallVec<[usize; 4]> = SmallVec::new();
+        for &(call, serial) in &registration.queue {
+            let open = calls.at(call).filter(|open| open.serial == serial);
+            let mut callees = registration.callees.iter();
+            if open.is_some_and(|open| !callees.any(|c| may_take(sessions, open, c))) {
+                ended.push(call);
+            }
+        }
+        for call in ended {
+            self.fail_unanswerable(call, effects);
+            self.leave_queue(at);
+        }
+    }
+
+    /// A call ended that waited. Its entry is skipped later.
+    fn leave_queue(&mut self, at: usize) {
+        let calls = &self.calls;
+        if let Some(registration) = self.registrations.at_mut(at) {
+            registration.queued = registration.queued.saturating_sub(1);
+            registration.tidy_queue(|call, serial| {
+                calls.at(call).is_some_and(|open| open.serial == serial)
+            });
         }
     }
 
@@ -418,4 +447,17 @@ impl Realm {
             session.cut_short.clear();
         }
     }
+}
+
+/// Whether a callee of its registration may be given this call.
+fn may_take(sessions: &Slab<Session>, open: &Call, callee: &Callee) -> bool {
+    let may_offer = || {
+        sessions.get(callee.session).is_some_and(|session| {
+            let role = &session.identity.role;
+            role.permits(Action::Register, &open.procedure)
+        })
+    };
+    !open.tried.contains(&callee.id)
+        && (callee.takes_parts || !open.in_parts)
+        && (!callee.restricted || may_offer())
 }

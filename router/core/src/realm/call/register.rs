@@ -51,6 +51,9 @@ impl Realm {
             self.announce_registration(now, RegistrationEvent::Created, place, at, effects);
         }
         self.announce_registration(now, RegistrationEvent::Registered, place, at, effects);
+        if register.force {
+            self.end_unanswerable(at, effects);
+        }
         self.serve_queue(now, at, effects);
     }
 
@@ -224,12 +227,11 @@ impl Realm {
         let Some(registration) = self.registrations.at_mut(at) else {
             return;
         };
-        registration
-            .callees
-            .retain(|callee| callee.session != place);
+        registration.remove_callee(place);
         let is_last = registration.callees.is_empty();
         self.announce_registration(now, RegistrationEvent::Unregistered, place, at, effects);
         if !is_last {
+            self.end_unanswerable(at, effects);
             self.serve_queue(now, at, effects);
             return;
         }
