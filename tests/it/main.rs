@@ -18,6 +18,7 @@ mod mutex;
 mod takeover;
 mod transports;
 mod wamp_clients;
+mod wamp_matrix;
 
 /// What every test returns: an error fails it with its whole chain of causes.
 type Outcome = anyhow::Result<()>;

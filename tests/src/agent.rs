@@ -4,7 +4,7 @@
 //! orders from its stdin, one JSON object a line: `{"id": 7, "do": "subscribe", …}`.
 //! It answers `{"id": 7, "ok": …}` or `{"id": 7, "error": {…}}` and reports what
 //! happens to it without an id: `{"event": …}`, `{"message": …}`, `{"progress": …}`,
-//! `{"closed": …}`. It ends when its stdin ends. `clients/README.md` lists the orders.
+//! `{"invoked": …}`, `{"interrupted": …}`, `{"closed": …}`. It ends when its stdin ends. `clients/README.md` lists the orders.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
@@ -128,6 +128,15 @@ impl Agent {
     /// Fails if the program cannot be started.
     pub fn start(library: Library, url: &str) -> Result<Self> {
         let (script, args) = library.program();
+        Self::launch(&format!("{library:?}"), script, url, args)
+    }
+
+    /// Starts a program below `clients/` against `url`, with further arguments;
+    /// `name` is what errors call it.
+    ///
+    /// # Errors
+    /// Fails if the program cannot be started.
+    pub fn launch(name: &str, script: &'static str, url: &str, args: &[&str]) -> Result<Self> {
         let mut command = interpreter(script.ends_with(".py"))?;
         command
             .arg(workspace().join("tests/clients").join(script))
@@ -141,14 +150,13 @@ impl Agent {
             .with_context(|| format!("cannot start {command:?}"))?;
         let lines = parse_lines(&mut child, script);
         let stdin = child.stdin.take();
-        let name = format!("{library:?}");
         Ok(Self {
             child,
             stdin,
             lines,
             backlog: VecDeque::new(),
             next_id: 1,
-            name,
+            name: name.to_owned(),
         })
     }
 
@@ -243,7 +251,7 @@ impl Agent {
         Ok(answer["error"].take())
     }
 
-    /// The next report of a kind (`event`, `message`, `progress`, `closed`).
+    /// The next report of a kind (`event`, `message`, `progress`, `invoked`, `closed`, …).
     ///
     /// # Errors
     /// Fails if none comes within [`PATIENCE`].

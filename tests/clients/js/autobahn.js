@@ -1,18 +1,24 @@
 'use strict'
-// Drives autobahn-js. Usage: node autobahn.js URL
+// Drives autobahn-js. Usage: node autobahn.js URL [json|msgpack|cbor]
 
 const autobahn = require('autobahn')
 const { print, serve, Gauge } = require('./lines')
 
-const url = process.argv[2]
+const [url, name] = process.argv.slice(2)
+const { JSONSerializer, MsgpackSerializer, CBORSerializer } = autobahn.serializer
+const serializers = { json: JSONSerializer, msgpack: MsgpackSerializer, cbor: CBORSerializer }
 let connection
 let session
 const held = []
+// Order id -> the promise of a call under way.
+const calls = new Map()
 const gauge = new Gauge()
 
 function connect ({ realm, authid, ticket }) {
   return new Promise((resolve, reject) => {
     const options = { url, realm, max_retries: 0 }
+    // Without a name the library offers what it offers by itself.
+    if (name !== undefined) options.serializers = [new serializers[name]()]
     if (authid !== undefined) {
       Object.assign(options, { authid, authmethods: ['ticket'], onchallenge: () => ticket })
     }
@@ -46,6 +52,10 @@ const endpoints = {
   hold: order => async args => {
     await gauge.hold(order.millis)
     return args[0]
+  },
+  wait: () => () => {
+    print({ invoked: {} })
+    return new Promise(() => {})
   }
 }
 
@@ -74,9 +84,11 @@ serve({
   call: async ({ id, procedure, args, kwargs, progress }) => {
     const options = progress ? { receive_progress: true } : {}
     const pending = session.call(procedure, args, kwargs, options)
+    calls.set(id, pending)
     const report = value => print({ progress: { order: id, ...unwrap(value) } })
     return unwrap(await (progress ? pending.then(value => value, null, report) : pending))
   },
+  cancel: ({ order, mode }) => calls.get(order).cancel({ mode }),
   calls: async ({ procedure, count }) => {
     const calls = Array.from({ length: count }, (_, i) => session.call(procedure, [i]))
     return { results: await Promise.all(calls) }

@@ -3,7 +3,7 @@
 
 const readline = require('readline')
 
-/** Prints one JSON line; bytes are written as {"$bin": hex}. */
+/** Prints one JSON line; bytes are written as {"$bin": hex}, integers beyond 2^53 as {"$int": decimal}. */
 function print (object) {
   process.stdout.write(JSON.stringify(toJson(object)) + '\n')
 }
@@ -11,18 +11,21 @@ function print (object) {
 function toJson (value) {
   if (value instanceof Uint8Array) return { $bin: Buffer.from(value).toString('hex') }
   if (Array.isArray(value)) return value.map(toJson)
-  if (typeof value === 'bigint') return Number(value)
+  if (typeof value === 'bigint') {
+    return Number.isSafeInteger(Number(value)) ? Number(value) : { $int: String(value) }
+  }
   if (value !== null && typeof value === 'object') {
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, toJson(item)]))
   }
   return value
 }
 
-/** The reverse of what print does to bytes. */
+/** The reverse of what print does. */
 function fromJson (value) {
   if (Array.isArray(value)) return value.map(fromJson)
   if (value !== null && typeof value === 'object') {
     if (typeof value.$bin === 'string') return Buffer.from(value.$bin, 'hex')
+    if (typeof value.$int === 'string') return BigInt(value.$int)
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, fromJson(item)]))
   }
   return value

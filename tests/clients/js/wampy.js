@@ -11,6 +11,8 @@ const { print, serve, Gauge } = require('./lines')
 const [url, serializer] = process.argv.slice(2)
 const serializers = { json: JsonSerializer, msgpack: MsgpackSerializer, cbor: CborSerializer }
 let wampy
+// Order id -> the request id of a call.
+const calls = new Map()
 const gauge = new Gauge()
 
 async function connect ({ realm, authid, ticket }) {
@@ -52,6 +54,10 @@ const endpoints = {
   hold: order => async ({ argsList }) => {
     await gauge.hold(order.millis)
     return { argsList }
+  },
+  wait: () => () => {
+    print({ invoked: {} })
+    return new Promise(() => {})
   }
 }
 
@@ -76,8 +82,11 @@ serve({
   call: async ({ id, procedure, args, kwargs, progress }) => {
     const report = value => print({ progress: { order: id, ...unwrap(value) } })
     const options = progress ? { progress_callback: report } : {}
-    return unwrap(await wampy.call(procedure, payload({ args, kwargs }), options))
+    const result = wampy.call(procedure, payload({ args, kwargs }), options)
+    calls.set(id, wampy.getOpStatus().reqId)
+    return unwrap(await result)
   },
+  cancel: ({ order, mode }) => { wampy.cancel(calls.get(order), { mode }) },
   calls: async ({ procedure, count }) => {
     const calls = Array.from({ length: count }, (_, i) => wampy.call(procedure, [i]))
     return { results: (await Promise.all(calls)).map(({ argsList }) => argsList[0]) }

@@ -51,6 +51,8 @@ class Agent:
         self.serializer = kinds[name](batched=bool(batched))
         self.session = None
         self.subscriptions = {}
+        # Order id -> the future of a call.
+        self.pending = {}
         self.running = 0
         self.most = 0
 
@@ -102,12 +104,18 @@ class Agent:
         # the library cannot combine that with progress reports.
         progress = order.get("progress", False)
         options = types.CallOptions(on_progress=report if progress else None, details=not progress)
-        result = await self.session.call(
+        pending = self.session.call(
             order["procedure"], *order.get("args", []), options=options, **order.get("kwargs", {})
         )
+        self.pending[order["id"]] = pending
+        result = await pending
         if isinstance(result, types.CallResult):
             return {"args": result.results, "kwargs": result.kwresults or {}}
         return {"args": [] if result is None else [result], "kwargs": {}}
+
+    async def cancel(self, order):
+        # The library has no word for the mode: the router's default holds.
+        self.pending[order["order"]].cancel()
 
     async def calls(self, order):
         calls = [self.session.call(order["procedure"], number) for number in range(order["count"])]
@@ -139,6 +147,18 @@ class Agent:
 
         return count
 
+    @staticmethod
+    def endpoint_wait(_order):
+        async def wait(details=None):
+            print_line({"invoked": {}})
+            try:
+                await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError:
+                print_line({"interrupted": {}})
+                raise ApplicationError(ApplicationError.CANCELED)
+
+        return wait
+
     def endpoint_hold(self, order):
         async def hold(number, details=None):
             self.running += 1
@@ -155,6 +175,9 @@ class Agent:
         except ApplicationError as error:
             told = {"uri": error.error, "args": error.args, "kwargs": error.kwargs}
             print_line({"id": order["id"], "error": told})
+        except asyncio.CancelledError:
+            # What the library makes of a call that the order `cancel` ended.
+            print_line({"id": order["id"], "error": {"message": "CancelledError"}})
         except Exception as error:
             print_line({"id": order["id"], "error": {"message": repr(error)}})
 
