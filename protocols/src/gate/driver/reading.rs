@@ -5,11 +5,19 @@ use super::{Driver, READS_PER_TURN, Traffic, WRITE_HIGH_WATER};
 use crate::gate::Input;
 use crate::transport::{Received, Transport};
 use router_core::model::Now;
+use std::future::Future;
+use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::task::coop;
 
 /// Bytes read of a peer that is heard out.
 const HEARD_BYTES: usize = 1 << 20;
+/// How long nothing is not believed to be there: a timer fires after the runtime has looked at its
+/// sockets, which it does between tasks and perhaps in another thread.
+const LOOK: Duration = Duration::from_millis(1);
+/// ... and how often.
+const LOOKS: u8 = 2;
 /// What a read counts at least, so that reads are bounded too.
 const HEARD_READ: usize = 1 << 10;
 
@@ -19,6 +27,10 @@ pub(super) struct Hearing {
     number: u64,
     /// Bytes to be read at most.
     left: usize,
+    /// Times that the runtime is still asked for news of the socket when nothing is there.
+    looks: u8,
+    /// The runtime is being asked.
+    news: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl<T: Transport + Unpin> Driver<T> {
@@ -49,6 +61,9 @@ impl<T: Transport + Unpin> Driver<T> {
                 return true;
             }
             let Poll::Ready(received) = self.read(now, cx) else {
+                if self.awaits_news(cx) {
+                    return progress;
+                }
                 self.hear(None);
                 return progress;
             };
@@ -128,8 +143,29 @@ impl<T: Transport + Unpin> Driver<T> {
         self.hearing = Some(Hearing {
             number,
             left: HEARD_BYTES,
+            looks: LOOKS,
+            news: None,
         });
         true
+    }
+
+    /// What has come in may not be known to the runtime yet, which looks at its sockets between
+    /// tasks: whether it is waited for until it has looked again.
+    fn awaits_news(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(hearing) = &mut self.hearing else {
+            return false;
+        };
+        while hearing.looks > 0 {
+            let news = hearing
+                .news
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK)));
+            if news.as_mut().poll(cx).is_pending() {
+                return true;
+            }
+            hearing.news = None;
+            hearing.looks -= 1;
+        }
+        false
     }
 
     /// Counts what was read of a peer that is heard out; `None`: nothing is there at the moment.
