@@ -233,13 +233,35 @@ async fn dropping_a_call_cancels_it_at_the_callee() {
         drop(call);
         assert_eq!(soon(told.recv()).await, Some("dropped"));
     }
+    // A plain call is given up with its future.
+    tokio::select! {
+        biased;
+        begun = soon(told.recv()) => assert_eq!(begun, Some("begun")),
+        answer = there.call("app.endless", ()) => panic!("answered: {answer:?}"),
+    }
+    assert_eq!(soon(told.recv()).await, Some("dropped"));
+}
+
+#[tokio::test]
+async fn a_call_that_times_out_leaves_the_queue_of_its_procedure() {
+    let (here, there) = pair().await;
+    let (_registration, mut told) = endless(&here).await;
+    let first = there.call_progressive("app.endless", ()).await.unwrap();
+    assert_eq!(soon(told.recv()).await, Some("begun"));
     let late = there
         .call("app.endless", ())
         .timeout(Duration::from_millis(1))
         .await;
     assert_eq!(kind(late), Some(ErrorKind::Timeout));
-    assert_eq!(soon(told.recv()).await, Some("begun"));
+    // The third call is the next to run: were the second still waiting, it would begin, and the
+    // third would have to wait for it without end.
+    let third = there.call_progressive("app.endless", ()).await.unwrap();
+    drop(first);
     assert_eq!(soon(told.recv()).await, Some("dropped"));
+    assert_eq!(soon(told.recv()).await, Some("begun"));
+    drop(third);
+    assert_eq!(soon(told.recv()).await, Some("dropped"));
+    assert!(told.try_recv().is_err(), "the second call was run");
 }
 
 #[tokio::test]
