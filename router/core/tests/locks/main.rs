@@ -1,0 +1,9 @@
+//! Locks: every rule of holding keys, waiting for them and losing them.
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod asking;
+
+mod lab;
