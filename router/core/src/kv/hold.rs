@@ -288,3 +288,6 @@ impl Holds {
         taken
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,5 +5,13 @@
 mod common;
 
 mod asking;
+mod ending;
 
 mod lab;
+mod modes;
+mod raw;
+mod rights;
+mod showing;
+mod storing;
+mod telling;
+mod waiting;
