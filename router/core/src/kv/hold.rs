@@ -98,8 +98,9 @@ pub struct Lease {
 pub struct Holder {
     /// Whose hold it is.
     pub publisher: Publisher,
-    /// The call that was granted, to be taken back while it is not answered.
-    pub request: RequestId,
+    /// The calls that were granted and whose answers wait for the same commit, to be taken back
+    /// until then.
+    pub requests: Vec<RequestId>,
     /// As asked for.
     pub mode: Mode,
     /// Permits taken; 1 in other modes.

@@ -19,6 +19,7 @@ use crate::records::{self, StoredEntry};
 use crate::session::Leave;
 use crate::timers::Timer;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -467,18 +468,20 @@ impl Realm {
         Some((waiter, before))
     }
 
-    /// Somebody left the line, who had `before` others before it: the next one's turn may have come.
+    /// `gone` waiters left the line, of whom the first had `before` others before it: the next one's
+    /// turn may have come. `None`: they stood aside.
     pub(super) fn line_moved(
         &mut self,
         now: Now,
         topic: &Topic,
         before: Option<usize>,
+        gone: usize,
         effects: &mut Effects,
     ) {
         match before {
             None => {}
-            Some(0) => self.serve_line(now, topic, 1, effects),
-            Some(before) => self.tell_steps(topic, before, 1, effects),
+            Some(0) => self.serve_line(now, topic, gone, effects),
+            Some(before) => self.tell_steps(topic, before, gone, effects),
         }
     }
 
@@ -511,7 +514,7 @@ impl Realm {
             }
             Wants::Hold(order) => self.acquire_timed_out(place, &order, effects),
         }
-        self.line_moved(now, topic, before, effects);
+        self.line_moved(now, topic, before, 1, effects);
     }
 
     /// Keeps a last will's message, and serves who waited for it. A will stands even if the store
@@ -545,13 +548,16 @@ impl Realm {
         };
         let mut waiting: Vec<(u64, Topic)> = session.waiting.drain().collect();
         waiting.sort_unstable();
-        let mut left = Vec::new();
+        // How many left each line, and how many were before the first of them.
+        let mut lines: BTreeMap<Topic, (usize, usize)> = BTreeMap::new();
         for (id, topic) in waiting {
-            let taken = self.take_waiter(&topic, id);
-            left.extend(taken.map(|(_, before)| (topic, before)));
+            if let Some((_, Some(before))) = self.take_waiter(&topic, id) {
+                let (first, gone) = lines.entry(topic).or_insert((before, 0));
+                (*first, *gone) = (before.min(*first), *gone + 1);
+            }
         }
-        for (topic, before) in left {
-            self.line_moved(now, &topic, before, effects);
+        for (topic, (first, gone)) in lines {
+            self.line_moved(now, &topic, Some(first), gone, effects);
         }
     }
 

@@ -13,8 +13,8 @@ fn wish() -> impl Strategy<Value = Wish> {
         limit: 1,
     };
     prop_oneof![
-        Just(plain(Mode::Mutex)),
-        Just(plain(Mode::Exclusive)),
+        1 => Just(plain(Mode::Mutex)),
+        1 => Just(plain(Mode::Exclusive)),
         4 => Just(plain(Mode::Shared)),
         4 => permit,
     ]
@@ -29,7 +29,7 @@ fn holder(wish: &Wish, commit: u64) -> Holder {
             role: "r".into(),
             disclosed: false,
         },
-        request: RequestId(1),
+        requests: vec![RequestId(1)],
         mode: wish.mode,
         permits: wish.permits,
         count: 1,

@@ -125,10 +125,14 @@ impl Realm {
         if order.ttl.is_some() {
             self.set_lease(now, topic, token, order.ttl);
         }
+        let committed = self.committed;
         let Some(holder) = self.kv.held.holder_mut(topic, token) else {
             return Ok(false);
         };
         holder.count = holder.count.saturating_add(1);
+        if holder.commit > committed {
+            holder.requests.push(order.request);
+        }
         let (report, commit) = (granted(&order.key, token, holder), holder.commit);
         let caller = (place, order.request);
         self.answer_with(caller, &report, (commit, Undo::Nothing), effects);
@@ -162,7 +166,7 @@ impl Realm {
         } = order;
         let holder = Holder {
             publisher: publisher.clone(),
-            request,
+            requests: vec![request],
             mode: wish.mode,
             permits: wish.permits,
             count: 1,
@@ -324,7 +328,7 @@ impl Realm {
             let refusal = Refusal::new(ErrorKind::Canceled, message).with("key", order.key);
             self.fail_request(place, request, CallFailure::Realm(refusal), effects);
         }
-        self.line_moved(now, &topic, before, effects);
+        self.line_moved(now, &topic, before, 1, effects);
         true
     }
 

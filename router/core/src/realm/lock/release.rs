@@ -6,7 +6,7 @@ use crate::kv::Holder;
 use crate::model::{CallFailure, Delivery, ErrorKind, Now, Payload, Publish, Refusal, Topic};
 use crate::realm::meta::invalid;
 use crate::realm::publish::Author;
-use crate::realm::{Effects, Realm, Undo};
+use crate::realm::{Effects, Held, Realm, Undo};
 use serde_json::{Value, json};
 
 /// A hold that its session named.
@@ -216,7 +216,7 @@ impl Realm {
         tokens.into_iter().filter_map(take).collect()
     }
 
-    /// A grant whose answer still waits for its commit is over already: then that is the answer.
+    /// A grant whose answers still wait for their commit is over already: then that is the answer.
     fn retract_grant(
         &mut self,
         topic: &Topic,
@@ -230,14 +230,19 @@ impl Realm {
         let Some(&place) = self.by_id.get(&holder.session()) else {
             return;
         };
-        let at = self.held.iter().position(|held| {
-            held.place == place
-                && matches!(&held.delivery, Delivery::Result { request, .. } if *request == holder.request)
-        });
-        if at.and_then(|at| self.held.remove(at)).is_some() {
-            let refusal = Refusal::new(ErrorKind::LockLost, "the hold ended before it was stored");
-            let failure = CallFailure::Realm(refusal.with("key", self.spelled(topic)));
-            self.fail_request(place, holder.request, failure, effects);
+        let of = |held: &Held| match &held.delivery {
+            Delivery::Result { request, .. } if held.place == place => Some(*request),
+            _ => None,
+        };
+        let key = self.spelled(topic);
+        for known in &holder.requests {
+            let at = self.held.iter().position(|held| of(held) == Some(*known));
+            if at.and_then(|at| self.held.remove(at)).is_some() {
+                let message = "the hold ended before it was stored";
+                let refusal = Refusal::new(ErrorKind::LockLost, message);
+                let failure = CallFailure::Realm(refusal.with("key", &*key));
+                self.fail_request(place, *known, failure, effects);
+            }
         }
     }
 
