@@ -119,6 +119,7 @@ impl World {
         let naming = Naming {
             reserved: "wamp".into(),
             inspection: "reynard/session".into(),
+            keys: "fox/kv".into(),
             value_get: "fox/kv/get".into(),
             read_key: |text| Topic::new(text.to_owned()).ok(),
             killed: "killed".into(),

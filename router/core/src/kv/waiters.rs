@@ -1,7 +1,7 @@
 //! Conditional writes that wait, first come first served per key. They outlive deletions of the
 //! key, and end with their session, their deadline or their grant.
 
-use crate::model::{Publish, Topic};
+use crate::model::{Publish, RequestId, Topic};
 use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
 
@@ -82,6 +82,15 @@ impl Waiters {
             self.queues.remove(topic);
         }
         waiter
+    }
+
+    /// The waiter of a session's request.
+    #[must_use]
+    pub fn of_request(&self, topic: &Topic, session: usize, request: RequestId) -> Option<u64> {
+        let mut queue = self.queues.get(topic)?.iter();
+        let waiter = queue
+            .find(|waiter| waiter.session == session && waiter.publish.request == Some(request))?;
+        Some(waiter.id)
     }
 
     /// Takes one waiter away.

@@ -1,5 +1,6 @@
 //! Refusals in the realm's own terms; each gate maps them to its protocol's codes.
 
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 use thiserror::Error;
 
@@ -28,6 +29,10 @@ pub enum ErrorKind {
     NoSuchSession,
     /// The condition of a conditional write does not hold.
     ConditionFailed,
+    /// The key's token is another than the one expected, or its value does not fit.
+    Conflict,
+    /// Too many wait for the key already, or the session has too many waits open.
+    QueueFull,
     /// A deadline passed.
     Timeout,
     /// The callee went away or the call was cancelled.
@@ -54,6 +59,8 @@ pub struct Refusal {
     pub kind: ErrorKind,
     /// What was wrong, naming the element.
     pub message: Cow<'static, str>,
+    /// What a program may want to know of it, by name.
+    pub about: Option<Box<Map<String, Value>>>,
 }
 
 impl Refusal {
@@ -62,6 +69,14 @@ impl Refusal {
         Refusal {
             kind,
             message: message.into(),
+            about: None,
         }
+    }
+
+    /// The same, with what a program may want to know of it.
+    #[must_use]
+    pub fn about(mut self, about: Map<String, Value>) -> Refusal {
+        self.about = Some(Box::new(about));
+        self
     }
 }

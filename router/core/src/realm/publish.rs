@@ -44,6 +44,9 @@ impl Realm {
         publish: Box<Publish>,
         effects: &mut Effects,
     ) {
+        if self.is_own_request(place, publish.request, effects) {
+            return;
+        }
         self.counters.publishes += 1;
         self.counters.payload_bytes_in += publish.payload.len() as u64;
         if self.is_repetition(place, &publish, effects) {
@@ -176,9 +179,18 @@ impl Realm {
             ErrorKind::StorageUnavailable => self.counters.storage_refused += 1,
             _ => {}
         }
-        if let Some(request) = request {
-            self.refuse(place, request, kind, message, effects);
+        let Some(request) = request else {
+            return;
+        };
+        if self.refuse_own_write(place, request, kind, message, effects) {
+            return;
         }
+        // Publishers know it as a quota like any other.
+        let kind = match kind {
+            ErrorKind::QueueFull => ErrorKind::QuotaExceeded,
+            other => other,
+        };
+        self.refuse(place, request, kind, message, effects);
     }
 
     pub(super) fn remember_receipt(
@@ -244,7 +256,9 @@ impl Realm {
         undo: Undo,
         effects: &mut Effects,
     ) {
-        if let Some(request) = request {
+        if let Some(request) = request
+            && !self.answer_own_write(place, request, publication, commit, undo, effects)
+        {
             let answer = Answer::Published {
                 publication,
                 matched,
@@ -304,6 +318,7 @@ impl Realm {
             self.deliver(place, delivery, effects);
         }
         self.merged = merged;
+        self.note_change(event, effects);
         matched
     }
 

@@ -354,7 +354,7 @@ impl Realm {
             || self.kv.waiters.count(&topic) >= limits.waiters_per_key;
         if is_full {
             let message = "too many conditional writes are waiting";
-            let kind = ErrorKind::QuotaExceeded;
+            let kind = ErrorKind::QueueFull;
             self.refuse_publish(place, publish.request, kind, message, effects);
             return;
         }
@@ -417,16 +417,9 @@ impl Realm {
             session.waiting.remove(&id);
         }
         self.counters.writes_timed_out += 1;
-        if let Some(request) = waiter.publish.request {
-            let message = "the condition did not come true in time";
-            self.refuse(
-                waiter.session,
-                request,
-                ErrorKind::Timeout,
-                message,
-                effects,
-            );
-        }
+        let (place, request) = (waiter.session, waiter.publish.request);
+        let message = "the condition did not come true in time";
+        self.refuse_publish(place, request, ErrorKind::Timeout, message, effects);
     }
 
     /// Keeps a last will's message, and serves who waited for it. A will stands even if the store

@@ -80,10 +80,15 @@ pub fn naming() -> Naming {
     Naming {
         reserved: "wamp".into(),
         inspection: "reynard/session".into(),
+        keys: "fox/kv".into(),
         value_get: "fox/kv/get".into(),
         read_key: |text| Topic::new(text.replace('.', "/")).ok(),
-        read_pattern: |text, _| {
-            let pattern = Pattern::from_slashes(&text.replace('.', "/"));
+        read_pattern: |text, notation| {
+            let text = text.replace('.', "/");
+            let pattern = match notation {
+                Some("prefix") => Pattern::prefix(text),
+                _ => Pattern::from_slashes(&text),
+            };
             let wrong = |_| Refusal::new(ErrorKind::InvalidTopic, "no pattern");
             Ok((pattern.map_err(wrong)?, MatchKind::Exact))
         },

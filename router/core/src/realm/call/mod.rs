@@ -9,6 +9,8 @@ mod cancel;
 mod invoke;
 mod register;
 
+use super::meta::Own;
+use super::own_calls::Caller;
 use super::{Effects, Realm};
 use crate::auth::Action;
 use crate::dealer::{Call, CallState, Callee, Choice, Parts};
@@ -54,6 +56,13 @@ impl Realm {
             self.call_goes_on(now, call, payload, options.more, effects);
             return;
         }
+        if self.own_calls.is_open(place, request) {
+            self.fail_again(place, request, effects);
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(place) else {
+            return;
+        };
         if session.cut_short.contains(&request) {
             // It ended before its caller had sent everything, and the caller may not know yet.
             if !options.more {
@@ -74,6 +83,9 @@ impl Realm {
                     "the router's own procedures take no arguments in parts",
                 );
                 self.refuse_call(place, request, true, kind, message, effects);
+            } else if let Own::Keys(what) = own {
+                let caller = Caller::new(place, request, &options);
+                self.call_keys(now, caller, what, &payload, effects);
             } else {
                 self.call_own(now, place, request, own, &payload, effects);
             }
@@ -117,7 +129,8 @@ impl Realm {
                 "sessions of this role may not be disclosed",
             ));
         }
-        if session.calls.len() >= self.settings.limits.calls_per_session {
+        let open = session.calls.len() + self.own_calls.open_at(place);
+        if open >= self.settings.limits.calls_per_session {
             return Err((
                 ErrorKind::QuotaExceeded,
                 "the session has too many calls open",
@@ -314,9 +327,7 @@ impl Realm {
             let Some((place, request)) = open.caller else {
                 return;
             };
-            let message = "a call with this request id is open";
-            let refusal = Refusal::new(ErrorKind::InvalidArgument, message);
-            self.fail_request(place, request, CallFailure::Realm(refusal), effects);
+            self.fail_again(place, request, effects);
             return;
         }
         open.more = more;
@@ -340,6 +351,13 @@ impl Realm {
                 self.hand_part(call, part, more, effects);
             }
         }
+    }
+
+    /// The request id of an open call is used for another one.
+    fn fail_again(&mut self, place: usize, request: RequestId, effects: &mut Effects) {
+        let message = "a call with this request id is open";
+        let refusal = Refusal::new(ErrorKind::InvalidArgument, message);
+        self.fail_request(place, request, CallFailure::Realm(refusal), effects);
     }
 
     /// Parts come faster than they are taken. One caller must not end the session of its callee.
@@ -432,6 +450,7 @@ impl Realm {
         invocations.sort_unstable();
         let mut calls: Vec<_> = session.calls.iter().map(|(r, call)| (*r, *call)).collect();
         calls.sort_unstable();
+        self.drop_own_calls_of(place);
         for id in registrations {
             self.withdraw(now, place, id, effects);
         }
