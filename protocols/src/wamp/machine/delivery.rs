@@ -123,8 +123,8 @@ impl WampMachine {
             }
             Answer::Unsubscribed => codec::put_confirmation(encoding, out, UNSUBSCRIBED, request),
             Answer::Unregistered => codec::put_confirmation(encoding, out, UNREGISTERED, request),
-            // Answers a command that this gate never gives.
-            Answer::Released(_) => return,
+            // Answers to commands that this gate never gives.
+            Answer::Released(_) | Answer::Repeated => return,
         }
         self.send_buffer();
     }

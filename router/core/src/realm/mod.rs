@@ -362,6 +362,7 @@ impl Realm {
                 };
                 self.call(now, place, request, &procedure, payload, options, effects);
             }
+            Command::CallMessage(message) => self.call_by_message(now, place, *message, effects),
             Command::Cancel { request, mode } => self.cancel(place, request, mode, effects),
             Command::Yield {
                 invocation,

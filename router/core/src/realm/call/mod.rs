@@ -7,6 +7,7 @@
 mod answer;
 mod cancel;
 mod invoke;
+mod message;
 mod register;
 
 use super::meta::Own;
