@@ -7,8 +7,11 @@
 mod answer;
 mod cancel;
 mod invoke;
+mod message;
 mod register;
 
+use super::meta::Own;
+use super::own_calls::Caller;
 use super::{Effects, Realm};
 use crate::auth::Action;
 use crate::dealer::{Call, CallState, Callee, Choice, Parts};
@@ -25,8 +28,6 @@ use std::time::Duration;
 
 /// Calls of a queue that are looked at for one that a free callee may take.
 const LOOK_AHEAD: usize = 64;
-
-const ALREADY_OPEN: &str = "a call with this request id is open";
 
 /// The options of a call.
 #[derive(Clone, Copy, Debug)]
@@ -56,9 +57,8 @@ impl Realm {
             self.call_goes_on(now, call, payload, options.more, effects);
             return;
         }
-        if session.acquiring.contains_key(&request) {
-            let (kind, message) = (ErrorKind::InvalidArgument, ALREADY_OPEN);
-            self.refuse_call(place, request, false, kind, message, effects);
+        if session.acquiring.contains_key(&request) || self.own_calls.is_open(place, request) {
+            self.fail_again(place, request, effects);
             return;
         }
         if session.cut_short.contains(&request) {
@@ -88,6 +88,9 @@ impl Realm {
                     "the router's own procedures take no arguments in parts",
                 );
                 self.refuse_call(place, request, true, kind, message, effects);
+            } else if let Some(Own::Keys(what)) = own {
+                let caller = Caller::new(place, request, &options);
+                self.call_keys(now, caller, what, &payload, effects);
             } else if let Some(own) = own {
                 self.call_own(now, place, request, own, &payload, effects);
             }
@@ -131,7 +134,8 @@ impl Realm {
                 "sessions of this role may not be disclosed",
             ));
         }
-        if session.calls.len() + session.acquiring.len() >= self.settings.limits.calls_per_session {
+        let open = session.calls.len() + session.acquiring.len() + self.own_calls.open_at(place);
+        if open >= self.settings.limits.calls_per_session {
             return Err((
                 ErrorKind::QuotaExceeded,
                 "the session has too many calls open",
@@ -328,8 +332,7 @@ impl Realm {
             let Some((place, request)) = open.caller else {
                 return;
             };
-            let refusal = Refusal::new(ErrorKind::InvalidArgument, ALREADY_OPEN);
-            self.fail_request(place, request, CallFailure::Realm(refusal), effects);
+            self.fail_again(place, request, effects);
             return;
         }
         open.more = more;
@@ -353,6 +356,13 @@ impl Realm {
                 self.hand_part(call, part, more, effects);
             }
         }
+    }
+
+    /// The request id of an open call is used for another one.
+    fn fail_again(&mut self, place: usize, request: RequestId, effects: &mut Effects) {
+        let message = "a call with this request id is open";
+        let refusal = Refusal::new(ErrorKind::InvalidArgument, message);
+        self.fail_request(place, request, CallFailure::Realm(refusal), effects);
     }
 
     /// Parts come faster than they are taken. One caller must not end the session of its callee.
@@ -445,6 +455,7 @@ impl Realm {
         invocations.sort_unstable();
         let mut calls: Vec<_> = session.calls.iter().map(|(r, call)| (*r, *call)).collect();
         calls.sort_unstable();
+        self.drop_own_calls_of(place);
         for id in registrations {
             self.withdraw(now, place, id, effects);
         }
