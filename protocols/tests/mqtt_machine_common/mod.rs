@@ -360,6 +360,19 @@ impl World {
 
     /// A command of somebody who speaks no MQTT.
     pub fn command(&mut self, command: Command) {
+        let connection = self.insider(command);
+        self.dismiss(connection);
+    }
+
+    /// Ends such a session.
+    pub fn dismiss(&mut self, connection: Connection) {
+        self.realm
+            .leave(self.now, connection, Leave::Clean, &mut self.effects);
+        self.run();
+    }
+
+    /// A session inside the router that stays after its command.
+    pub fn insider(&mut self, command: Command) -> Connection {
         let identity = self.identity();
         let join = Join {
             identity,
@@ -373,9 +386,8 @@ impl World {
             .expect("room");
         self.realm
             .handle(self.now, joined.connection, command, &mut self.effects);
-        self.realm
-            .leave(self.now, joined.connection, Leave::Clean, &mut self.effects);
         self.run();
+        joined.connection
     }
 
     /// A session of somebody who speaks no MQTT, and stays.

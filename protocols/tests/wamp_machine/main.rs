@@ -10,6 +10,7 @@ mod fitting;
 mod forwarding;
 mod history;
 mod lifecycle;
+mod locks;
 mod meta;
 mod mutex;
 mod passthru;

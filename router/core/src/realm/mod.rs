@@ -587,8 +587,21 @@ impl Realm {
                 request: *request,
                 refusal,
             }),
-            // What was read is taken back.
-            (Delivery::Result { request, .. } | Delivery::CallFailed { request, .. }, _) => {
+            (Delivery::CallFailed { request, .. }, _) => Some(Delivery::CallFailed {
+                request: *request,
+                failure: CallFailure::Realm(refusal),
+            }),
+            // What was read or granted is taken back.
+            (
+                Delivery::Result {
+                    request, payload, ..
+                },
+                _,
+            ) => {
+                let refusal = match payload.value().get("key") {
+                    Some(key) => refusal.with("key", key.clone()),
+                    None => refusal,
+                };
                 Some(Delivery::CallFailed {
                     request: *request,
                     failure: CallFailure::Realm(refusal),
