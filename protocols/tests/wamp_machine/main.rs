@@ -9,6 +9,7 @@ mod dealer;
 mod fitting;
 mod forwarding;
 mod history;
+mod keys;
 mod lifecycle;
 mod locks;
 mod meta;

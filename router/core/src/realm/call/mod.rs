@@ -26,8 +26,9 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Calls of a queue that are looked at for one that a free callee may take.
-const LOOK_AHEAD: usize = 64;
+/// Kinds of calls in a queue, by who may take them, that are tried for one that a free callee may
+/// take. Beyond so many, calls of further kinds wait although they need not.
+const KINDS_TRIED: usize = 64;
 
 /// The options of a call.
 #[derive(Clone, Copy, Debug)]
@@ -198,13 +199,9 @@ impl Realm {
             session.calls.insert(request, call);
         }
         self.start_call_timer(now, call);
-        // Those that wait already come first; but of those that are looked at none may be taken by
-        // a callee that is free now, or it would not wait.
-        let waiting = self.registrations.at(at).map_or(0, |r| r.queued);
-        let choice = match waiting >= LOOK_AHEAD {
-            true => Choice::Wait,
-            false => self.choose(call, at),
-        };
+        // Those that wait already come first; but none of them may be taken by a callee that is free
+        // now, or it would not wait.
+        let choice = self.choose(call, at);
         self.place_call(now, call, at, choice, false, effects);
     }
 
@@ -294,12 +291,23 @@ impl Realm {
                 ErrorKind::FeatureNotSupported,
                 "the callee does not take arguments in parts",
             ),
+            Some(open) if !self.is_opened(open) => (
+                ErrorKind::FeatureNotSupported,
+                "the callee did not announce that it opens sealed arguments",
+            ),
             _ => (
                 ErrorKind::NoSuchProcedure,
                 "nobody who may is registered for this procedure",
             ),
         };
         self.end_call(call, kind, message, effects);
+    }
+
+    /// Whether any callee can open the arguments.
+    fn is_opened(&self, open: &Call) -> bool {
+        let seals = open.parts.seals();
+        let registration = self.registrations.by_id(open.registration);
+        registration.is_none_or(|known| known.callees.iter().any(|c| c.opens(seals)))
     }
 
     /// Ends a call that no callee works on.
@@ -483,5 +491,6 @@ fn may_take(sessions: &Slab<Session>, open: &Call, callee: &Callee) -> bool {
     };
     !open.tried.contains(&callee.id)
         && (callee.takes_parts || !open.in_parts)
+        && callee.opens(open.parts.seals())
         && (!callee.restricted || may_offer())
 }
