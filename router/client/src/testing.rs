@@ -120,6 +120,11 @@ impl Router {
         Arguments::list(args).to_wire(encoding).unwrap()
     }
 
+    /// Positional and keyword arguments of a message to this router.
+    pub fn values(&self, payload: &Payload) -> (Vec<Value>, Dict) {
+        payload.to_values(self.serializer.encoding()).unwrap()
+    }
+
     /// Lets a session in, with id 77; the details of its HELLO.
     pub async fn welcome(&mut self) -> Dict {
         let Message::Hello(hello) = self.receive().await else {
