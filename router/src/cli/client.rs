@@ -38,7 +38,13 @@ pub struct Connection {
     #[arg(long, value_name = "NAME", default_value = "realm1", global = true)]
     realm: String,
     /// User to join as; needs a ticket
-    #[arg(long, value_name = "NAME", global = true)]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "REYNARD_AUTHID",
+        hide_env = true,
+        global = true
+    )]
     authid: Option<String>,
     /// Secret of the user; visible to others on this machine
     #[arg(
@@ -87,7 +93,6 @@ impl Connection {
             (None, ticket) => ticket.clone(),
         };
         match (self.authid.clone(), ticket) {
-            // A ticket that stands in the environment for other commands names nobody.
             (None, None) => Ok(Credentials::Anonymous),
             (Some(authid), Some(ticket)) => Ok(Credentials::Ticket { authid, ticket }),
             (Some(_), None) => Err(Failure::usage(

@@ -170,6 +170,26 @@ fn the_list_of_helps_is_complete() {
     Cli::command().debug_assert();
 }
 
+/// The page that the helps send their readers to.
+const PAGE: &str = include_str!("../../../docs/cli.md");
+
+#[test]
+fn the_page_of_the_command_line_names_every_command_and_option() {
+    use clap::CommandFactory as _;
+    let mut missing = Vec::new();
+    for command in Cli::command().get_subcommands() {
+        for sub in command.get_subcommands() {
+            let name = format!("`{} {}", command.get_name(), sub.get_name());
+            let options = sub.get_arguments().chain(command.get_arguments());
+            let options = options.filter_map(|arg| arg.get_long());
+            let options = options.filter(|long| *long != "help");
+            let options = options.map(|long| format!("`--{long}"));
+            missing.extend(options.chain([name]).filter(|text| !PAGE.contains(text)));
+        }
+    }
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 #[test]
 fn the_commands_for_a_running_router_do_not_look_at_the_configuration() {
     let sources = FakeSources::default().file("reynard.toml", "broken = ");
