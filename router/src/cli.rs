@@ -91,7 +91,7 @@ Examples:
   reynard lock run KEY -- COMMAND         on one machine at a time
 
 Exit codes: 0 fine, 1 failed while running, 2 bad arguments or configuration,
-3 the data directory cannot be opened."
+3 the data directory cannot be opened; those of kv and lock are in docs/cli.md."
 )]
 struct Cli {
     #[command(subcommand)]

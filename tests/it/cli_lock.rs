@@ -361,3 +361,23 @@ fn the_lock_is_free_as_soon_as_the_command_has_ended() -> Outcome {
     }
     Ok(())
 }
+
+#[test]
+fn a_command_under_nohup_outlives_its_terminal() -> Outcome {
+    let (server, gates) = (memory()?, Gates::new()?);
+    let command = lock_run(&server, &["app.k"], &gates.script("first")?)?;
+    let mut under_nohup = Command::new("sh");
+    under_nohup.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]);
+    under_nohup
+        .arg(command.get_program())
+        .args(command.get_args());
+    let mut running = Running::start(&mut under_nohup, b"")?;
+    running.line_with("in ")?;
+    signal(running.pid(), "HUP")?;
+    // Suspended it could not renew its lease.
+    signal(running.pid(), "TSTP")?;
+    gates.open("first")?;
+    running.line_with("out")?;
+    code(running, 0)?;
+    Ok(())
+}

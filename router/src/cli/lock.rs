@@ -48,7 +48,7 @@ Examples:
   reynard lock run app.nightly --wait 0 -- ./backup.sh   # only if it is free
   reynard lock run app.gpu --mode permit --limit 2 -- ./train.sh")]
     Run(Run),
-    /// List held locks
+    /// List locks that are held or waited for
     #[command(after_help = "\
 A line is the key, the mode, the numbers of holders and waiters, and the token.
 

@@ -4,9 +4,9 @@ use crate::cli::failure::Failure;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::ExitStatus;
+use std::process::{ExitStatus, Stdio};
 use tokio::process::Command;
 
 /// The command was found but cannot be run.
@@ -27,7 +27,13 @@ impl Child {
         let Some((program, args)) = command.split_first() else {
             return Err(Failure::usage("no command"));
         };
-        let spawned = Command::new(program)
+        let mut spawned = Command::new(program);
+        if io::stdin().is_terminal() {
+            // A background group that reads from its terminal is stopped, and would hold the lock
+            // without end.
+            spawned.stdin(Stdio::null());
+        }
+        let spawned = spawned
             .args(args)
             .env("REYNARD_LOCK_KEY", key)
             .env("REYNARD_LOCK_TOKEN", token.to_string())

@@ -13,9 +13,11 @@ use crate::cli::failure::{EXIT_LOST, Failure};
 use crate::cli::signals::Signals;
 use futures_util::future::BoxFuture;
 use router_client::{ClientError, Dict, DictExt as _, Session, Subscription};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::future::pending;
 use std::process::ExitStatus;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// Tells a holder that its lock is gone.
@@ -31,6 +33,8 @@ pub(super) async fn run(
     console: &mut Console<'_>,
 ) -> Result<u8, Failure> {
     let mut signals = Signals::new()?;
+    // Ctrl-Z has no effect: suspended, we could neither renew the lease nor stop the command.
+    let _suspend = signal(SignalKind::from_raw(Signal::TSTP.as_raw()))?;
     // Before there is a lock, so that no loss goes unheard.
     let losses = losses(session, console).await?;
     let grant = acquire(session, run, &mut signals, console).await?;

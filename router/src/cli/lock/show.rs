@@ -13,6 +13,8 @@ const LIST: &str = "fox.lock.list";
 const INSPECT: &str = "fox.lock.inspect";
 const BREAK: &str = "fox.lock.break";
 
+/// The mode of a key that nobody holds.
+const FREE: &str = "free";
 /// What a page may hold at most.
 const PAGE_MAX: u64 = 1000;
 
@@ -25,7 +27,8 @@ struct Page {
 #[derive(Deserialize, Serialize)]
 struct Row {
     key: String,
-    mode: String,
+    /// None while there are only waiters, such as for a key with a plain value.
+    mode: Option<String>,
     holders: u64,
     waiters: u64,
     token: u64,
@@ -48,9 +51,10 @@ pub(super) async fn ls(
         let page: Page = ask.call(session).await?;
         after = page.locks.last().map(|row| row.key.clone());
         for row in &page.locks {
+            let mode = row.mode.as_deref().unwrap_or(FREE);
             let text = format!(
-                "{} {} holders={} waiters={} token={}",
-                row.key, row.mode, row.holders, row.waiters, row.token
+                "{} {mode} holders={} waiters={} token={}",
+                row.key, row.holders, row.waiters, row.token
             );
             console.result(&text, row)?;
             left = left.saturating_sub(1);
@@ -88,7 +92,7 @@ struct Holder {
 
 #[derive(Deserialize, Serialize)]
 struct Waiter {
-    session: u64,
+    session: Value,
     mode: Value,
     position: u64,
     since: Value,
@@ -115,7 +119,7 @@ pub(super) async fn inspect(
 }
 
 fn lines(lock: &Lock) -> Vec<String> {
-    let mode = lock.mode.as_deref().unwrap_or("free");
+    let mode = lock.mode.as_deref().unwrap_or(FREE);
     let mut lines = vec![format!(
         "{} {mode} value={} waiting={}",
         lock.key,
@@ -253,7 +257,14 @@ mod tests {
 
     #[tokio::test]
     async fn locks_are_listed_over_pages() {
-        let row = |key: &str| json!({"key": key, "mode": "shared", "holders": 2, "waiters": 0, "token": 5});
+        let row = |key: &str| {
+            let (mode, holders) = if key == "a" {
+                (Some("shared"), 2)
+            } else {
+                (None, 0)
+            };
+            json!({"key": key, "mode": mode, "holders": holders, "waiters": 1, "token": 5})
+        };
         let script = async |mut router: Router| {
             for (after, key, more) in [(None, "a", true), (Some("a"), "b", false)] {
                 let call = router.called("fox.lock.list").await;
@@ -267,7 +278,7 @@ mod tests {
         let ended = against(false, script, async |session, console| {
             ls(&session, "", None, console).await
         });
-        let text = "a shared holders=2 waiters=0 token=5\nb shared holders=2 waiters=0 token=5\n";
+        let text = "a shared holders=2 waiters=1 token=5\nb free holders=0 waiters=1 token=5\n";
         assert_eq!(ended.await.out, text);
     }
 }
