@@ -26,7 +26,7 @@ fn main() -> ExitCode {
 fn serve(loaded: &Loaded) -> ExitCode {
     eprint!("{}", cli::warnings(&loaded.warnings));
     start_logging(loaded.config.log);
-    let runtime = match runtime() {
+    let runtime = match runtime(loaded.config.worker_threads) {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "cannot start the runtime");
@@ -40,10 +40,13 @@ fn serve(loaded: &Loaded) -> ExitCode {
 /// runs the one woken last first, and of two sockets that became readable within one wait the later
 /// one would be served first: a PUBLISH could overtake the SUBSCRIBE that another client sent ahead
 /// of it.
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+fn runtime(threads: Option<u16>) -> std::io::Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     #[cfg(tokio_unstable)]
     builder.disable_lifo_slot();
+    if let Some(threads) = threads {
+        builder.worker_threads(usize::from(threads));
+    }
     builder.enable_all().build()
 }
 

@@ -2,7 +2,7 @@
 //! here, what they time is not.
 
 use anyhow::ensure;
-use integration_tests::measure::{malformed, restarts, retained};
+use integration_tests::measure::{malformed, order, restarts, retained};
 use std::time::Duration;
 
 use crate::Outcome;
@@ -43,5 +43,22 @@ fn a_slow_reader_gets_every_retained_value_once() -> Outcome {
 fn strangers_who_talk_nonsense_leave_nothing_behind() -> Outcome {
     let report = malformed::run(20_000, 1)?;
     ensure!(report.growth() <= GROWTH_ALLOWED, "{:?}", report.resident);
+    Ok(())
+}
+
+#[test]
+fn order_is_kept_while_all_threads_are_busy() -> Outcome {
+    let plan = order::Plan {
+        senders: 6,
+        receivers: 2,
+        messages: 2_000,
+    };
+    let report = order::run(&plan)?;
+    ensure!(report.events == 24_000, "{report:?}");
+    // Without these nothing was tried of what comes and goes.
+    ensure!(
+        report.changes > 0 && report.passing_events > 0,
+        "{report:?}"
+    );
     Ok(())
 }

@@ -92,6 +92,14 @@ impl WebSocket {
         })
     }
 
+    /// How long a receive waits, instead of [`PATIENCE`].
+    ///
+    /// # Errors
+    /// Fails if the socket is gone.
+    pub fn set_patience(&mut self, patience: std::time::Duration) -> Result<()> {
+        Ok(self.stream.set_read_timeout(Some(patience))?)
+    }
+
     /// Sends a text message.
     ///
     /// # Errors

@@ -87,7 +87,7 @@ pub const fn proof_reason(error: &JoinError) -> ReasonCode {
 #[must_use]
 pub const fn publish_reason(kind: ErrorKind) -> ReasonCode {
     match kind {
-        ErrorKind::NotAuthorized => ReasonCode::NotAuthorized,
+        ErrorKind::NotAuthorized | ErrorKind::LockHeld => ReasonCode::NotAuthorized,
         ErrorKind::InvalidTopic => ReasonCode::TopicNameInvalid,
         ErrorKind::QuotaExceeded | ErrorKind::PayloadTooLarge => ReasonCode::QuotaExceeded,
         ErrorKind::InvalidArgument => ReasonCode::PayloadFormatInvalid,
@@ -105,7 +105,10 @@ pub const fn publish_reason(kind: ErrorKind) -> ReasonCode {
 /// so that the client still has the message.
 #[must_use]
 pub const fn acknowledges_refusal(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::NotAuthorized | ErrorKind::InvalidTopic)
+    matches!(
+        kind,
+        ErrorKind::NotAuthorized | ErrorKind::InvalidTopic | ErrorKind::LockHeld
+    )
 }
 
 /// A refused subscription, for SUBACK (5.0 section 3.9.3).

@@ -5,7 +5,7 @@ use super::message::{Dict, Payload as Tail};
 pub use super::naming::naming;
 use super::options::{Match, Options, PublishStandard, Reject, publish_options};
 use super::passthru::{self, Passthru};
-use super::uris::{self, Part, RESERVED_COMPONENT, UriError, error};
+use super::uris::{self, Part, RESERVED_COMPONENT, UriError, error, fox_error};
 use bytestring::ByteString;
 use router_core::encoding::{Encoding, text_from_binary};
 use router_core::model::{
@@ -47,6 +47,9 @@ pub const fn error_uri(kind: ErrorKind) -> &'static str {
         ErrorKind::StorageUnavailable => error::UNAVAILABLE,
         ErrorKind::NoAvailableCallee => error::NO_AVAILABLE_CALLEE,
         ErrorKind::FeatureNotSupported => error::FEATURE_NOT_SUPPORTED,
+        ErrorKind::LockHeld => fox_error::LOCK_HELD,
+        ErrorKind::LockLost => fox_error::LOCK_LOST,
+        ErrorKind::QueueFull => fox_error::QUEUE_FULL,
         ErrorKind::Internal => INTERNAL,
     }
 }
@@ -190,6 +193,14 @@ fn levels(parts: Vec<Part<'_>>) -> Result<Pattern, PatternError> {
 pub fn tail(encoding: Encoding, payload: &Payload) -> Tail {
     let Args { args, kwargs } = payload.as_args(encoding);
     Tail { args, kwargs }
+}
+
+/// What a refusal says: its words, and what it is about as keyword arguments.
+#[must_use]
+pub fn refusal_tail(encoding: Encoding, message: &str, about: &Dict) -> Tail {
+    let about = Value::Object(about.clone());
+    let said = Payload::from_values(&[message.into()]).with_kwargs(Some(about));
+    tail(encoding, &said)
 }
 
 /// One string as the positional arguments.

@@ -15,6 +15,9 @@ use router_core::realm::Naming;
 /// The procedure that reads a key, as fox-wamp names it, in core text.
 const VALUE_GET: &str = "fox/kv/get";
 
+/// The levels above the procedures and topics of locks, in core text.
+const LOCKS: &str = "fox/lock";
+
 /// The levels above the procedures that look into sessions, in core text.
 const INSPECTION: &str = "reynard/session";
 
@@ -25,6 +28,7 @@ pub fn naming() -> Naming {
         reserved: ByteString::from_static(RESERVED_COMPONENT),
         inspection: ByteString::from_static(INSPECTION),
         value_get: ByteString::from_static(VALUE_GET),
+        locks: ByteString::from_static(LOCKS),
         read_key: |uri| map::topic(uri).ok(),
         read_pattern,
         show_pattern,

@@ -120,6 +120,7 @@ impl World {
             reserved: "wamp".into(),
             inspection: "reynard/session".into(),
             value_get: "fox/kv/get".into(),
+            locks: "fox/lock".into(),
             read_key: |text| Topic::new(text.to_owned()).ok(),
             killed: "killed".into(),
             ..protocols::wamp::map::naming()

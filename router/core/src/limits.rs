@@ -117,10 +117,14 @@ pub struct RealmLimits {
     pub parts_per_call: usize,
     /// Their bytes.
     pub part_bytes_per_call: usize,
-    /// Conditional writes that may wait for one key.
+    /// Conditional writes and requests for holds that may wait for one key.
     pub waiters_per_key: usize,
-    /// Conditional writes that one session may have waiting.
+    /// Conditional writes and requests for holds that one session may have waiting.
     pub waiters_per_session: usize,
+    /// Holders that one key may have at a time. Full: further ones wait until one releases it.
+    pub holders_per_key: usize,
+    /// Holds that one session may have.
+    pub holds_per_session: usize,
     /// Incoming exactly-once ids that one session may leave unreleased.
     pub receipts_per_session: usize,
     /// Messages that one session may leave to be published at its end.
@@ -158,6 +162,8 @@ impl Default for RealmLimits {
             part_bytes_per_call: 1 << 20,
             waiters_per_key: 10_000,
             waiters_per_session: 1_000,
+            holders_per_key: 10_000,
+            holds_per_session: 10_000,
             receipts_per_session: 65_535,
             testaments_per_session: 100,
             testament_bytes_per_session: 1 << 20,

@@ -86,6 +86,22 @@ counters! {
     writes_granted,
     /// Waiting writes that ran out of time.
     writes_timed_out,
+    /// Requests for holds.
+    lock_acquires,
+    /// Holds granted.
+    lock_grants,
+    /// Requests for holds that had to wait.
+    lock_waits,
+    /// Waiting requests for holds that ran out of time.
+    lock_timeouts,
+    /// Holds that ended because they were not renewed.
+    lock_expiries,
+    /// Holds broken by order.
+    lock_breaks,
+    /// Holds taken back because the store did not keep them.
+    lock_rollbacks,
+    /// Last wills and testaments dropped because their key was held.
+    wills_on_held,
     /// Wills applied at session end or after a restart.
     wills_applied,
     /// Last wills published.

@@ -11,7 +11,7 @@ use crate::realm::Testament;
 use crate::timers::TimerKey;
 use bytestring::ByteString;
 use serde_json::Value;
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -225,6 +225,10 @@ pub(crate) struct Session {
     pub wills: HashMap<Topic, u64>,
     /// waiter -> key
     pub waiting: HashMap<u64, Topic>,
+    /// call that waits for a hold -> key and waiter
+    pub acquiring: HashMap<RequestId, (Topic, u64)>,
+    /// token -> key, of the holds it was granted
+    pub holds: BTreeMap<u64, Topic>,
     pub receipts: HashSet<Slot>,
     /// It has no stored copies any more, but part of its queue is on disk alone.
     pub leftover: bool,

@@ -13,7 +13,9 @@ pub struct TimerKey(Instant, u64);
 pub(crate) enum Timer {
     /// A call took too long: place and serial.
     Call(usize, u64),
-    /// A waiting write waited too long: key and waiter.
+    /// A hold was not renewed: key and token.
+    Lease(Topic, u64),
+    /// A waiting write or request for a hold waited too long: key and waiter.
     Waiter(Topic, u64),
     /// A replay waited too long for the store: session place and subscription.
     Replay(usize, SubscriptionId),

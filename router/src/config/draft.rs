@@ -15,6 +15,7 @@ pub(super) struct Draft {
     pub(super) default_realm: Placed<String>,
     pub(super) auto_realms: Placed<bool>,
     pub(super) insecure: bool,
+    pub(super) worker_threads: Option<u16>,
     pub(super) listeners: Vec<Placed<Listener>>,
     pub(super) realms: Vec<Placed<Realm>>,
     pub(super) bridge_id: Option<String>,
@@ -34,6 +35,7 @@ impl Default for Draft {
             default_realm,
             auto_realms,
             insecure,
+            worker_threads,
             listeners,
             realms,
             bridge_id,
@@ -48,6 +50,7 @@ impl Default for Draft {
             default_realm: defaulted(default_realm),
             auto_realms: defaulted(auto_realms),
             insecure,
+            worker_threads,
             listeners: listeners.into_iter().map(defaulted).collect(),
             realms: realms.into_iter().map(defaulted).collect(),
             bridge_id,
@@ -106,6 +109,7 @@ impl Draft {
             default_realm: self.default_realm.value,
             auto_realms: self.auto_realms.value,
             insecure: self.insecure,
+            worker_threads: self.worker_threads,
             listeners: self
                 .listeners
                 .into_iter()

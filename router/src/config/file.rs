@@ -79,6 +79,9 @@ fn read_top(top: &Section<'_>, draft: &mut Draft, problems: &mut Problems<'_>) {
     if let Some(insecure) = top.switch("insecure", problems) {
         draft.insecure = insecure.value;
     }
+    if let Some(threads) = top.optional_number("worker_threads", problems) {
+        draft.worker_threads = Some(threads);
+    }
 }
 
 fn read_listeners(top: &Section<'_>, problems: &mut Problems<'_>) -> Option<Vec<Placed<Listener>>> {

@@ -126,6 +126,7 @@ pub const KEYS: &[Key] = &[
     key("", "auto_realms", Kind::Switch, "true", "Whether any realm that is asked for is made on first use; `false`: only the realms of this file."),
     key("", "insecure", Kind::Switch, "false", "`true` allows a non-loopback address although somebody can join without credentials.")
         .over("REYNARD_INSECURE", "--insecure"),
+    key("", "worker_threads", Kind::Number { min: 1, max: 1024 }, "(one for each core)", "Threads that serve connections. With `1` everything is written in the order in which it was decided, between sessions too."),
     key("", "bridge_id", Kind::Text, "(random, kept in the data directory)", "This router's name on the way of bridged messages, so that none comes round again; different for each router."),
     key("listener", "kind", Kind::Text, "\"universal\"", "`universal`: every protocol, the first byte decides; `mqtt`: plain MQTT only."),
     key("listener", "bind", Kind::Text, "\"127.0.0.1:9000\", \"127.0.0.1:1883\"", "IP:PORT, port 0 picks a free one; or `unix:PATH`, a Unix domain socket. The variable and the flag replace the universal listeners (comma separated, repeatable); `REYNARD_MQTT` and `--mqtt ADDR\\|off` replace those of kind `mqtt`.")

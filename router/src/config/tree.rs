@@ -30,6 +30,8 @@ pub struct Config {
     pub auto_realms: bool,
     /// Whether a non-loopback address without authentication is accepted.
     pub insecure: bool,
+    /// Threads that serve connections; `None`: one for each core.
+    pub worker_threads: Option<u16>,
     /// Every address to listen on, universal ones first as written.
     pub listeners: Vec<Listener>,
     /// The realms that have a table.
@@ -53,6 +55,7 @@ impl Default for Config {
             default_realm: "realm1".to_owned(),
             auto_realms: true,
             insecure: false,
+            worker_threads: None,
             listeners: vec![
                 Listener::loopback(ListenerKind::Universal, 9000),
                 Listener::loopback(ListenerKind::Mqtt, 1883),

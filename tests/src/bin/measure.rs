@@ -9,14 +9,16 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use integration_tests::measure::{idle, malformed, restarts, retained};
+use integration_tests::measure::{idle, locks, malformed, order, restarts, retained};
 use integration_tests::server::free_port;
 use integration_tests::{Options, PATIENCE, Server};
 
 const USAGE: &str = "measure restarts [MESSAGES=1000000] [KILLS=20] [RECONNECTS=200]
 measure retained [VALUES=100000] [RECEIVE_MAXIMUM=10] [ROUND_TRIP_MICROSECONDS=1000]
 measure idle [CONNECTIONS=5000] [SECONDS=60]
-measure malformed [CONNECTIONS=1000000] [SEED=1]";
+measure malformed [CONNECTIONS=1000000] [SEED=1]
+measure order [MESSAGES=20000] [SENDERS=6] [RECEIVERS=2]
+measure locks [WAITERS=1000] [SECONDS=5] [ROUNDS=3]";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -35,6 +37,8 @@ fn main() -> Result<()> {
         }
         Some("idle") => measure_idle(number(1, 5_000)?, number(2, 60)?),
         Some("malformed") => measure_malformed(number(1, 1_000_000)?, number(2, 1)?),
+        Some("locks") => measure_locks(number(1, 1_000)?, number(2, 5)?, number(3, 3)?),
+        Some("order") => measure_order(number(1, 20_000)?, number(2, 6)?, number(3, 2)?),
         _ => {
             println!("{USAGE}");
             Ok(())
@@ -149,5 +153,35 @@ fn measure_malformed(connections: u64, seed: u64) -> Result<()> {
             .collect::<Vec<_>>(),
         report.growth() >> 10
     );
+    Ok(())
+}
+
+fn measure_order(messages: u64, senders: u64, receivers: u64) -> Result<()> {
+    let began = Instant::now();
+    let plan = order::Plan {
+        senders,
+        receivers,
+        messages,
+    };
+    let report = order::run(&plan)?;
+    println!("{report:?} in {:.1?}: all in order", began.elapsed());
+    Ok(())
+}
+
+/// Each service in turn, several rounds.
+fn measure_locks(waiters: u64, secs: u64, rounds: u64) -> Result<()> {
+    let plan = locks::Plan {
+        writers: 64,
+        waiters: usize::try_from(waiters)?,
+        lockers: 16,
+        time: Duration::from_secs(secs),
+    };
+    let services = locks::services(Server::start(Options::default())?)?;
+    for _ in 0..rounds {
+        for service in &services {
+            let report = locks::run(&plan, service.as_ref())?;
+            println!("{}: {}", service.name(), report.line());
+        }
+    }
     Ok(())
 }

@@ -4,12 +4,16 @@
 //!   reconnect;
 //! * [`retained`]: a large replay to a slow reader, and what it costs somebody else;
 //! * [`idle`]: what a connection that says nothing costs;
-//! * [`malformed`]: that strangers who talk nonsense leave nothing behind.
+//! * [`malformed`]: that strangers who talk nonsense leave nothing behind;
+//! * [`order`]: that WAMP's order is kept while all threads are busy;
+//! * [`locks`]: what a lock and a durable write cost, beside Redis and etcd.
 //!
 //! `cargo run --release -p integration-tests --bin measure` runs them by name.
 
 pub mod idle;
+pub mod locks;
 pub mod malformed;
+pub mod order;
 pub mod process;
 pub mod restarts;
 pub mod retained;

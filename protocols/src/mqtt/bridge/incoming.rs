@@ -212,6 +212,7 @@ impl BridgeMachine {
                 | ErrorKind::OptionNotAllowed
                 | ErrorKind::FeatureNotSupported
                 | ErrorKind::ConditionFailed
+                | ErrorKind::LockHeld
         );
         if !is_final {
             self.farewell(ReasonCode::ImplementationSpecificError);

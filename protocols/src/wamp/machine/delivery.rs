@@ -134,7 +134,14 @@ impl WampMachine {
             ErrorKind::ConditionFailed => NOT_ACCEPTED,
             _ => &refusal.message,
         };
-        self.say_error(code, request, map::error_uri(refusal.kind), message);
+        let error = map::error_uri(refusal.kind);
+        if let Some(about) = &refusal.about {
+            let tail = map::refusal_tail(self.encoding, message, about);
+            if self.try_say_error((code, request), Details::Empty, error, &tail) {
+                return;
+            }
+        }
+        self.say_error(code, request, error, message);
     }
 
     fn invocation(&mut self, invocation: &Invocation) {

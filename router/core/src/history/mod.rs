@@ -243,6 +243,7 @@ mod tests {
             event.admission = Some(Box::new(Admission {
                 exclude: Some(audience),
                 eligible: None,
+                about: None,
             }));
             history.wants(&event, true)
         };

@@ -3,16 +3,19 @@
 //! The realm decides; this module keeps. What was written but is not yet durable can be undone:
 //! every change leaves the former entry in a log until its commit is confirmed.
 
+mod hold;
 mod visit;
 mod waiters;
 
+pub use hold::{Fit, Hold, Holder, Holds, Lease, Mode, Wish};
 pub use visit::{Visit, Walked};
-pub use waiters::{Waiter, Waiters};
+pub use waiters::{Order, Step, Waiter, Waiters, Wants};
 
 use crate::broker::fits;
 use crate::model::{Event, SessionId, Topic, WillScope};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// A kept value.
@@ -24,6 +27,8 @@ pub struct Entry {
     pub commit: u64,
     /// What becomes of it when its owner goes.
     pub will: Option<ArmedWill>,
+    /// It tells of the holders in [`Kv::held`], and nobody else may write it.
+    pub is_hold: bool,
 }
 
 /// A will bound to the session that armed it.
@@ -66,6 +71,10 @@ fn weight(state: Option<&State>) -> (usize, usize) {
     }
 }
 
+fn is_armed(state: Option<&State>) -> bool {
+    matches!(state, Some(State::Kept(entry)) if entry.will.is_some())
+}
+
 fn condition_holds(entry: Option<&Entry>, when: &Value) -> bool {
     match entry {
         None => when.is_null(),
@@ -87,7 +96,11 @@ pub struct Kv {
     undo: VecDeque<Undo>,
     /// Publication id of the latest kept write.
     last_write: u64,
-    /// Writes that wait for a condition.
+    /// Keys with an armed will: whatever is held, by whichever means.
+    armed: BTreeSet<Topic>,
+    /// Who holds keys that were asked for as such.
+    pub held: Holds,
+    /// Who waits for a key.
     pub waiters: Waiters,
 }
 
@@ -103,6 +116,8 @@ impl Kv {
             tombstones_max,
             undo: VecDeque::new(),
             last_write: 0,
+            armed: BTreeSet::new(),
+            held: Holds::default(),
             waiters: Waiters::default(),
         }
     }
@@ -153,14 +168,43 @@ impl Kv {
         condition_holds(self.get(topic), when)
     }
 
-    /// Takes the first waiter of a key whose condition holds.
-    pub fn take_ready_waiter(&mut self, topic: &Topic) -> Option<Waiter> {
+    /// Whether a wish can be granted at once. It cannot while somebody waits for the key to be
+    /// free, whatever the wish.
+    #[must_use]
+    pub fn fit(&self, topic: &Topic, wish: &Wish, most: usize) -> Fit {
+        let fit = match self.held.get(topic) {
+            Some(hold) => hold.fit(wish, most),
+            None if self.get(topic).is_none() => Fit::Yes,
+            None => Fit::No,
+        };
+        match fit {
+            Fit::Yes if self.waiters.line(topic).len() > 0 => Fit::No,
+            fit => fit,
+        }
+    }
+
+    /// Takes the first waiter of a key whose turn has come. A key has at most `most` holders.
+    pub fn take_ready_waiter(&mut self, topic: &Topic, most: usize) -> Option<Waiter> {
         let entry = match self.states.get(topic) {
             Some(State::Kept(entry)) => Some(entry),
             _ => None,
         };
+        let hold = self.held.get(topic);
+        let may = |waiter: &Waiter| match (&waiter.wants, hold) {
+            (Wants::Hold(order), Some(hold)) => hold.fit(&order.wish, most) != Fit::No,
+            _ => entry.is_none(),
+        };
+        let next = self.waiters.take_next(topic, may);
+        if next.is_some() || hold.is_some() {
+            return next;
+        }
         self.waiters
-            .take_first(topic, |when| condition_holds(entry, when))
+            .take_aside(topic, |when| condition_holds(entry, when))
+    }
+
+    /// The keys that are held by whichever means, from a place on.
+    pub fn armed_from<'a>(&'a self, from: Bound<&'a str>) -> impl Iterator<Item = &'a Topic> {
+        self.armed.range::<str, _>((from, Bound::Unbounded))
     }
 
     /// How many values are kept.
@@ -255,6 +299,7 @@ impl Kv {
 
     fn set(&mut self, topic: &Topic, state: Option<State>) -> Option<State> {
         let (is_kept, bytes) = weight(state.as_ref());
+        let arms = is_armed(state.as_ref());
         let before = match state {
             Some(state) => match self.states.get_mut(topic) {
                 Some(known) => Some(std::mem::replace(known, state)),
@@ -263,6 +308,15 @@ impl Kv {
             None => self.states.remove(topic),
         };
         let (was_kept, bytes_before) = weight(before.as_ref());
+        match (is_armed(before.as_ref()), arms) {
+            (false, true) => {
+                self.armed.insert(topic.detached());
+            }
+            (true, false) => {
+                self.armed.remove(topic);
+            }
+            _ => {}
+        }
         self.kept = self.kept + is_kept - was_kept;
         self.bytes = self.bytes + bytes - bytes_before;
         before

@@ -216,6 +216,7 @@ mod tests {
                 event,
                 commit: 0,
                 will: None,
+                is_hold: false,
             };
             kv.restore(topic, (!deleted(n)).then_some(entry), 1);
         }

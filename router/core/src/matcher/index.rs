@@ -77,17 +77,22 @@ impl Index {
         }
     }
 
-    /// Appends every id whose pattern matches `topic`, each once, in no particular order.
+    /// Appends every id whose pattern matches `topic`, each once: exact ones, then prefixes from
+    /// short to long, then those with wildcards.
     pub fn find(&self, topic: &Topic, found: &mut Found) {
         if let Some(ids) = self.exact.get(topic.as_byte_string()) {
             found.extend_from_slice(ids);
         }
         let named_only = crate::model::must_be_named(topic.text(), &self.reserved);
+        if !self.prefixes.is_empty() {
+            let from = found.len();
+            self.find_prefixes(topic, named_only, found);
+            if let Some(prefixes) = found.get_mut(from..) {
+                prefixes.reverse();
+            }
+        }
         if !self.trie.is_empty() {
             self.trie.find(topic.text(), named_only, found);
-        }
-        if !self.prefixes.is_empty() {
-            self.find_prefixes(topic, named_only, found);
         }
     }
 
@@ -100,7 +105,8 @@ impl Index {
     }
 
     /// The greatest key that does not exceed the topic is the longest candidate; if it is no prefix,
-    /// every prefix of the topic is at most as long as what the two have in common.
+    /// every prefix of the topic is at most as long as what the two have in common. So they are
+    /// found from long to short.
     fn find_prefixes(&self, topic: &Topic, named_only: bool, found: &mut Found) {
         let text = topic.text();
         let mut upper: Bound<&str> = Bound::Included(text);
@@ -381,6 +387,28 @@ mod tests {
                 index.find(&topic, &mut found);
                 found.sort_unstable();
                 prop_assert_eq!(found.to_vec(), oracle::scan(&all, &topic), "topic {:?}", topic);
+            }
+        }
+
+        #[test]
+        fn finds_exact_ones_first_then_prefixes_by_length_then_wildcards(
+            patterns in prop::collection::hash_set(pattern(), 0..40),
+            topics in prop::collection::vec(topic(), 1..20),
+        ) {
+            let mut index = Index::new("sys".into());
+            let patterns = Vec::from_iter(patterns);
+            for (id, pattern) in (0u32..).zip(&patterns) {
+                index.insert(pattern, id);
+            }
+            for topic in topics {
+                let mut found = Found::new();
+                index.find(&topic, &mut found);
+                let ranks = Vec::from_iter(found.iter().map(|id| match &patterns[*id as usize] {
+                    Pattern::Exact(_) => (0, 0),
+                    Pattern::Prefix(prefix) => (1, prefix.len()),
+                    Pattern::Levels(_) => (2, 0),
+                }));
+                prop_assert!(ranks.is_sorted(), "topic {:?}: {:?}", topic, ranks);
             }
         }
 

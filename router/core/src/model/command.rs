@@ -287,6 +287,9 @@ pub struct Admission {
     /// Only these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eligible: Option<Audience>,
+    /// Only those who may read this topic too, because it is what the event tells of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<Topic>,
 }
 
 impl Admission {
@@ -298,6 +301,7 @@ impl Admission {
             Box::new(Admission {
                 exclude: exclude.clone(),
                 eligible: eligible.clone(),
+                about: None,
             })
         })
     }

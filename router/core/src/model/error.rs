@@ -1,5 +1,6 @@
 //! Refusals in the realm's own terms; each gate maps them to its protocol's codes.
 
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 use thiserror::Error;
 
@@ -42,6 +43,12 @@ pub enum ErrorKind {
     NoAvailableCallee,
     /// The feature was not announced by the peer, or is not offered.
     FeatureNotSupported,
+    /// Somebody else holds the key.
+    LockHeld,
+    /// The session does not hold the key, or not any more.
+    LockLost,
+    /// Too many wait for the key already, or too many calls of the session do.
+    QueueFull,
     /// Our own bug; the session goes on.
     Internal,
 }
@@ -54,6 +61,8 @@ pub struct Refusal {
     pub kind: ErrorKind,
     /// What was wrong, naming the element.
     pub message: Cow<'static, str>,
+    /// What it is about, by name, for programs.
+    pub about: Option<Box<Map<String, Value>>>,
 }
 
 impl Refusal {
@@ -62,6 +71,15 @@ impl Refusal {
         Refusal {
             kind,
             message: message.into(),
+            about: None,
         }
+    }
+
+    /// The same, telling what it is about.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Refusal {
+        let about = self.about.get_or_insert_default();
+        about.insert(name.to_owned(), value.into());
+        self
     }
 }

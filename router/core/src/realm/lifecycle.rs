@@ -13,7 +13,7 @@ use crate::session::{ClientJoin, Connection, Identity, Join, Joined, Leave, Sess
 use crate::timers::Timer;
 use bytestring::ByteString;
 use rand::Rng as _;
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -194,6 +194,8 @@ impl Realm {
             dropped: 0,
             wills: HashMap::new(),
             waiting: HashMap::new(),
+            acquiring: HashMap::new(),
+            holds: BTreeMap::new(),
             receipts: HashSet::new(),
             leftover: false,
             replays: VecDeque::new(),
@@ -325,7 +327,7 @@ impl Realm {
     fn drop_requests_of(&mut self, now: Now, place: usize, effects: &mut Effects) {
         self.rest_replays_of(place, effects);
         self.drop_calls_of(now, place, effects);
-        self.drop_waiters_of(place);
+        self.drop_waiters_of(now, place, effects);
     }
 
     /// Ends a session on somebody's order; its connection is told why.
@@ -431,10 +433,11 @@ impl Realm {
         self.announce_departures(now, effects);
         self.announce_leave(now, place, effects);
         self.drop_calls_of(now, place, effects);
-        self.drop_waiters_of(place);
+        self.drop_waiters_of(now, place, effects);
         self.stop_expiry(place);
         self.publish_testaments(now, place, effects);
         self.apply_wills_of(now, place, how, effects);
+        self.release_all_of(now, place, effects);
         let Some(gone) = self.sessions.try_remove(place) else {
             return;
         };

@@ -14,6 +14,7 @@ mod handover;
 mod ids;
 mod inspect;
 mod lifecycle;
+mod lock;
 mod meta;
 mod publish;
 mod queues;
@@ -113,13 +114,14 @@ struct Held {
 type RecordKey = (Space, Vec<u8>);
 
 /// What [`Realm::sizes`] counts.
-pub const SIZES: [&str; 6] = [
+pub const SIZES: [&str; 7] = [
     "sessions",
     "subscriptions",
     "registrations",
     "retained_values",
     "open_calls",
     "timers",
+    "holds",
 ];
 
 /// Later than every commit.
@@ -283,7 +285,7 @@ impl Realm {
         &self.counters
     }
 
-    /// Sizes for exposition: sessions, subscriptions, registrations, retained values, open calls.
+    /// Sizes for exposition, named by [`SIZES`].
     #[must_use]
     pub fn sizes(&self) -> [(&'static str, usize); SIZES.len()] {
         let values = [
@@ -293,6 +295,7 @@ impl Realm {
             self.kv.len(),
             self.calls.len(),
             self.timers.len(),
+            self.kv.held.len(),
         ];
         std::array::from_fn(|at| (SIZES[at], values[at]))
     }
@@ -356,7 +359,7 @@ impl Realm {
                 };
                 self.call(now, place, request, &procedure, payload, options, effects);
             }
-            Command::Cancel { request, mode } => self.cancel(place, request, mode, effects),
+            Command::Cancel { request, mode } => self.cancel(now, place, request, mode, effects),
             Command::Yield {
                 invocation,
                 payload,
@@ -404,7 +407,8 @@ impl Realm {
         while let Some(timer) = self.timers.take_due(now.instant) {
             match timer {
                 Timer::Call(place, serial) => self.call_timed_out(place, serial, effects),
-                Timer::Waiter(topic, id) => self.waiter_timed_out(&topic, id, effects),
+                Timer::Waiter(topic, id) => self.waiter_timed_out(now, &topic, id, effects),
+                Timer::Lease(topic, token) => self.lease_ended(now, &topic, token, effects),
                 Timer::Replay(place, subscription) => {
                     self.replay_timed_out(place, subscription, effects);
                 }
@@ -523,6 +527,7 @@ impl Realm {
         self.note_time(now);
         self.store_down = true;
         let held = std::mem::take(&mut self.held);
+        let durable = self.committed;
         self.committed = self.commit.saturating_sub(1);
         for (_, keys) in std::mem::take(&mut self.in_flight) {
             for (space, key) in keys {
@@ -533,7 +538,7 @@ impl Realm {
             *commit = NOT_SEALED;
             outbox.lost();
         }
-        self.take_back(now, effects);
+        self.take_back(now, durable, effects);
         for held in held {
             self.fail_held(held, effects);
         }

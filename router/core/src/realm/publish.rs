@@ -156,7 +156,7 @@ impl Realm {
     /// Topics only the router itself writes.
     pub(super) fn is_reserved(&self, topic: &Topic) -> bool {
         let first = topic.first_level();
-        first == &*self.settings.naming.reserved || first == "$SYS"
+        first == &*self.settings.naming.reserved || first == "$SYS" || self.tells_of_locks(topic)
     }
 
     pub(super) fn refuse_publish(
@@ -452,11 +452,14 @@ pub(super) fn is_traced(options: Option<&PublishOptions>) -> bool {
 /// Subscriber black- and whitelisting of an event, live or replayed.
 pub(super) fn is_admitted(session: &Session, event: &Event) -> bool {
     event.admission.as_ref().is_none_or(|admission| {
-        is_listed(
-            session,
-            admission.exclude.as_ref(),
-            admission.eligible.as_ref(),
-        )
+        let role = &session.identity.role;
+        let about = admission.about.as_ref();
+        about.is_none_or(|topic| role.permits(Action::Subscribe, topic))
+            && is_listed(
+                session,
+                admission.exclude.as_ref(),
+                admission.eligible.as_ref(),
+            )
     })
 }
 

@@ -185,6 +185,8 @@ impl Realm {
                             event,
                             commit: 0,
                             will,
+                            // Nobody holds anything after a restart: the will releases it.
+                            is_hold: false,
                         }),
                         token,
                     );

@@ -6,10 +6,11 @@
 //! waiters whose condition has come true, first come first served, each with the value the one
 //! before it wrote.
 
+use super::lock::Ended;
 use super::publish::{Author, is_traced};
 use super::{Effects, NOT_SEALED, Realm, Undo};
 use crate::encoding::Encoding;
-use crate::kv::{ArmedWill, Entry, Waiter};
+use crate::kv::{ArmedWill, Entry, Waiter, Wants};
 use crate::model::{
     Admission, Args, Body, ErrorKind, Event, Now, Payload, PublicationId, Publish, PublishOptions,
     Publisher, Qos, SessionId, Topic, WillScope,
@@ -18,13 +19,14 @@ use crate::records::{self, StoredEntry};
 use crate::session::Leave;
 use crate::timers::Timer;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// What came of a write.
 pub(super) struct Kept {
     /// The event's id, and whether anybody was subscribed.
-    answer: (PublicationId, bool),
+    pub answer: (PublicationId, bool),
     /// A held key was released.
     release: bool,
 }
@@ -38,17 +40,18 @@ impl Realm {
         effects: &mut Effects,
     ) {
         self.purge_if_expired(now, &publish.topic, effects);
-        let when = publish
-            .options
-            .as_ref()
-            .and_then(|options| options.when.as_ref());
+        if let Err((kind, message)) = self.suits_own_hold(place, &publish) {
+            self.refuse_publish(place, publish.request, kind, message, effects);
+            return;
+        }
+        let options = publish.options.as_ref();
+        let when = options.and_then(|options| options.when.as_ref());
+        let watch = options.is_some_and(|options| options.watch);
+        // Nobody's turn comes while somebody holds the key, whatever is written there.
+        let waits = watch && self.kv.held.get(&publish.topic).is_some();
         if let Some(when) = when
-            && !self.kv.holds(&publish.topic, when)
+            && (waits || !self.kv.holds(&publish.topic, when))
         {
-            let watch = publish
-                .options
-                .as_ref()
-                .is_some_and(|options| options.watch);
             if watch {
                 self.park(now, place, publish, effects);
             } else {
@@ -95,6 +98,8 @@ impl Realm {
         publish: &Publish,
         effects: &mut Effects,
     ) -> Result<(), (ErrorKind, &'static str)> {
+        self.suits_own_hold(place, publish)?;
+        self.may_write_held(place, &publish.topic)?;
         let deletes = self.deletes(&publish.topic, &publish.payload, publish.options.as_deref());
         let is_held = self
             .kv
@@ -116,7 +121,7 @@ impl Realm {
         }
     }
 
-    fn has_no_room_for(&self, topic: &Topic) -> bool {
+    pub(super) fn has_no_room_for(&self, topic: &Topic) -> bool {
         self.kv.len() >= self.settings.limits.retained_values && self.kv.get(topic).is_none()
     }
 
@@ -135,7 +140,7 @@ impl Realm {
     }
 
     /// Stores the value, moves the will, and announces the event. `stands`: even if the store fails.
-    fn keep(
+    pub(super) fn keep(
         &mut self,
         now: Now,
         publish: Publish,
@@ -175,10 +180,17 @@ impl Realm {
                 scope: options.will_scope,
             })
         });
+        let ended = match deletes {
+            true => self.take_holders(&topic),
+            false => Vec::new(),
+        };
         let release = self.store_value(&event, will.filter(|_| !deletes), stands, effects);
         self.arm_value_expiry(now, &topic);
         let matched = self.announce(&event, author, is_traced(options), effects);
         self.wake_replays(now, effects);
+        for (token, holder) in ended {
+            self.tell_released(now, &topic, (token, &holder), Ended::Released, effects);
+        }
         Kept {
             answer: (publication, matched),
             release,
@@ -195,11 +207,16 @@ impl Realm {
         effects: &mut Effects,
     ) -> bool {
         let topic = &event.topic;
+        let is_hold = self.kv.held.get(topic).is_some();
         let former = self.kv.get(topic).and_then(|entry| entry.will.clone());
         if let Some(former) = &former {
             self.forget_will(former.session, topic);
         }
-        if let Some(will) = &will {
+        let will = match is_hold {
+            true => former.clone(),
+            false => will,
+        };
+        if let Some(will) = will.as_ref().filter(|_| !is_hold) {
             self.will_order += 1;
             let order = self.will_order;
             if let Some(session) = self.session_mut(will.session) {
@@ -220,6 +237,7 @@ impl Realm {
                     event: event.clone(),
                     commit,
                     will,
+                    is_hold,
                 },
                 stands,
             );
@@ -229,7 +247,7 @@ impl Realm {
     }
 
     /// The commit a write belongs to; 0 where nothing outlives the process or the store is down.
-    fn write_commit(&self) -> u64 {
+    pub(super) fn write_commit(&self) -> u64 {
         if self.settings.durable && !self.store_down {
             self.commit
         } else {
@@ -237,7 +255,7 @@ impl Realm {
         }
     }
 
-    fn save_value(&mut self, topic: &Topic, effects: &mut Effects) {
+    pub(super) fn save_value(&mut self, topic: &Topic, effects: &mut Effects) {
         if self.store_down {
             self.unsaved.insert(topic.clone());
         } else {
@@ -273,7 +291,7 @@ impl Realm {
         }
     }
 
-    fn delete_record(&mut self, topic: &Topic, effects: &mut Effects) {
+    pub(super) fn delete_record(&mut self, topic: &Topic, effects: &mut Effects) {
         if self.store_down {
             self.unsaved.insert(topic.clone());
         } else if self.settings.durable {
@@ -288,7 +306,7 @@ impl Realm {
         }
     }
 
-    fn session_mut(&mut self, id: SessionId) -> Option<&mut crate::session::Session> {
+    pub(super) fn session_mut(&mut self, id: SessionId) -> Option<&mut crate::session::Session> {
         let place = *self.by_id.get(&id)?;
         self.sessions.get_mut(place)
     }
@@ -375,29 +393,95 @@ impl Realm {
             Waiter {
                 id,
                 session: place,
-                publish,
+                wants: Wants::Write(publish),
                 timer,
+                since_ms: now.unix_ms,
             },
         );
     }
 
-    /// Grants every waiter of a key whose condition has come true.
+    /// Serves every waiter of a key whose turn has come.
     pub(super) fn serve_waiters(&mut self, now: Now, topic: &Topic, effects: &mut Effects) {
+        self.serve_line(now, topic, 0, effects);
+    }
+
+    /// ... of whose line `gone` waiters left at the front just now. Whoever stays in line and asked
+    /// for it is told of its new place.
+    pub(super) fn serve_line(
+        &mut self,
+        now: Now,
+        topic: &Topic,
+        mut gone: usize,
+        effects: &mut Effects,
+    ) {
+        let most = self.settings.limits.holders_per_key;
         while !self.store_down {
-            let Some(waiter) = self.kv.take_ready_waiter(topic) else {
-                return;
+            let Some(waiter) = self.kv.take_ready_waiter(topic, most) else {
+                break;
             };
-            self.timers.cancel(waiter.timer);
-            if let Some(session) = self.sessions.get_mut(waiter.session) {
-                session.waiting.remove(&waiter.id);
+            gone += usize::from(waiter.when().is_null());
+            self.forget_waiter(&waiter);
+            match waiter.wants {
+                Wants::Write(publish) => self.write_waiting(now, waiter.session, publish, effects),
+                Wants::Hold(order) => {
+                    self.grant_waiting(now, waiter.session, topic, *order, effects);
+                }
             }
-            if let Err((kind, message)) = self.may_keep(waiter.session, &waiter.publish, effects) {
-                let request = waiter.publish.request;
-                self.refuse_publish(waiter.session, request, kind, message, effects);
-                continue;
+        }
+        self.tell_steps(topic, 0, gone, effects);
+    }
+
+    fn write_waiting(
+        &mut self,
+        now: Now,
+        place: usize,
+        publish: Box<Publish>,
+        effects: &mut Effects,
+    ) {
+        if let Err((kind, message)) = self.may_keep(place, &publish, effects) {
+            self.refuse_publish(place, publish.request, kind, message, effects);
+            return;
+        }
+        self.counters.writes_granted += 1;
+        self.carry_out(now, place, publish, effects);
+    }
+
+    /// It was taken out of its queue: nothing else points to it any more.
+    fn forget_waiter(&mut self, waiter: &Waiter) {
+        self.timers.cancel(waiter.timer);
+        if let Some(session) = self.sessions.get_mut(waiter.session) {
+            session.waiting.remove(&waiter.id);
+            if let Wants::Hold(order) = &waiter.wants {
+                session.acquiring.remove(&order.request);
             }
-            self.counters.writes_granted += 1;
-            self.carry_out(now, waiter.session, waiter.publish, effects);
+        }
+    }
+
+    /// Takes one waiter out of its queue; with how many were before it in line.
+    pub(super) fn take_waiter(
+        &mut self,
+        topic: &Topic,
+        id: u64,
+    ) -> Option<(Waiter, Option<usize>)> {
+        let (waiter, before) = self.kv.waiters.remove(topic, id)?;
+        self.forget_waiter(&waiter);
+        Some((waiter, before))
+    }
+
+    /// `gone` waiters left the line, of whom the first had `before` others before it: the next one's
+    /// turn may have come. `None`: they stood aside.
+    pub(super) fn line_moved(
+        &mut self,
+        now: Now,
+        topic: &Topic,
+        before: Option<usize>,
+        gone: usize,
+        effects: &mut Effects,
+    ) {
+        match before {
+            None => {}
+            Some(0) => self.serve_line(now, topic, gone, effects),
+            Some(before) => self.tell_steps(topic, before, gone, effects),
         }
     }
 
@@ -409,24 +493,28 @@ impl Realm {
         }
     }
 
-    pub(super) fn waiter_timed_out(&mut self, topic: &Topic, id: u64, effects: &mut Effects) {
-        let Some(waiter) = self.kv.waiters.remove(topic, id) else {
+    pub(super) fn waiter_timed_out(
+        &mut self,
+        now: Now,
+        topic: &Topic,
+        id: u64,
+        effects: &mut Effects,
+    ) {
+        let Some((waiter, before)) = self.take_waiter(topic, id) else {
             return;
         };
-        if let Some(session) = self.sessions.get_mut(waiter.session) {
-            session.waiting.remove(&id);
+        let place = waiter.session;
+        match waiter.wants {
+            Wants::Write(publish) => {
+                self.counters.writes_timed_out += 1;
+                if let Some(request) = publish.request {
+                    let message = "the condition did not come true in time";
+                    self.refuse(place, request, ErrorKind::Timeout, message, effects);
+                }
+            }
+            Wants::Hold(order) => self.acquire_timed_out(place, &order, effects),
         }
-        self.counters.writes_timed_out += 1;
-        if let Some(request) = waiter.publish.request {
-            let message = "the condition did not come true in time";
-            self.refuse(
-                waiter.session,
-                request,
-                ErrorKind::Timeout,
-                message,
-                effects,
-            );
-        }
+        self.line_moved(now, topic, before, 1, effects);
     }
 
     /// Keeps a last will's message, and serves who waited for it. A will stands even if the store
@@ -440,6 +528,10 @@ impl Realm {
     ) {
         let (topic, options) = (publish.topic.clone(), publish.options.take());
         let options = options.as_deref();
+        if self.kv.held.get(&topic).is_some() {
+            self.counters.wills_on_held += 1;
+            return;
+        }
         if !self.deletes(&topic, &publish.payload, options) && self.has_no_room_for(&topic) {
             self.counters.quota_refused += 1;
             return;
@@ -448,15 +540,24 @@ impl Realm {
         self.serve_waiters(now, &topic, effects);
     }
 
-    /// A leaving session waits no longer; it cannot be granted what its own end releases.
-    pub(super) fn drop_waiters_of(&mut self, place: usize) {
+    /// A leaving session waits no longer; it cannot be granted what its own end releases. Whoever
+    /// waited behind it may be.
+    pub(super) fn drop_waiters_of(&mut self, now: Now, place: usize, effects: &mut Effects) {
         let Some(session) = self.sessions.get_mut(place) else {
             return;
         };
-        for (id, topic) in std::mem::take(&mut session.waiting) {
-            if let Some(waiter) = self.kv.waiters.remove(&topic, id) {
-                self.timers.cancel(waiter.timer);
+        let mut waiting: Vec<(u64, Topic)> = session.waiting.drain().collect();
+        waiting.sort_unstable();
+        // How many left each line, and how many were before the first of them.
+        let mut lines: BTreeMap<Topic, (usize, usize)> = BTreeMap::new();
+        for (id, topic) in waiting {
+            if let Some((_, Some(before))) = self.take_waiter(&topic, id) {
+                let (first, gone) = lines.entry(topic).or_insert((before, 0));
+                (*first, *gone) = (before.min(*first), *gone + 1);
             }
+        }
+        for (topic, (first, gone)) in lines {
+            self.line_moved(now, &topic, Some(first), gone, effects);
         }
     }
 
@@ -552,6 +653,7 @@ impl Realm {
                     event: event.clone(),
                     commit,
                     will: None,
+                    is_hold: false,
                 },
                 true,
             );
@@ -559,11 +661,13 @@ impl Realm {
         self.save_value(topic, effects);
     }
 
-    /// Takes back every write that is not durable and tells the subscribers what holds now.
-    pub(super) fn take_back(&mut self, now: Now, effects: &mut Effects) {
+    /// Takes back every write that is not durable, which is what came after the commit `durable`,
+    /// and tells the subscribers what holds now.
+    pub(super) fn take_back(&mut self, now: Now, durable: u64, effects: &mut Effects) {
         let (changed, released) = self.kv.roll_back();
         self.unsaved.extend(released);
-        for topic in changed {
+        let told = self.take_back_holds(now, durable, effects);
+        for topic in changed.into_iter().filter(|topic| !told.contains(topic)) {
             self.arm_value_expiry(now, &topic);
             if self.rebind_will(now, &topic, effects) {
                 continue;
@@ -594,7 +698,8 @@ impl Realm {
         for (_, session) in &mut self.sessions {
             session.wills.remove(topic);
         }
-        let Some(will) = self.kv.get(topic).and_then(|entry| entry.will.clone()) else {
+        let entry = self.kv.get(topic).filter(|entry| !entry.is_hold);
+        let Some(will) = entry.and_then(|entry| entry.will.clone()) else {
             return false;
         };
         self.will_order += 1;
@@ -620,6 +725,15 @@ impl Realm {
         let (token, commit) = self.kv.last_token(topic);
         let waiters = self.kv.waiters.count(topic);
         let entry = self.kv.get(topic);
+        // A key that several may hold is nobody's.
+        let is_owned = self
+            .kv
+            .held
+            .get(topic)
+            .is_none_or(|hold| hold.mode.is_alone());
+        let owner = entry
+            .filter(|_| is_owned)
+            .and_then(|entry| entry.will.as_ref());
         let list = |entry: &Entry| {
             let args = entry.event.payload.as_args(crate::encoding::Encoding::Json);
             args.args
@@ -632,7 +746,7 @@ impl Realm {
             "args": entry.map_or(Value::Null, list),
             "kwargs": entry.map_or(&Value::Null, |e| e.event.payload.kwargs_value()),
             "token": token,
-            "owner": entry.and_then(|e| e.will.as_ref()).map(|will| will.session.0),
+            "owner": owner.map(|will| will.session.0),
             "waiters": waiters,
         });
         (report, commit)

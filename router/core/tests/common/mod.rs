@@ -81,13 +81,22 @@ pub fn naming() -> Naming {
         reserved: "wamp".into(),
         inspection: "reynard/session".into(),
         value_get: "fox/kv/get".into(),
+        locks: "fox/lock".into(),
         read_key: |text| Topic::new(text.replace('.', "/")).ok(),
-        read_pattern: |text, _| {
+        read_pattern: |text, notation| {
+            if notation == Some("prefix") && !text.is_empty() {
+                let prefix = Pattern::prefix(text.replace('.', "/")).expect("a prefix");
+                return Ok((prefix, MatchKind::Prefix));
+            }
+            let text = if text.is_empty() { "#" } else { text };
             let pattern = Pattern::from_slashes(&text.replace('.', "/"));
             let wrong = |_| Refusal::new(ErrorKind::InvalidTopic, "no pattern");
             Ok((pattern.map_err(wrong)?, MatchKind::Exact))
         },
-        show_pattern: |pattern, _| pattern.literal_prefix(),
+        show_pattern: |pattern, kind| match kind {
+            MatchKind::Exact => pattern.literal_prefix().replace('/', "."),
+            _ => pattern.literal_prefix(),
+        },
         read_publish: |text, payload, _| Ok(Publish::new(topic(text), payload)),
         show_details: |_, _| serde_json::Map::new(),
         killed: "wamp.close.killed".into(),

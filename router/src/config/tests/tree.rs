@@ -19,6 +19,7 @@ memory = true
 default_realm = "shop"
 auto_realms = false
 insecure = true
+worker_threads = 3
 bridge_id = "plant-7"
 
 [[listener]]
@@ -167,6 +168,7 @@ fn full() -> Config {
         default_realm: "shop".to_owned(),
         auto_realms: false,
         insecure: true,
+        worker_threads: Some(3),
         listeners: vec![
             listener(
                 ListenerKind::Universal,

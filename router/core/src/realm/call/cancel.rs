@@ -3,17 +3,21 @@
 use super::super::{Effects, Realm};
 use crate::dealer::CallState;
 use crate::model::{
-    CallFailure, CancelMode, Delivery, ErrorKind, InterruptReason, Refusal, RequestId,
+    CallFailure, CancelMode, Delivery, ErrorKind, InterruptReason, Now, Refusal, RequestId,
 };
 
 impl Realm {
     pub(in crate::realm) fn cancel(
         &mut self,
+        now: Now,
         place: usize,
         request: RequestId,
         mode: CancelMode,
         effects: &mut Effects,
     ) {
+        if self.cancel_acquire(now, place, request, effects) {
+            return;
+        }
         let Some(call) = self
             .sessions
             .get(place)

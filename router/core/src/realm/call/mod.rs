@@ -26,6 +26,8 @@ use std::time::Duration;
 /// Calls of a queue that are looked at for one that a free callee may take.
 const LOOK_AHEAD: usize = 64;
 
+const ALREADY_OPEN: &str = "a call with this request id is open";
+
 /// The options of a call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CallOptions {
@@ -54,6 +56,11 @@ impl Realm {
             self.call_goes_on(now, call, payload, options.more, effects);
             return;
         }
+        if session.acquiring.contains_key(&request) {
+            let (kind, message) = (ErrorKind::InvalidArgument, ALREADY_OPEN);
+            self.refuse_call(place, request, false, kind, message, effects);
+            return;
+        }
         if session.cut_short.contains(&request) {
             // It ended before its caller had sent everything, and the caller may not know yet.
             if !options.more {
@@ -67,14 +74,21 @@ impl Realm {
             self.refuse_call(place, request, options.more, kind, message, effects);
             return;
         }
-        if let Some(own) = self.own_procedure(procedure) {
+        let lock = self.lock_procedure(procedure);
+        if let Some(what) = lock.filter(|_| !options.more) {
+            let caller = (place, request);
+            self.call_lock(now, caller, what, &payload, options, effects);
+            return;
+        }
+        let own = self.own_procedure(procedure);
+        if lock.is_some() || own.is_some() {
             if options.more {
                 let (kind, message) = (
                     ErrorKind::FeatureNotSupported,
                     "the router's own procedures take no arguments in parts",
                 );
                 self.refuse_call(place, request, true, kind, message, effects);
-            } else {
+            } else if let Some(own) = own {
                 self.call_own(now, place, request, own, &payload, effects);
             }
             return;
@@ -117,7 +131,7 @@ impl Realm {
                 "sessions of this role may not be disclosed",
             ));
         }
-        if session.calls.len() >= self.settings.limits.calls_per_session {
+        if session.calls.len() + session.acquiring.len() >= self.settings.limits.calls_per_session {
             return Err((
                 ErrorKind::QuotaExceeded,
                 "the session has too many calls open",
@@ -314,8 +328,7 @@ impl Realm {
             let Some((place, request)) = open.caller else {
                 return;
             };
-            let message = "a call with this request id is open";
-            let refusal = Refusal::new(ErrorKind::InvalidArgument, message);
+            let refusal = Refusal::new(ErrorKind::InvalidArgument, ALREADY_OPEN);
             self.fail_request(place, request, CallFailure::Realm(refusal), effects);
             return;
         }

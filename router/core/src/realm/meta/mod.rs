@@ -44,6 +44,8 @@ pub struct Naming {
     pub inspection: ByteString,
     /// The procedure that reads a key.
     pub value_get: ByteString,
+    /// The levels above the procedures that hold keys and the topics that tell of it.
+    pub locks: ByteString,
     /// Reads a spelled key as its topic, for the key reader.
     pub read_key: fn(&str) -> Option<Topic>,
     /// Reads a spelled pattern in the notation named, or in the usual one.
@@ -128,6 +130,7 @@ impl Realm {
     pub(super) fn is_own_name(&self, procedure: &Topic) -> bool {
         self.is_reserved(procedure)
             || self.inspection_name(procedure).is_some()
+            || self.lock_name(procedure.text()).is_some()
             || self.own_procedure(procedure).is_some()
     }
 
@@ -141,6 +144,7 @@ impl Realm {
         let inspection = start.strip_prefix(&*self.settings.naming.inspection);
         first == &*self.settings.naming.reserved
             || first == "$SYS"
+            || self.lock_name(&start).is_some()
             || inspection.is_some_and(|rest| rest.starts_with('/'))
     }
 
