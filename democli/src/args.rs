@@ -1,8 +1,8 @@
 //! The command line.
 
-use crate::client::{Address, Arguments, Credentials, Dict, Serializer};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use router_client::{Address, Arguments, Credentials, Dict, Serializer};
 use serde_json::Value;
 use std::ffi::OsString;
 

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! Demonstrations: one program per file in [`demo`], all over the small WAMP client in [`client`].
+//! Demonstrations: one program per file in [`demo`], all over the small WAMP client in [`router_client`].
 //!
 //! [`args`] is the command line, [`output`] the only way to stdout, [`clock`] the time as text.
 //!
@@ -9,7 +9,6 @@
 //! the order in which the calls arrive.
 
 mod args;
-mod client;
 mod clock;
 mod demo;
 mod output;
@@ -25,7 +24,10 @@ fn main() -> ExitCode {
         // As with any filter: who reads our output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("democli: {}", output::printable(&format!("{error:#}")));
+            eprintln!(
+                "democli: {}",
+                router_client::printable(&format!("{error:#}"))
+            );
             ExitCode::FAILURE
         }
     }
@@ -54,7 +56,7 @@ mod tests {
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
         assert!(!is_broken_pipe(&anyhow::Error::from(refused)));
         // The router's side of the socket is wrapped, and is an error.
-        let lost = client::ClientError::Unreachable {
+        let lost = router_client::ClientError::Unreachable {
             address: "ws://h/".into(),
             source: broken(),
         };

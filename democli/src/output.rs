@@ -1,7 +1,6 @@
-//! Lines on stdout. What peers sent may stand in them, so control characters are made visible: no
-//! publisher writes to the terminal of a subscriber.
+//! Lines on stdout. What peers sent may stand in them, so control characters are made visible.
 
-use std::borrow::Cow;
+use router_client::printable;
 use std::io::{self, Write as _};
 
 /// Prints one line like `println!`, but returns the error of a closed stdout instead of panicking.
@@ -20,31 +19,4 @@ pub fn line(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{}", printable(text))?;
     stdout.flush()
-}
-
-/// The text with its control characters, line ends too, as Rust escapes.
-pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
-        return Cow::Borrowed(text);
-    }
-    let mut visible = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        if c.is_control() {
-            visible.extend(c.escape_default());
-        } else {
-            visible.push(c);
-        }
-    }
-    Cow::Owned(visible)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn control_characters_become_visible_and_nothing_else_changes() {
-        assert_eq!(printable("grün \"a\\b\" ☕"), "grün \"a\\b\" ☕");
-        assert_eq!(printable("a\nb\u{1b}[2J\u{9b}"), "a\\nb\\u{1b}[2J\\u{9b}");
-    }
 }

@@ -1,9 +1,21 @@
-//! The command line: `reynard [serve]` and `reynard check`.
+//! The command line: `reynard [serve]`, `reynard check`, and the commands that talk to a running
+//! router, `reynard kv` and `reynard lock` ([`client`]).
 //!
 //! [`parse`] does everything up to a usable configuration without touching the process; whatever
 //! ends the program instead (help, wrong arguments, a configuration with problems) comes back as a
 //! [`CliExit`] with its text and exit code. Exit codes here: 0 fine, 2 bad arguments or
 //! configuration.
+
+mod ask;
+pub mod client;
+mod console;
+mod failure;
+mod kv;
+mod lock;
+mod signals;
+#[cfg(test)]
+mod testing;
+mod words;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -28,6 +40,8 @@ pub enum Invocation {
     Serve(Box<Loaded>),
     /// Call [`run_check`] and end.
     Check(Flags),
+    /// Call [`client::run`] and end.
+    Client(Box<client::ClientCommand>),
 }
 
 /// The program ends here: what to print where, and the exit code.
@@ -74,9 +88,10 @@ Examples:
   reynard                                 on 127.0.0.1, ports 9000 (all protocols) and 1883 (MQTT)
   reynard --memory --listen 127.0.0.1:0   nothing on disk, a free port
   reynard check -c reynard.toml           is the configuration right?
+  reynard lock run KEY -- COMMAND         on one machine at a time
 
 Exit codes: 0 fine, 1 failed while running, 2 bad arguments or configuration,
-3 the data directory cannot be opened."
+3 the data directory cannot be opened; those of kv and lock are in docs/cli.md."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -107,6 +122,10 @@ Examples:
   reynard check
   reynard check -c /etc/reynard/reynard.toml")]
     Check(CheckArgs),
+    /// Read and write kept values of a running router
+    Kv(kv::KvArgs),
+    /// Run a command under a lock; list, show and break locks
+    Lock(lock::LockArgs),
 }
 
 // Values stay text here: the configuration parses those of flags, variables and file alike, and
@@ -194,11 +213,17 @@ where
                 ..Flags::default()
             }));
         }
+        Some(Command::Kv(args)) => return Ok(client(client::ClientCommand::Kv(args))),
+        Some(Command::Lock(args)) => return Ok(client(client::ClientCommand::Lock(args))),
         Some(Command::Serve(serve)) => serve,
         None => cli.serve,
     };
     let loaded = config::load(&serve.into(), sources).map_err(|error| refusal(&error))?;
     Ok(Invocation::Serve(Box::new(loaded)))
+}
+
+fn client(command: client::ClientCommand) -> Invocation {
+    Invocation::Client(Box::new(command))
 }
 
 /// `reynard check`: validates what `serve` would use.

@@ -4,6 +4,8 @@
 
 mod auth;
 mod bridge;
+mod cli_kv;
+mod cli_lock;
 mod conditional;
 mod config_and_cli;
 mod cross_protocol;

@@ -57,6 +57,7 @@ pub struct Running {
     stdout: Receiver<String>,
     stderr: Receiver<String>,
     seen: String,
+    seen_errors: String,
 }
 
 impl Running {
@@ -79,6 +80,7 @@ impl Running {
             stdout,
             stderr,
             seen: String::new(),
+            seen_errors: String::new(),
         })
     }
 
@@ -100,23 +102,35 @@ impl Running {
     /// # Errors
     /// Fails if the program ends without one, or after [`PATIENCE`].
     pub fn line_with(&mut self, part: &str) -> Result<String> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(line) = self.stdout.recv_timeout(left) else {
-                let errors: Vec<String> = self.stderr.try_iter().collect();
-                bail!(
-                    "no line with {part:?} in\n{}--- stderr\n{}",
-                    self.seen,
-                    errors.join("\n")
-                );
-            };
-            self.seen.push_str(&line);
-            self.seen.push('\n');
-            if line.contains(part) {
-                return Ok(line);
+        match line_with(&self.stdout, &mut self.seen, part) {
+            Some(line) => Ok(line),
+            None => bail!("no line with {part:?} in\n{}", self.output()),
+        }
+    }
+
+    /// Waits for a line of stderr that contains `part`.
+    ///
+    /// # Errors
+    /// Fails if the program ends without one, or after [`PATIENCE`].
+    pub fn error_line_with(&mut self, part: &str) -> Result<String> {
+        match line_with(&self.stderr, &mut self.seen_errors, part) {
+            Some(line) => Ok(line),
+            None => bail!("no line with {part:?} on stderr in\n{}", self.output()),
+        }
+    }
+
+    /// What was written up to now.
+    fn output(&mut self) -> String {
+        for (stream, seen) in [
+            (&self.stdout, &mut self.seen),
+            (&self.stderr, &mut self.seen_errors),
+        ] {
+            for line in stream.try_iter() {
+                seen.push_str(&line);
+                seen.push('\n');
             }
         }
+        format!("{}--- stderr\n{}", self.seen, self.seen_errors)
     }
 
     /// Waits for the end; after `patience` the program is killed.
@@ -126,7 +140,7 @@ impl Running {
     pub fn finish(mut self, patience: Duration) -> Result<Finished> {
         let deadline = Instant::now() + patience;
         let mut stdout = std::mem::take(&mut self.seen);
-        let mut stderr = String::new();
+        let mut stderr = std::mem::take(&mut self.seen_errors);
         let ended = collect(&self.stdout, &mut stdout, deadline)
             && collect(&self.stderr, &mut stderr, deadline);
         if !ended {
@@ -180,6 +194,20 @@ fn feed(stdin: Option<impl Write + Send + 'static>, input: &[u8]) {
             // A program that ends without reading its input is judged by its status.
             let _ = stdin.write_all(&input);
         });
+    }
+}
+
+/// Takes lines up to one that contains `part`; `None` if the stream ends first, or patience.
+fn line_with(stream: &Receiver<String>, seen: &mut String, part: &str) -> Option<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let line = stream.recv_timeout(left).ok()?;
+        seen.push_str(&line);
+        seen.push('\n');
+        if line.contains(part) {
+            return Some(line);
+        }
     }
 }
 

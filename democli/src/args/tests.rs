@@ -1,4 +1,5 @@
 use super::*;
+use router_client::Place;
 use serde_json::json;
 
 fn parse(line: &[&str]) -> Result<Cli, clap::Error> {
@@ -64,7 +65,7 @@ fn the_connection_may_be_told_before_and_after_the_demo() {
         ],
     ] {
         let connect = parse(line).unwrap().connect;
-        assert_eq!(connect.url.target(), ("h", 1));
+        assert_eq!(connect.url.place(), &Place::Tcp("h".into(), 1));
         assert_eq!(connect.realm, "r");
         assert_eq!(connect.serializer, Serializer::Msgpack);
         assert_eq!(connect.credentials(), Credentials::Anonymous);

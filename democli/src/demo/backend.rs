@@ -1,9 +1,9 @@
 //! A service: three procedures and a subscription. Start it, then the frontend, in this order.
 
 use super::{ECHO, FOO, NOW, TOPIC, interrupted};
-use crate::client::{Arguments, Dict, Event, Failure, Invocation, Session};
 use crate::clock;
 use crate::output::say;
+use router_client::{Arguments, Dict, Event, Failure, Invocation, Session};
 use std::time::Duration;
 
 /// Between two progressive results of the time.

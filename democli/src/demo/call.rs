@@ -1,8 +1,8 @@
 //! Calls a procedure; prints its progressive results and its result, a line each.
 
 use crate::args::Call;
-use crate::client::{Dict, Session};
 use crate::output::say;
+use router_client::{Dict, Session};
 
 /// Calls.
 ///

@@ -2,9 +2,9 @@
 //! events with and without acknowledgement.
 
 use super::{ECHO, FOO, NOW, TOPIC};
-use crate::client::{Arguments, Call, Dict, Session};
 use crate::output::say;
 use anyhow::ensure;
+use router_client::{Arguments, Call, Dict, Session};
 use serde_json::json;
 use std::time::Instant;
 

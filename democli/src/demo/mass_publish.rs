@@ -1,9 +1,9 @@
 //! How many acknowledged publishes a second one connection makes.
 
 use crate::args::MassPublish;
-use crate::client::{Arguments, Dict, Reply, Session};
 use crate::output::say;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use router_client::{Arguments, Dict, Reply, Session};
 use serde_json::json;
 use std::collections::VecDeque;
 use std::time::Instant;

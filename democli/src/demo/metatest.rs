@@ -3,9 +3,9 @@
 
 use super::interrupted;
 use crate::args::Metatest;
-use crate::client::{Arguments, Dict, Session, Subscription};
 use crate::output::say;
 use anyhow::{Context as _, ensure};
+use router_client::{Arguments, Dict, Session, Subscription};
 use serde_json::Value;
 
 /// Everything about sessions: joins and leaves.

@@ -10,8 +10,8 @@ mod resource_lock;
 mod subscribe;
 
 use crate::args::{Connect, Demo};
-use crate::client::{ClientError, Session};
 use crate::output::say;
+use router_client::{ClientError, Join, Session};
 
 /// The topic that frontend and backend share.
 const TOPIC: &str = "com.myapp.topic1";
@@ -48,14 +48,13 @@ async fn join(connect: &Connect) -> anyhow::Result<Session> {
 }
 
 async fn enter(connect: &Connect) -> Result<Session, ClientError> {
-    let credentials = connect.credentials();
-    Session::connect(
-        &connect.url,
-        connect.serializer,
-        &connect.realm,
-        &credentials,
-    )
-    .await
+    let agent = concat!("democli/", env!("CARGO_PKG_VERSION"));
+    let join = Join {
+        credentials: connect.credentials(),
+        serializer: connect.serializer,
+        ..Join::new(&connect.realm, agent)
+    };
+    Session::connect(&connect.url, &join).await
 }
 
 /// Waits for Ctrl-C.

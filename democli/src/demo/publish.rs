@@ -2,8 +2,8 @@
 
 use super::interrupted;
 use crate::args::Publish;
-use crate::client::{ClientError, Session};
 use crate::output::say;
+use router_client::{ClientError, Session};
 use std::time::Duration;
 
 /// Publishes.

@@ -9,11 +9,11 @@
 
 use super::interrupted;
 use crate::args::ResourceLock;
-use crate::client::{Arguments, ClientError, Dict, Session};
 use crate::clock;
 use crate::output::say;
 use anyhow::{Context as _, ensure};
-use protocols::wamp::dict::DictExt as _;
+use router_client::DictExt as _;
+use router_client::{Arguments, ClientError, Dict, Session};
 use serde_json::{Value, json};
 use std::time::Duration;
 

@@ -3,8 +3,8 @@
 
 use super::interrupted;
 use crate::args::Subscribe;
-use crate::client::{Event, Session, Subscription};
 use crate::output::say;
+use router_client::{Event, Session, Subscription};
 use serde_json::Value;
 
 /// Subscribes and prints.
@@ -58,7 +58,7 @@ fn line(subscribed: &str, event: &Event) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::Arguments;
+    use router_client::Arguments;
     use serde_json::json;
 
     #[test]

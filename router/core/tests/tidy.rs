@@ -65,3 +65,45 @@ fn the_core_depends_on_no_runtime_and_no_protocol() {
         assert!(!manifest.contains(name), "the core depends on {name}");
     }
 }
+
+/// Our crates by folder, in the direction of dependency: each may use those before it that stand in
+/// its list. The tests may use everything.
+const ARROWS: &[(&str, &str, &[&str])] = &[
+    ("storage", "storage", &[]),
+    ("router/core", "router-core", &["storage"]),
+    ("protocols", "protocols", &["storage", "router-core"]),
+    (
+        "router/client",
+        "router-client",
+        &["router-core", "protocols"],
+    ),
+    (
+        "router",
+        "router",
+        &["storage", "router-core", "protocols", "router-client"],
+    ),
+    ("democli", "democli", &["router-client"]),
+];
+
+#[test]
+fn every_crate_uses_only_those_below_it() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for (folder, name, allowed) in ARROWS {
+        let manifest = fs::read_to_string(workspace.join(folder).join("Cargo.toml"));
+        let manifest = manifest.expect("readable");
+        assert!(manifest.contains(&format!("name = \"{name}\"")), "{folder}");
+        let uses = |other: &&str| {
+            let starts = [format!("{other}."), format!("{other} ")];
+            let is_use = |line: &str| starts.iter().any(|start| line.starts_with(start.as_str()));
+            // With other features for its tests, a crate may name itself.
+            other != name && manifest.lines().any(is_use)
+        };
+        let used: Vec<&str> = ARROWS.iter().map(|arrow| arrow.1).filter(uses).collect();
+        let forbidden = used.iter().find(|other| !allowed.contains(other));
+        assert_eq!(forbidden, None, "{name} uses {used:?}");
+        assert!(
+            name == &"storage" || !used.is_empty(),
+            "{name} uses nothing"
+        );
+    }
+}

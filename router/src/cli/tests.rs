@@ -109,22 +109,35 @@ fn bad_arguments_are_refused_by_name() {
     }
 }
 
+/// Every command by its words, with the most lines that its help may have.
+const HELPS: &[(&[&str], usize)] = &[
+    (&["--help"], 24),
+    (&["-h"], 24),
+    (&["serve", "--help"], 40),
+    (&["check", "--help"], 40),
+    (&["kv", "--help"], 48),
+    (&["kv", "get", "--help"], 48),
+    (&["kv", "put", "--help"], 48),
+    (&["kv", "cas", "--help"], 48),
+    (&["kv", "del", "--help"], 48),
+    (&["kv", "ls", "--help"], 48),
+    (&["kv", "watch", "--help"], 48),
+    (&["kv", "export", "--help"], 48),
+    (&["kv", "import", "--help"], 48),
+    (&["lock", "--help"], 48),
+    (&["lock", "run", "--help"], 48),
+    (&["lock", "ls", "--help"], 48),
+    (&["lock", "inspect", "--help"], 48),
+    (&["lock", "break", "--help"], 48),
+];
+
 #[test]
 fn help_fits_a_screen_and_every_command_has_examples() {
-    for args in [
-        &["--help"][..],
-        &["-h"],
-        &["serve", "--help"],
-        &["check", "--help"],
-    ] {
+    for (args, most) in HELPS {
         let exit = run(args, &FakeSources::default()).expect_err("help");
         assert_eq!((exit.code, exit.stderr.as_str()), (0, ""), "{args:?}");
         let lines = exit.stdout.lines().count();
-        assert!(
-            lines <= if args.len() == 1 { 24 } else { 40 },
-            "{lines} lines\n{}",
-            exit.stdout
-        );
+        assert!(lines <= *most, "{lines} lines\n{}", exit.stdout);
         assert!(
             exit.stdout.lines().all(|line| line.chars().count() <= 100),
             "{}",
@@ -135,6 +148,94 @@ fn help_fits_a_screen_and_every_command_has_examples() {
             "{}",
             exit.stdout
         );
+    }
+}
+
+#[test]
+fn the_list_of_helps_is_complete() {
+    use clap::CommandFactory as _;
+    let mut missing = Vec::new();
+    let cli = Cli::command();
+    for command in cli.get_subcommands() {
+        let name = command.get_name();
+        let below = command.get_subcommands().map(clap::Command::get_name);
+        let lines = below.map(|sub| vec![name, sub, "--help"]);
+        for words in lines.chain([vec![name, "--help"]]) {
+            if !HELPS.iter().any(|(args, _)| *args == words) {
+                missing.push(words.join(" "));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:?}");
+    Cli::command().debug_assert();
+}
+
+/// The page that the helps send their readers to.
+const PAGE: &str = include_str!("../../../docs/cli.md");
+
+#[test]
+fn the_page_of_the_command_line_names_every_command_and_option() {
+    use clap::CommandFactory as _;
+    let mut missing = Vec::new();
+    for command in Cli::command().get_subcommands() {
+        for sub in command.get_subcommands() {
+            let name = format!("`{} {}", command.get_name(), sub.get_name());
+            let options = sub.get_arguments().chain(command.get_arguments());
+            let options = options.filter_map(|arg| arg.get_long());
+            let options = options.filter(|long| *long != "help");
+            let options = options.map(|long| format!("`--{long}"));
+            missing.extend(options.chain([name]).filter(|text| !PAGE.contains(text)));
+        }
+    }
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn the_commands_for_a_running_router_do_not_look_at_the_configuration() {
+    let sources = FakeSources::default().file("reynard.toml", "broken = ");
+    for args in [
+        &["kv", "get", "a"][..],
+        &["kv", "--url", "unix:/run/r.sock", "get", "a", "--json"],
+        &[
+            "kv", "put", "a", "-5", "--ttl", "5m", "--when", "null", "--wait", "1s",
+        ],
+        &["kv", "import", "--replace", "-"],
+        &["lock", "run", "a", "--wait", "0", "--", "true", "--json"],
+        &[
+            "lock", "run", "a", "--mode", "permit", "--limit", "2", "--", "true",
+        ],
+    ] {
+        let got = run(args, &sources);
+        assert!(
+            matches!(got, Ok(Invocation::Client(_))),
+            "{args:?}: {got:?}"
+        );
+    }
+}
+
+#[test]
+fn bad_arguments_of_the_commands_for_a_running_router_are_refused() {
+    for args in [
+        &["kv"][..],
+        &["kv", "get"],
+        &["kv", "get", "a", "--url", "http://h/"],
+        &["kv", "put", "a"],
+        &["kv", "put", "a", "1", "--when", "open"],
+        &["kv", "put", "a", "1", "--wait", "1s"],
+        &["kv", "put", "a", "1", "--ttl", "soon"],
+        &["kv", "cas", "a", "x", "1"],
+        &["kv", "ls", "--limit", "0"],
+        &["kv", "import", "--only-new", "--replace"],
+        &["kv", "import", "--in-flight", "0"],
+        &["lock", "run", "a"],
+        &["lock", "run", "a", "true"],
+        &["lock", "run", "a", "--ttl", "500ms", "--", "true"],
+        &["lock", "run", "a", "--mode", "permit", "--", "true"],
+        &["lock", "run", "a", "--mode", "mutual", "--", "true"],
+        &["lock", "inspect"],
+        &["lock", "break"],
+    ] {
+        refused(args);
     }
 }
 

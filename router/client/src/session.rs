@@ -1,13 +1,14 @@
 //! The handle of a session: join, ask, leave.
 
 use super::driver::Driver;
-use super::join::{Credentials, open, shake_hands};
-use super::request::{Handler, ReplyTo, Request};
+use super::join::{Join, open, shake_hands};
+use super::request::{Cancel, Handler, ReplyTo, Request};
 use super::{
     Address, Arguments, ClientError, Closed, Dict, Event, Failure, Invocation, Serializer,
 };
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -33,28 +34,25 @@ pub struct Session {
     serializer: Serializer,
     /// The session id.
     id: u64,
+    /// The key of the next call.
+    calls: Arc<AtomicU64>,
 }
 
 impl Session {
-    /// Connects and joins `realm`.
+    /// Connects and joins.
     ///
     /// # Errors
     /// All but the variants about requests.
-    pub async fn connect(
-        address: &Address,
-        serializer: Serializer,
-        realm: &str,
-        credentials: &Credentials,
-    ) -> Result<Session, ClientError> {
-        let join = async {
-            let socket = open(address, serializer).await?;
-            Session::join(socket, serializer, realm, credentials).await
+    pub async fn connect(address: &Address, join: &Join) -> Result<Session, ClientError> {
+        let enter = async {
+            let socket = open(address, join.serializer).await?;
+            Session::join(socket, join).await
         };
         let silent = |_| ClientError::Silent {
             address: address.to_string(),
             secs: JOIN_TIMEOUT.as_secs(),
         };
-        timeout(JOIN_TIMEOUT, join).await.map_err(silent)?
+        timeout(JOIN_TIMEOUT, enter).await.map_err(silent)?
     }
 
     /// Joins over an open WebSocket.
@@ -63,24 +61,23 @@ impl Session {
     /// `Refused` and `Closed`.
     pub async fn join<S>(
         mut socket: WebSocketStream<S>,
-        serializer: Serializer,
-        realm: &str,
-        credentials: &Credentials,
+        join: &Join,
     ) -> Result<Session, ClientError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let welcome = shake_hands(&mut socket, serializer, realm, credentials).await?;
+        let welcome = shake_hands(&mut socket, join).await?;
         let (requests, queue) = mpsc::channel(REQUEST_QUEUE);
         let (closing, closed) = watch::channel(None);
         let back = requests.downgrade();
-        let driver = Driver::new(socket, serializer.encoding(), queue, back, closing);
+        let driver = Driver::new(socket, join, queue, back, closing);
         tokio::spawn(driver.run());
         Ok(Session {
             requests,
             closed,
-            serializer,
+            serializer: join.serializer,
             id: welcome.session,
+            calls: Arc::default(),
         })
     }
 
@@ -169,19 +166,30 @@ impl Session {
         options: Dict,
     ) -> Result<Call, ClientError> {
         let (progress, stream) = mpsc::channel(PROGRESS_QUEUE);
-        let (reply, answer) = self.reply();
-        self.ask(Request::Call {
-            procedure: procedure.to_owned(),
-            arguments,
-            options,
-            progress: Some(progress),
-            reply,
-        })
-        .await?;
+        let (key, answer) = self
+            .start_call(procedure, arguments, options, Some(progress))
+            .await?;
         Ok(Call {
+            key,
             progress: stream,
             answer,
+            requests: self.requests.clone(),
         })
+    }
+
+    /// Calls a procedure without progressive results. Further requests may follow before the reply
+    /// is waited for.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub async fn request(
+        &self,
+        procedure: &str,
+        arguments: Arguments,
+        options: Dict,
+    ) -> Result<Reply<Arguments>, ClientError> {
+        let call = self.start_call(procedure, arguments, options, None);
+        Ok(call.await?.1)
     }
 
     /// Calls a procedure and waits for its result.
@@ -193,16 +201,29 @@ impl Session {
         procedure: &str,
         arguments: Arguments,
     ) -> Result<Arguments, ClientError> {
+        let reply = self.request(procedure, arguments, Dict::new()).await?;
+        reply.wait().await
+    }
+
+    async fn start_call(
+        &self,
+        procedure: &str,
+        arguments: Arguments,
+        options: Dict,
+        progress: Option<mpsc::Sender<Arguments>>,
+    ) -> Result<(u64, Reply<Arguments>), ClientError> {
+        let key = self.calls.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = self.reply();
         self.ask(Request::Call {
+            key,
             procedure: procedure.to_owned(),
             arguments,
-            options: Dict::new(),
-            progress: None,
+            options,
+            progress,
             reply,
         })
         .await?;
-        answer.wait().await
+        Ok((key, answer))
     }
 
     /// Registers a procedure; answers the registration id. Calls are handled side by side.
@@ -333,11 +354,13 @@ impl Subscription {
     }
 }
 
-/// A call under way.
+/// A call under way. Dropped, it goes on; only its results are not heard.
 #[derive(Debug)]
 pub struct Call {
+    key: u64,
     progress: mpsc::Receiver<Arguments>,
     answer: Reply<Arguments>,
+    requests: mpsc::Sender<Request>,
 }
 
 impl Call {
@@ -346,6 +369,19 @@ impl Call {
     /// Cancel safe.
     pub async fn next_progress(&mut self) -> Option<Arguments> {
         self.progress.recv().await
+    }
+
+    /// Gives the call up; the answer is still to be waited for, and may be a result after all.
+    ///
+    /// # Errors
+    /// When the session is gone.
+    pub async fn cancel(&self, mode: Cancel) -> Result<(), ClientError> {
+        let key = self.key;
+        let cancel = self.requests.send(Request::Cancel { key, mode });
+        match cancel.await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(ClientError::Closed(end_of(&self.answer.closed).await)),
+        }
     }
 
     /// The final result. Take the progressive ones first: those that find no room hold it up.

@@ -1,8 +1,8 @@
 use super::*;
-use crate::client::Failure;
+use crate::Failure;
 use protocols::wamp::message::{
     ErrorMessage, Event as EventMessage, Interrupt, Invocation as InvocationMessage, Published,
-    Registered, Subscribed, Unregistered, Unsubscribed, Welcome,
+    Registered, ResultMessage, Subscribed, Unregistered, Unsubscribed, Welcome,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -65,6 +65,7 @@ fn subscribe(state: &mut State) -> (mpsc::Receiver<Event>, Answer<u64>) {
 fn call(state: &mut State, progress: Option<mpsc::Sender<Arguments>>) -> Answer<Arguments> {
     let (reply, answer) = oneshot::channel();
     state.request(Request::Call {
+        key: 9,
         procedure: "a.p".to_owned(),
         arguments: Arguments::none(),
         options: Dict::new(),
@@ -384,6 +385,43 @@ fn progress_without_being_asked_for_ends_the_session() {
     assert!(matches!(&sent(&mut state)[..], [Message::Call(m)] if m.options.is_empty()));
     state.handle(result(1, json!({"progress": true})));
     violation(&mut state);
+}
+
+#[test]
+fn a_call_is_canceled_until_it_has_its_answer() {
+    let mut state = state();
+    let mut answer = call(&mut state, None);
+    let asked = sent(&mut state);
+    let [Message::Call(asked)] = &asked[..] else {
+        panic!("{asked:?}");
+    };
+    let cancel = |key| Request::Cancel {
+        key,
+        mode: crate::Cancel::KillNoWait,
+    };
+    state.request(cancel(8));
+    assert!(sent(&mut state).is_empty(), "another call was canceled");
+    state.request(cancel(9));
+    let canceled = sent(&mut state);
+    let [Message::Cancel(canceled)] = &canceled[..] else {
+        panic!("{canceled:?}");
+    };
+    assert_eq!(canceled.request, asked.request);
+    assert_eq!(canceled.options["mode"], "killnowait");
+    assert!(matches!(answer.try_recv(), Err(TryRecvError::Empty)));
+    state.handle(
+        ErrorMessage {
+            request_type: 48,
+            request: asked.request,
+            details: Dict::new(),
+            error: "wamp.error.canceled".into(),
+            payload: Payload::EMPTY,
+        }
+        .into(),
+    );
+    assert!(matches!(answer.try_recv(), Ok(Err(_))));
+    state.request(cancel(9));
+    assert!(sent(&mut state).is_empty(), "an answered call was canceled");
 }
 
 #[test]

@@ -5,12 +5,13 @@
 //! application's queues, the socket is not read; requests are still taken and sent, so that the
 //! application never waits for itself to take events.
 
+use super::heartbeat::{Beat, Heartbeat};
 use super::request::{Delivery, Handler, Invocation, Output, Request};
 use super::state::State;
-use super::{Closed, Failure};
+use super::{Closed, Failure, Join};
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{Sink as _, SinkExt as _, StreamExt as _};
+use futures_util::{FutureExt as _, Sink as _, SinkExt as _, StreamExt as _};
 use protocols::wamp::codec::Limits;
 use protocols::wamp::message::Message;
 use router_core::encoding::Encoding;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{Error, Message as Frame, Utf8Bytes};
@@ -99,17 +101,19 @@ pub struct Driver<S> {
     /// task -> the invocation it answers
     tasks: HashMap<Id, u64>,
     closed: watch::Sender<Option<Closed>>,
+    heartbeat: Heartbeat,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<S> {
     /// A driver for a session that has joined over `socket`.
     pub fn new(
         socket: Socket<S>,
-        encoding: Encoding,
+        join: &Join,
         requests: mpsc::Receiver<Request>,
         back: mpsc::WeakSender<Request>,
         closed: watch::Sender<Option<Closed>>,
     ) -> Driver<S> {
+        let encoding = join.serializer.encoding();
         let (sink, reader) = socket.split();
         Driver {
             encoding,
@@ -119,6 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<S> {
                 sink,
                 queue: VecDeque::new(),
                 is_flushed: true,
+                has_moved: false,
             },
             requests,
             back,
@@ -126,6 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<S> {
             handlers: JoinSet::new(),
             tasks: HashMap::new(),
             closed,
+            heartbeat: Heartbeat::new(join.pulse, Instant::now()),
         }
     }
 
@@ -145,18 +151,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<S> {
     /// Waits for one thing to happen and sees to it.
     async fn step(&mut self) -> Option<Closed> {
         let has_room = self.writer.queue.len() < MAX_OUTGOING;
+        let takes_all = self.deliveries.is_empty();
+        let has_moved = std::mem::take(&mut self.writer.has_moved);
+        // Where we do not listen nothing can be heard: what the application does not take is not
+        // the router's silence, and a router that takes what we send is alive.
+        if !takes_all || (has_moved && !has_room) {
+            self.heartbeat.heard(Instant::now());
+        }
         // Every arm can be dropped at any await without loss: what it holds is in `self`.
         tokio::select! {
-            frame = self.reader.next(), if has_room && self.deliveries.is_empty() => {
-                let read = match frame {
-                    Some(Ok(frame)) => from_frame(frame, self.encoding),
-                    Some(Err(error)) => Err(lost(Some(error))),
-                    None => Err(lost(None)),
-                };
-                match read {
-                    Ok(message) => message.into_iter().for_each(|m| self.state.handle(m)),
-                    Err(Closed::Violation(violation)) => self.state.violation(violation),
-                    Err(closed) => return Some(closed),
+            frame = self.reader.next(), if has_room && takes_all => {
+                if let Err(closed) = self.read(frame) {
+                    return Some(closed);
+                }
+            }
+            () = sleep_until(self.heartbeat.due()), if takes_all => {
+                if let Err(closed) = self.beat() {
+                    return Some(closed);
                 }
             }
             request = self.requests.recv(), if has_room => match request {
@@ -174,6 +185,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Driver<S> {
             }
         }
         self.carry_out()
+    }
+
+    fn read(&mut self, frame: Option<Result<Frame, Error>>) -> Result<(), Closed> {
+        let frame = match frame {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return Err(lost(Some(error))),
+            None => return Err(lost(None)),
+        };
+        self.heartbeat.heard(Instant::now());
+        match from_frame(frame, self.encoding) {
+            Ok(message) => message.into_iter().for_each(|m| self.state.handle(m)),
+            Err(Closed::Violation(violation)) => self.state.violation(violation),
+            Err(closed) => return Err(closed),
+        }
+        Ok(())
+    }
+
+    fn beat(&mut self) -> Result<(), Closed> {
+        match self.heartbeat.beat(Instant::now()) {
+            Beat::Wait => {}
+            Beat::Ping => self.writer.push(Frame::Ping(Bytes::new())),
+            // It may have answered while this program was held up.
+            Beat::Dead => match self.reader.next().now_or_never() {
+                Some(frame) => self.read(frame)?,
+                None => return Err(Closed::Lost("the router is silent".to_owned())),
+            },
+        }
+        Ok(())
     }
 
     fn carry_out(&mut self) -> Option<Closed> {
@@ -251,6 +290,8 @@ struct Writer<S> {
     sink: SplitSink<Socket<S>, Frame>,
     queue: VecDeque<Frame>,
     is_flushed: bool,
+    /// Whether the socket took something since it was last asked.
+    has_moved: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
@@ -270,6 +311,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
                 break;
             };
             Pin::new(&mut self.sink).start_send(frame)?;
+            self.has_moved = true;
         }
         ready!(Pin::new(&mut self.sink).poll_flush(cx))?;
         self.is_flushed = true;

@@ -25,6 +25,28 @@ pub struct Event {
     pub arguments: Arguments,
 }
 
+/// What becomes of a call that is given up (section "Call Canceling").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancel {
+    /// The callee is not told.
+    Skip,
+    /// The callee is told, and its answer waited for.
+    Kill,
+    /// The callee is told; the call ends at once.
+    KillNoWait,
+}
+
+impl Cancel {
+    /// The option `mode` of CANCEL.
+    pub const fn mode(self) -> &'static str {
+        match self {
+            Cancel::Skip => "skip",
+            Cancel::Kill => "kill",
+            Cancel::KillNoWait => "killnowait",
+        }
+    }
+}
+
 /// A call that a handler shall answer.
 #[derive(Debug)]
 pub struct Invocation {
@@ -76,12 +98,16 @@ pub enum Request {
     },
     /// CALL; progressive results are asked for where `progress` is given.
     Call {
+        /// By which a later `Cancel` names it.
+        key: u64,
         procedure: String,
         arguments: Arguments,
         options: Dict,
         progress: Option<mpsc::Sender<Arguments>>,
         reply: ReplyTo<Arguments>,
     },
+    /// CANCEL, unless the call has its answer.
+    Cancel { key: u64, mode: Cancel },
     /// REGISTER.
     Register {
         procedure: String,

@@ -6,14 +6,13 @@
 //! answered. Both are bounded: [`MAX_PENDING`], [`MAX_RUNNING`].
 
 mod callee;
+mod caller;
 
 use super::request::{Delivery, Event, Handler, Output, ReplyTo, Request};
 use super::{Arguments, ClientError, Closed, Dict};
 use protocols::wamp::codec::name_of;
 use protocols::wamp::dict::DictExt;
-use protocols::wamp::message::{
-    Abort, Call, Goodbye, Message, Payload, Publish, Register, ResultMessage, Subscribe,
-};
+use protocols::wamp::message::{Abort, Goodbye, Message, Payload, Publish, Register, Subscribe};
 use protocols::wamp::uris::{close, error};
 use router_core::encoding::Encoding;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -28,7 +27,12 @@ pub const MAX_RUNNING: usize = 1024;
 enum Pending {
     Publish(String, ReplyTo<u64>),
     Subscribe(String, mpsc::Sender<Event>, ReplyTo<u64>),
-    Call(String, Option<mpsc::Sender<Arguments>>, ReplyTo<Arguments>),
+    Call {
+        key: u64,
+        procedure: String,
+        progress: Option<mpsc::Sender<Arguments>>,
+        reply: ReplyTo<Arguments>,
+    },
     Register(String, Handler, ReplyTo<u64>),
 }
 
@@ -38,7 +42,7 @@ impl Pending {
         match self {
             Pending::Publish(..) => 16,
             Pending::Subscribe(..) => 32,
-            Pending::Call(..) => 48,
+            Pending::Call { .. } => 48,
             Pending::Register(..) => 64,
         }
     }
@@ -53,8 +57,10 @@ impl Pending {
             Pending::Subscribe(uri, _, reply) => {
                 let _ = reply.send(Err(error(format!("subscribe to {uri}"))));
             }
-            Pending::Call(uri, _, reply) => {
-                let _ = reply.send(Err(error(format!("call {uri}"))));
+            Pending::Call {
+                procedure, reply, ..
+            } => {
+                let _ = reply.send(Err(error(format!("call {procedure}"))));
             }
             Pending::Register(uri, _, reply) => {
                 let _ = reply.send(Err(error(format!("register {uri}"))));
@@ -128,15 +134,25 @@ impl State {
                 });
             }
             Request::Call {
+                key,
                 procedure,
                 arguments,
                 options,
                 progress,
                 reply,
-            } => match arguments.to_wire(self.encoding) {
-                Err(error) => drop(reply.send(Err(error.into()))),
-                Ok(payload) => self.call(procedure, payload, options, progress, reply),
-            },
+            } => {
+                let pending = Pending::Call {
+                    key,
+                    procedure,
+                    progress,
+                    reply,
+                };
+                match arguments.to_wire(self.encoding) {
+                    Err(error) => pending.fail(|_| error.into()),
+                    Ok(payload) => self.call(pending, payload, options),
+                }
+            }
+            Request::Cancel { key, mode } => self.cancel(key, mode),
             Request::Register {
                 procedure,
                 options,
@@ -227,30 +243,6 @@ impl State {
             options,
             topic,
             payload,
-        });
-    }
-
-    fn call(
-        &mut self,
-        procedure: String,
-        payload: Payload,
-        mut options: Dict,
-        progress: Option<mpsc::Sender<Arguments>>,
-        reply: ReplyTo<Arguments>,
-    ) {
-        if progress.is_some() {
-            options.insert("receive_progress".into(), true.into());
-        }
-        let uri = procedure.as_str().into();
-        self.ask(Pending::Call(procedure, progress, reply), |request| {
-            let procedure = uri;
-            Call {
-                request,
-                options,
-                procedure,
-                payload,
-            }
-            .into()
         });
     }
 
@@ -349,28 +341,6 @@ impl State {
 
     fn read(&self, payload: &Payload) -> Result<Arguments, String> {
         Arguments::from_wire(payload, self.encoding).map_err(|error| error.to_string())
-    }
-
-    fn result(&mut self, result: ResultMessage) -> Result<(), String> {
-        let arguments = self.read(&result.payload)?;
-        let progressive = result.details.boolean("progress");
-        let progressive = progressive.map_err(|violation| format!("RESULT: {violation}"))?;
-        if progressive == Some(true) {
-            let Some(Pending::Call(_, Some(progress), _)) = self.pending.get(&result.request)
-            else {
-                return Err("progressive RESULT that was not asked for".to_owned());
-            };
-            let delivery = Delivery::Progress(progress.clone(), arguments);
-            self.outputs.push_back(Output::Deliver(delivery));
-            return Ok(());
-        }
-        match self.pending.remove(&result.request) {
-            Some(Pending::Call(_, _, reply)) => {
-                let _ = reply.send(Ok(arguments));
-                Ok(())
-            }
-            _ => Err("RESULT to a call that was not made".to_owned()),
-        }
     }
 
     fn closed_by_router(&mut self, reason: &str, details: &Dict) {

@@ -1,77 +1,15 @@
 //! Sessions against a scripted router in the same process, over a pipe in memory.
 
-use super::driver::{from_frame, to_frame};
-use super::{Arguments, ClientError, Closed, Credentials, Dict, Failure, Serializer, Session};
-use futures_util::{SinkExt as _, StreamExt as _};
+use crate::testing::{joined, pair};
+use crate::{
+    Arguments, Cancel, ClientError, Closed, Credentials, Dict, Failure, Join, Serializer, Session,
+};
 use protocols::wamp::message::{
     Abort, Challenge, ErrorMessage, Event, Goodbye, Invocation, Message, Payload, Published,
     Registered, ResultMessage, Subscribed, Welcome,
 };
-use serde_json::{Value, json};
-use tokio::io::DuplexStream;
-use tokio_tungstenite::WebSocketStream;
+use serde_json::json;
 use tokio_tungstenite::tungstenite::Message as Frame;
-use tokio_tungstenite::tungstenite::protocol::Role;
-
-/// The router's end: a test says what it receives and what it sends.
-struct Router {
-    socket: WebSocketStream<DuplexStream>,
-    serializer: Serializer,
-}
-
-impl Router {
-    async fn receive(&mut self) -> Message {
-        loop {
-            let frame = self.socket.next().await.unwrap().unwrap();
-            if let Some(message) = from_frame(frame, self.serializer.encoding()).unwrap() {
-                return message;
-            }
-        }
-    }
-
-    async fn send(&mut self, message: impl Into<Message>) {
-        let frame = to_frame(&message.into(), self.serializer.encoding());
-        self.socket.send(frame).await.unwrap();
-    }
-
-    fn payload(&self, args: &[Value]) -> Payload {
-        let encoding = self.serializer.encoding();
-        Arguments::list(args).to_wire(encoding).unwrap()
-    }
-
-    async fn welcome(&mut self) -> Dict {
-        let Message::Hello(hello) = self.receive().await else {
-            panic!("no HELLO");
-        };
-        let details = Dict::new();
-        self.send(Welcome {
-            session: 77,
-            details,
-        })
-        .await;
-        hello.details
-    }
-}
-
-async fn pair(serializer: Serializer) -> (WebSocketStream<DuplexStream>, Router) {
-    let (near, far) = tokio::io::duplex(4096);
-    let socket = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
-    let far = WebSocketStream::from_raw_socket(far, Role::Server, None).await;
-    let router = Router {
-        socket: far,
-        serializer,
-    };
-    (socket, router)
-}
-
-/// A joined session and its router.
-async fn joined(serializer: Serializer) -> (Session, Router) {
-    let (socket, mut router) = pair(serializer).await;
-    let anonymous = Credentials::Anonymous;
-    let join = Session::join(socket, serializer, "realm1", &anonymous);
-    let (session, _) = tokio::join!(join, router.welcome());
-    (session.unwrap(), router)
-}
 
 fn ticket() -> Credentials {
     Credentials::Ticket {
@@ -80,24 +18,33 @@ fn ticket() -> Credentials {
     }
 }
 
+fn join_as(serializer: Serializer, realm: &str, credentials: Credentials) -> Join {
+    Join {
+        serializer,
+        credentials,
+        ..Join::new(realm, "test")
+    }
+}
+
 #[tokio::test]
 async fn a_session_tells_what_it_can_do_and_learns_its_id() {
     let (socket, mut router) = pair(Serializer::Json).await;
-    let anonymous = Credentials::Anonymous;
-    let join = Session::join(socket, Serializer::Json, "realm1", &anonymous);
+    let how = Join::new("realm1", "test");
+    let join = Session::join(socket, &how);
     let (session, details) = tokio::join!(join, router.welcome());
     assert_eq!(session.unwrap().id(), 77);
     assert_eq!(details["authmethods"], json!(["anonymous"]));
     let callee = &details["roles"]["callee"]["features"];
     assert_eq!(callee["progressive_call_results"], true);
     assert!(!details.contains_key("authid"));
+    assert_eq!(details["agent"], "test");
 }
 
 #[tokio::test]
 async fn a_ticket_is_given_when_it_is_asked_for() {
     let (socket, mut router) = pair(Serializer::Msgpack).await;
-    let credentials = ticket();
-    let join = Session::join(socket, Serializer::Msgpack, "realm1", &credentials);
+    let how = join_as(Serializer::Msgpack, "realm1", ticket());
+    let join = Session::join(socket, &how);
     let script = async {
         let Message::Hello(hello) = router.receive().await else {
             panic!("no HELLO");
@@ -130,8 +77,8 @@ async fn a_ticket_is_given_when_it_is_asked_for() {
 #[tokio::test]
 async fn a_ticket_goes_to_no_other_method() {
     let (socket, mut router) = pair(Serializer::Json).await;
-    let credentials = ticket();
-    let join = Session::join(socket, Serializer::Json, "realm1", &credentials);
+    let how = join_as(Serializer::Json, "realm1", ticket());
+    let join = Session::join(socket, &how);
     let script = async {
         router.receive().await;
         let extra = Dict::new();
@@ -151,8 +98,8 @@ async fn a_ticket_goes_to_no_other_method() {
 #[tokio::test]
 async fn a_refused_session_says_why() {
     let (socket, mut router) = pair(Serializer::Json).await;
-    let anonymous = Credentials::Anonymous;
-    let join = Session::join(socket, Serializer::Json, "nowhere", &anonymous);
+    let how = join_as(Serializer::Json, "nowhere", Credentials::Anonymous);
+    let join = Session::join(socket, &how);
     let script = async {
         router.receive().await;
         let mut details = Dict::new();
@@ -181,11 +128,11 @@ async fn a_peer_that_is_no_router_is_found_out() {
         Frame::binary(vec![0x90]),
     ] {
         let (socket, mut router) = pair(Serializer::Json).await;
-        let anonymous = Credentials::Anonymous;
-        let join = Session::join(socket, Serializer::Json, "realm1", &anonymous);
+        let how = join_as(Serializer::Json, "realm1", Credentials::Anonymous);
+        let join = Session::join(socket, &how);
         let script = async {
             router.receive().await;
-            router.socket.send(frame.clone()).await.unwrap();
+            router.frame(frame.clone()).await;
         };
         let (session, ()) = tokio::join!(join, script);
         let error = session.unwrap_err();
@@ -454,7 +401,7 @@ async fn leaving_waits_for_the_answer_and_closes_the_socket() {
                 reason,
             })
             .await;
-        let last = router.socket.next().await.unwrap().unwrap();
+        let last = router.next_frame().await;
         assert!(matches!(last, Frame::Close(_)), "{last:?}");
     };
     let (left, ()) = tokio::join!(session.leave(), script);
@@ -492,11 +439,103 @@ async fn a_ping_is_answered_while_nothing_else_happens() {
     let (session, mut router) = joined(Serializer::Json).await;
     for n in 0..3 {
         let ping = Frame::Ping(vec![n].into());
-        router.socket.send(ping).await.unwrap();
-        let answer = router.socket.next().await.unwrap().unwrap();
+        router.frame(ping).await;
+        let answer = router.next_frame().await;
         assert_eq!(answer, Frame::Pong(vec![n].into()));
     }
     drop(session);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_router_that_answers_no_ping_is_given_up() {
+    let (session, _silent) = joined(Serializer::Json).await;
+    let call = session.call_plain("p", Arguments::none());
+    let is_lost = |error| matches!(error, ClientError::Closed(Closed::Lost(_)));
+    assert!(is_lost(call.await.unwrap_err()));
+    assert_eq!(
+        session.ended().await.to_string(),
+        "the connection is lost: the router is silent"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_router_that_answers_its_pings_may_be_silent_for_days() {
+    let (session, mut router) = joined(Serializer::Json).await;
+    let days = tokio::time::Instant::now() + std::time::Duration::from_secs(2 * 86_400);
+    // Reading is what answers a ping.
+    let silence = tokio::time::timeout_at(days, router.receive());
+    assert!(silence.await.is_err());
+    let script = async {
+        let Message::Call(call) = router.receive().await else {
+            panic!("no CALL");
+        };
+        router.answer(call.request, &[json!(1)]).await;
+    };
+    let (answer, ()) = tokio::join!(session.call_plain("p", Arguments::none()), script);
+    assert_eq!(answer.unwrap().to_string(), "1");
+}
+
+/// Time passes while the application takes no events; that is not the router's silence.
+#[tokio::test(start_paused = true)]
+async fn events_that_nobody_takes_do_not_end_the_session() {
+    const EVENTS: u64 = 1100;
+    let (session, mut router) = joined(Serializer::Json).await;
+    let script = async {
+        router.receive().await;
+        let subscription = 3;
+        router
+            .send(Subscribed {
+                request: 1,
+                subscription,
+            })
+            .await;
+        for publication in 1..=EVENTS {
+            let (details, payload) = (Dict::new(), Payload::EMPTY);
+            router
+                .send(Event {
+                    subscription,
+                    publication,
+                    details,
+                    payload,
+                })
+                .await;
+        }
+    };
+    let application = async {
+        let mut events = session.subscribe("t", Dict::new()).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
+        for publication in 1..=EVENTS {
+            let event = events.next().await.unwrap().unwrap();
+            assert_eq!(event.publication, publication);
+        }
+    };
+    tokio::join!(script, application);
+}
+
+#[tokio::test]
+async fn a_call_that_is_canceled_ends_with_the_routers_answer() {
+    let (session, mut router) = joined(Serializer::Json).await;
+    let script = async {
+        let Message::Call(call) = router.receive().await else {
+            panic!("no CALL");
+        };
+        let Message::Cancel(cancel) = router.receive().await else {
+            panic!("no CANCEL");
+        };
+        assert_eq!(cancel.request, call.request);
+        assert_eq!(cancel.options["mode"], "kill");
+        router
+            .fail(call.request, "wamp.error.canceled", &[], &Dict::new())
+            .await;
+    };
+    let application = async {
+        let call = session.call("p", Arguments::none(), Dict::new());
+        let call = call.await.unwrap();
+        call.cancel(Cancel::Kill).await.unwrap();
+        let error = call.result().await.unwrap_err().to_string();
+        assert_eq!(error, "call p: wamp.error.canceled");
+    };
+    tokio::join!(script, application);
 }
 
 #[tokio::test]

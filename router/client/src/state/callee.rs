@@ -1,8 +1,8 @@
 //! The callee's half of a session: invocations come in, each gets exactly one final answer.
 
 use super::{MAX_RUNNING, State};
-use crate::client::request::{Invocation, Output};
-use crate::client::{Arguments, Dict, Failure};
+use crate::request::{Invocation, Output};
+use crate::{Arguments, Dict, Failure};
 use protocols::wamp::dict::DictExt as _;
 use protocols::wamp::message::{ErrorMessage, Invocation as InvocationMessage, Yield};
 use protocols::wamp::uris::error;

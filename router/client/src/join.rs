@@ -3,12 +3,13 @@
 
 use super::driver::{from_frame, lost, to_frame};
 use super::state::in_words;
-use super::{Address, ClientError, Closed, Dict, Serializer};
+use super::{Address, ClientError, Closed, Dict, Place, Pulse, Serializer};
 use futures_util::{SinkExt as _, StreamExt as _};
 use protocols::wamp::message::{Authenticate, Hello, Message, Welcome};
 use serde_json::{Value, json};
+use std::io;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::error::Error;
@@ -30,6 +31,39 @@ pub enum Credentials {
     },
 }
 
+/// How a session is joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// The realm.
+    pub realm: String,
+    /// Who joins.
+    pub credentials: Credentials,
+    /// How messages are written.
+    pub serializer: Serializer,
+    /// The name of the program, for the router's lists.
+    pub agent: String,
+    /// How soon a dead connection is noticed.
+    pub pulse: Pulse,
+}
+
+impl Join {
+    /// Joins `realm` anonymously, in JSON.
+    pub fn new(realm: &str, agent: &str) -> Join {
+        Join {
+            realm: realm.to_owned(),
+            credentials: Credentials::Anonymous,
+            serializer: Serializer::default(),
+            agent: agent.to_owned(),
+            pulse: Pulse::default(),
+        }
+    }
+}
+
+/// A connection of either kind.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 /// Connects and upgrades.
 ///
 /// # Errors
@@ -37,7 +71,7 @@ pub enum Credentials {
 pub async fn open(
     address: &Address,
     serializer: Serializer,
-) -> Result<WebSocketStream<TcpStream>, ClientError> {
+) -> Result<WebSocketStream<Box<dyn Stream>>, ClientError> {
     let unreachable = |source| ClientError::Unreachable {
         address: address.to_string(),
         source,
@@ -46,11 +80,7 @@ pub async fn open(
         address: address.to_string(),
         reason,
     };
-    let stream = TcpStream::connect(address.target())
-        .await
-        .map_err(unreachable)?;
-    // Small messages that wait for one another's answer must not wait for Nagle's timer.
-    stream.set_nodelay(true).map_err(unreachable)?;
+    let stream = connect(address.place()).await.map_err(unreachable)?;
     let mut request = address
         .url()
         .into_client_request()
@@ -70,19 +100,30 @@ pub async fn open(
     }
 }
 
+async fn connect(place: &Place) -> io::Result<Box<dyn Stream>> {
+    match place {
+        Place::Tcp(host, port) => {
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            // Small messages that wait for one another's answer must not wait for Nagle's timer.
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream))
+        }
+        Place::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+    }
+}
+
 /// HELLO to WELCOME (sections "Session Establishment" and "Ticket-based Authentication").
 ///
 /// # Errors
 /// `Refused` and `Closed`.
 pub async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
     socket: &mut WebSocketStream<S>,
-    serializer: Serializer,
-    realm: &str,
-    credentials: &Credentials,
+    join: &Join,
 ) -> Result<Welcome, ClientError> {
+    let serializer = join.serializer;
     let hello = Hello {
-        realm: realm.into(),
-        details: hello_details(credentials),
+        realm: join.realm.as_str().into(),
+        details: hello_details(join),
     };
     send(socket, serializer, hello.into()).await?;
     loop {
@@ -92,7 +133,7 @@ pub async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
                 let reason = in_words(&abort.reason, &abort.details);
                 return Err(ClientError::Refused { reason });
             }
-            Message::Challenge(challenge) => match credentials {
+            Message::Challenge(challenge) => match &join.credentials {
                 Credentials::Ticket { ticket, .. } if &*challenge.method == "ticket" => {
                     let authenticate = Authenticate {
                         signature: ticket.as_str().into(),
@@ -113,21 +154,24 @@ pub async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-fn hello_details(credentials: &Credentials) -> Dict {
+fn hello_details(join: &Join) -> Dict {
     let mut details = json!({
-        "agent": concat!("democli/", env!("CARGO_PKG_VERSION")),
+        "agent": join.agent,
         "roles": {
             "publisher": {},
             "subscriber": {"features": {
                 "pattern_based_subscription": true,
                 "subscription_revocation": true,
             }},
-            "caller": {"features": {"progressive_call_results": true}},
+            "caller": {"features": {
+                "progressive_call_results": true,
+                "call_canceling": true,
+            }},
             "callee": {"features": {"progressive_call_results": true}},
         },
         "authmethods": ["anonymous"],
     });
-    if let Credentials::Ticket { authid, .. } = credentials {
+    if let Credentials::Ticket { authid, .. } = &join.credentials {
         details["authmethods"] = json!(["ticket"]);
         details["authid"] = json!(authid);
     }
