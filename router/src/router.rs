@@ -119,7 +119,7 @@ impl Router {
     /// # Errors
     /// See [`StartError`].
     pub fn open(config: &Config) -> Result<Router, StartError> {
-        let storage = open_storage(&config.data).map_err(OpenError::from)?;
+        let storage = open_storage(config).map_err(OpenError::from)?;
         let access = access::compile(config)?;
         let limits = realm_limits(config);
         let settings = HubSettings {
@@ -442,10 +442,10 @@ impl Drop for Open {
     }
 }
 
-fn open_storage(data: &DataStore) -> Result<Arc<dyn Storage>, StorageError> {
-    Ok(match data {
+fn open_storage(config: &Config) -> Result<Arc<dyn Storage>, StorageError> {
+    Ok(match &config.data {
         DataStore::Memory => Arc::new(MemoryStorage::new()),
-        DataStore::Directory(path) => Arc::new(storage::open_sled(path)?),
+        DataStore::Directory(path) => Arc::from(storage::open(path, config.storage_engine)?),
     })
 }
 

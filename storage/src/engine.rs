@@ -13,7 +13,7 @@ use crate::{Batch, Space, StorageError};
 
 /// Keys, bytes and durability: what the router needs from an engine.
 pub trait Storage: Send + Sync + 'static {
-    /// The engine's name in logs and metrics: `"memory"`, `"sled"`.
+    /// The engine's name in logs and metrics: `"memory"`, `"sled"`, `"redb"`.
     fn engine(&self) -> &'static str;
 
     /// True if commit is immediate and nothing is kept across a restart.
@@ -62,4 +62,31 @@ pub(crate) fn flat_key(space: Space, key: &[u8]) -> Vec<u8> {
     flat.push(space.0);
     flat.extend_from_slice(key);
     flat
+}
+
+impl<S: Storage + ?Sized> Storage for Box<S> {
+    fn engine(&self) -> &'static str {
+        (**self).engine()
+    }
+
+    fn is_volatile(&self) -> bool {
+        (**self).is_volatile()
+    }
+
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        (**self).get(space, key)
+    }
+
+    fn scan(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), StorageError> {
+        (**self).scan(space, prefix, visit)
+    }
+
+    fn commit(&self, batch: &Batch) -> Result<(), StorageError> {
+        (**self).commit(batch)
+    }
 }

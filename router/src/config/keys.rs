@@ -121,6 +121,7 @@ pub const KEYS: &[Key] = &[
         .over("REYNARD_DATA_DIR", "--data-dir"),
     key("", "memory", Kind::Switch, "false", "`true` keeps nothing on disk; not together with `data_dir`.")
         .over("REYNARD_MEMORY", "--memory"),
+    key("", "storage_engine", Kind::Text, "\"sled\"", "What keeps the data directory: `sled` or `redb`; see `docs/durability.md`. A directory of the other engine is refused; `reynard storage migrate` converts it."),
     key("", "default_realm", Kind::Text, "\"realm1\"", "Realm of protocols and clients that name none.")
         .over("REYNARD_REALM", "--realm"),
     key("", "auto_realms", Kind::Switch, "true", "Whether any realm that is asked for is made on first use; `false`: only the realms of this file."),

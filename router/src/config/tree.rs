@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use router_core::auth::Disclosure;
 use router_core::broker::ShareStrategy;
 use router_core::limits::WhenFull;
+use storage::EngineKind;
 
 use super::address::Address;
 use super::bridge::Bridge;
@@ -24,6 +25,8 @@ use super::secret::Secret;
 pub struct Config {
     /// Where retained values and sessions live.
     pub data: DataStore,
+    /// What keeps those files.
+    pub storage_engine: EngineKind,
     /// Realm of protocols and clients that name none.
     pub default_realm: String,
     /// Whether a realm that has no table is created on first use.
@@ -50,6 +53,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data: DataStore::default(),
+            storage_engine: EngineKind::default(),
             default_realm: "realm1".to_owned(),
             auto_realms: true,
             insecure: false,
@@ -496,6 +500,10 @@ pub trait Choice: Copy + PartialEq + 'static {
 impl Choice for ListenerKind {
     const WORDS: &'static [(&'static str, Self)] =
         &[("universal", Self::Universal), ("mqtt", Self::Mqtt)];
+}
+
+impl Choice for EngineKind {
+    const WORDS: &'static [(&'static str, Self)] = &[("sled", Self::Sled), ("redb", Self::Redb)];
 }
 
 impl Choice for WhenFull {

@@ -3,11 +3,20 @@
 
 pub mod small_disk;
 
+/// Makes of each function a test with every engine.
+#[macro_export]
+macro_rules! with_each_engine {
+    ($($test:ident),* $(,)?) => {
+        mod sled { $( #[test] fn $test() { super::$test(storage::EngineKind::Sled); } )* }
+        mod redb { $( #[test] fn $test() { super::$test(storage::EngineKind::Redb); } )* }
+    };
+}
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use storage::{Batch, Space, Storage, StorageError};
+use storage::{Batch, EngineKind, Space, Storage, StorageError};
 
 /// What every record of a directory says.
 pub type Content = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -65,6 +74,14 @@ pub fn last_commit(storage: &impl Storage) -> u32 {
         "the content is not that of commit {last}"
     );
     last
+}
+
+/// The file that holds the records, relative to the data directory.
+pub fn database_file(engine: EngineKind) -> &'static str {
+    match engine {
+        EngineKind::Sled => "sled/db",
+        EngineKind::Redb => "records.redb",
+    }
 }
 
 pub fn copy_dir(from: &Path, to: &Path) {

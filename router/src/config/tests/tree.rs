@@ -9,6 +9,7 @@ use crate::config::{
 use router_core::auth::Disclosure;
 use router_core::broker::ShareStrategy;
 use router_core::limits::WhenFull;
+use storage::EngineKind;
 
 const HASH: &str =
     "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
@@ -19,6 +20,7 @@ memory = true
 default_realm = "shop"
 auto_realms = false
 insecure = true
+storage_engine = "redb"
 bridge_id = "plant-7"
 
 [[listener]]
@@ -164,6 +166,7 @@ fn full() -> Config {
     };
     Config {
         data: DataStore::Memory,
+        storage_engine: EngineKind::Redb,
         default_realm: "shop".to_owned(),
         auto_realms: false,
         insecure: true,
