@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use storage::{MemoryStorage, Storage, StorageError};
+use storage::{Durability, MemoryStorage, Storage, StorageError};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -131,6 +131,7 @@ impl Router {
             naming: gates::naming(),
             sharing: sharing(&config.mqtt),
             history: access::history(config)?,
+            durability: durability(config),
         };
         let hub = Hub::open(settings, storage)?;
         let max_message_bytes = gates::wamp_message_bytes(config);
@@ -477,6 +478,13 @@ fn realm_limits(config: &Config) -> RealmLimits {
         },
         ..RealmLimits::default()
     }
+}
+
+fn durability(config: &Config) -> HashMap<ByteString, Durability> {
+    let realms = config.realms.iter();
+    realms
+        .map(|realm| (realm.name.as_str().into(), realm.durability))
+        .collect()
 }
 
 fn sharing(mqtt: &Mqtt) -> Sharing {

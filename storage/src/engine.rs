@@ -44,6 +44,23 @@ pub trait Storage: Send + Sync + 'static {
     /// `Full`, `Io` or `Damaged`; see the module's invariants for what is then visible. `Io` also for a batch that
     /// names [`Space::ENGINE`].
     fn commit(&self, batch: &Batch) -> Result<(), StorageError>;
+
+    /// Applies the batch, all or nothing; on `Ok` it has reached the operating system, so that it survives the process.
+    /// It survives the power once a later `commit` or `sync` has returned `Ok`. An engine may sync at once.
+    ///
+    /// # Errors
+    /// As for `commit`.
+    fn commit_relaxed(&self, batch: &Batch) -> Result<(), StorageError> {
+        self.commit(batch)
+    }
+
+    /// Makes durable what relaxed commits left.
+    ///
+    /// # Errors
+    /// As for `commit`; what was to be made durable stays visible.
+    fn sync(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
 }
 
 /// Refuses batches that would overwrite an engine's own records.
@@ -88,5 +105,13 @@ impl<S: Storage + ?Sized> Storage for Box<S> {
 
     fn commit(&self, batch: &Batch) -> Result<(), StorageError> {
         (**self).commit(batch)
+    }
+
+    fn commit_relaxed(&self, batch: &Batch) -> Result<(), StorageError> {
+        (**self).commit_relaxed(batch)
+    }
+
+    fn sync(&self) -> Result<(), StorageError> {
+        (**self).sync()
     }
 }

@@ -9,6 +9,7 @@
 
 mod batch;
 mod disk;
+mod durability;
 mod engine;
 mod error;
 mod group;
@@ -16,12 +17,14 @@ mod kind;
 mod memory;
 mod open;
 mod redb_engine;
+mod relaxed;
 mod sled_engine;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use batch::{Batch, Op, Space};
 pub use disk::engine_of;
+pub use durability::Durability;
 pub use engine::Storage;
 pub use error::StorageError;
 pub use group::{

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use crate::redb_engine::{self, RedbEngine};
-use crate::sled_engine::{self, SledEngine};
+use crate::redb_engine;
+use crate::relaxed::Journaled;
+use crate::sled_engine;
 use crate::{EngineKind, Storage, StorageError};
 
 /// Records in a sled database.
-pub type SledStorage = SledEngine;
+pub type SledStorage = Journaled<sled_engine::Database>;
 /// Records in a redb database.
-pub type RedbStorage = RedbEngine;
+pub type RedbStorage = Journaled<redb_engine::Database>;
 
 /// Opens the data directory of an engine, creating it if absent, and checks everything in it.
 ///
@@ -27,7 +28,7 @@ pub fn open(dir: &Path, engine: EngineKind) -> Result<Box<dyn Storage>, StorageE
 /// # Errors
 /// As [`open`].
 pub fn open_sled(dir: &Path) -> Result<SledStorage, StorageError> {
-    sled_engine::open_sled(dir)
+    Journaled::open(sled_engine::open_sled(dir)?)
 }
 
 /// Opens a data directory of redb.
@@ -35,5 +36,5 @@ pub fn open_sled(dir: &Path) -> Result<SledStorage, StorageError> {
 /// # Errors
 /// As [`open`].
 pub fn open_redb(dir: &Path) -> Result<RedbStorage, StorageError> {
-    redb_engine::open_redb(dir, None)
+    Journaled::open(redb_engine::open_redb(dir, None)?)
 }

@@ -13,7 +13,8 @@ type Model = BTreeMap<(u8, Vec<u8>), Vec<u8>>;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Commit(Vec<(u8, Vec<u8>, Option<Vec<u8>>)>),
+    Commit(Vec<(u8, Vec<u8>, Option<Vec<u8>>)>, bool),
+    Sync,
     Scan(u8, Vec<u8>),
     Reopen,
 }
@@ -34,7 +35,8 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
 fn step() -> impl Strategy<Value = Step> {
     let change = (0..3_u8, key(), prop::option::weighted(0.7, value()));
     prop_oneof![
-        12 => prop::collection::vec(change, 0..30).prop_map(Step::Commit),
+        12 => (prop::collection::vec(change, 0..30), any::<bool>()).prop_map(|(changes, relaxed)| Step::Commit(changes, relaxed)),
+        1 => Just(Step::Sync),
         4 => (0..3_u8, key()).prop_map(|(space, prefix)| Step::Scan(space, prefix)),
         2 => Just(Step::Reopen),
     ]
@@ -68,7 +70,8 @@ proptest! {
         let mut model = Model::new();
         for step in steps.into_iter().chain([Step::Reopen]) {
             match step {
-                Step::Commit(changes) => {
+                Step::Sync => storage.sync().unwrap(),
+                Step::Commit(changes, relaxed) => {
                     let mut batch = Batch::new();
                     for (space, key, value) in changes {
                         match value {
@@ -82,7 +85,10 @@ proptest! {
                             }
                         }
                     }
-                    storage.commit(&batch).unwrap();
+                    match relaxed {
+                        true => storage.commit_relaxed(&batch).unwrap(),
+                        false => storage.commit(&batch).unwrap(),
+                    }
                 }
                 Step::Scan(space, prefix) => {
                     prop_assert!(scan(&*storage, space, &prefix) == expected(&model, space, &prefix));

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use router_core::auth::Disclosure;
 use router_core::broker::ShareStrategy;
 use router_core::limits::WhenFull;
-use storage::EngineKind;
+use storage::{Durability, EngineKind};
 
 use super::address::Address;
 use super::bridge::Bridge;
@@ -209,6 +209,8 @@ pub struct Realm {
     pub request_ids: RequestIds,
     /// Topics whose events are remembered without being asked for; the first that fits counts.
     pub history: Vec<HistoryTopic>,
+    /// What its acknowledged writes have gone through.
+    pub durability: Durability,
 }
 
 /// The grammar of WAMP URIs.

@@ -9,7 +9,7 @@ mod plan;
 mod watermark;
 
 pub use directory::engine_of;
-pub(crate) use directory::{DataDir, opening_error, private_file, sync_dir};
+pub(crate) use directory::{opening_error, private_file, sync_dir};
 pub(crate) use envelope::{LEDGER_KEY, open, place};
 #[cfg(test)]
 pub(crate) use envelope::{Ledger, seal};
