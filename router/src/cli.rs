@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError, Flags, ListenerKind, Loaded, Problem, Sources};
+use crate::storage_tool::StorageCommand;
 
 /// Exit code of bad arguments and bad configuration.
 const EXIT_USAGE: u8 = 2;
@@ -28,6 +29,8 @@ pub enum Invocation {
     Serve(Box<Loaded>),
     /// Call [`run_check`] and end.
     Check(Flags),
+    /// Call [`run`](crate::storage_tool::run) and end.
+    Storage(StorageCommand),
 }
 
 /// The program ends here: what to print where, and the exit code.
@@ -107,6 +110,9 @@ Examples:
   reynard check
   reynard check -c /etc/reynard/reynard.toml")]
     Check(CheckArgs),
+    /// Check, repair, compact or migrate a data directory
+    #[command(subcommand)]
+    Storage(StorageCommand),
 }
 
 // Values stay text here: the configuration parses those of flags, variables and file alike, and
@@ -194,6 +200,7 @@ where
                 ..Flags::default()
             }));
         }
+        Some(Command::Storage(command)) => return Ok(Invocation::Storage(command)),
         Some(Command::Serve(serve)) => serve,
         None => cli.serve,
     };

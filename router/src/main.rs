@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     match cli::parse(std::env::args_os(), &sources) {
         Ok(Invocation::Serve(loaded)) => serve(&loaded),
         Ok(Invocation::Check(flags)) => cli::run_check(&flags, &sources).print(),
+        Ok(Invocation::Storage(command)) => reynard::storage_tool::run(&command).print(),
         Err(exit) => exit.print(),
     }
 }

@@ -21,6 +21,7 @@ mod relaxed;
 mod sled_engine;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod tool;
 
 pub use batch::{Batch, Op, Space};
 pub use disk::engine_of;

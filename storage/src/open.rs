@@ -36,5 +36,5 @@ pub fn open_sled(dir: &Path) -> Result<SledStorage, StorageError> {
 /// # Errors
 /// As [`open`].
 pub fn open_redb(dir: &Path) -> Result<RedbStorage, StorageError> {
-    Journaled::open(redb_engine::open_redb(dir, None)?)
+    Journaled::open(redb_engine::open_redb(dir, redb_engine::CHECKING)?)
 }

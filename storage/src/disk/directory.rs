@@ -228,6 +228,11 @@ fn create_dir(path: &Path) -> Result<(), StorageError> {
     }
 }
 
+/// Keeps others from opening the data directory for as long as the file lives.
+pub(crate) fn hold(dir: &Path) -> Result<File, StorageError> {
+    lock(dir)
+}
+
 fn lock(dir: &Path) -> Result<File, StorageError> {
     let path = dir.join("lock");
     let failed = |error: &io::Error| StorageError::from_io("locking", &path, error);

@@ -68,9 +68,6 @@ pub trait Database: Sized + Send + Sync + 'static {
         ledger: Vec<u8>,
     ) -> Result<(), StorageError>;
 
-    /// Rewrites the database to take less room, if the engine can.
-    fn compact(&mut self) -> Result<(), StorageError>;
-
     /// Adds to `parts` what writing `value` (or removing it) over what is stored now takes.
     fn divide(
         &self,
@@ -173,17 +170,53 @@ impl<D: Database> Guarded<D> {
         Ok(Some(u64::from_le_bytes(bytes)))
     }
 
-    /// Rewrites the database to take less room, if the engine can.
-    pub(crate) fn compact(&self) -> Result<(), StorageError> {
-        let mut inner = self.inner.write();
-        self.open_again(&mut inner)?;
-        let Some(database) = &mut inner.database else {
-            return Err(StorageError::Full);
+    /// Opens a directory that exists and checks nothing in it: for tools, which must not write.
+    ///
+    /// # Errors
+    /// As for [`Guarded::open`].
+    pub(crate) fn open_unchecked(dir: &Path, options: D::Options) -> Result<Self, StorageError> {
+        let dir = DataDir::open(dir, D::KIND)?;
+        let mark_path = dir.watermark();
+        let (watermark, acknowledged) = Watermark::open(&mark_path)
+            .map_err(|error| StorageError::from_io("reading", &mark_path, &error))?;
+        let acknowledged = acknowledged.unwrap_or(0);
+        if !dir.database().exists() {
+            return Err(StorageError::Damaged {
+                what: format!("the database has gone; commit {acknowledged} was acknowledged"),
+                where_: dir.database().display().to_string(),
+            });
+        }
+        let inner = Inner {
+            database: Some(D::open(&dir.database(), &options)?),
+            watermark,
+            ledger: Ledger {
+                commits: acknowledged,
+                ..Ledger::default()
+            },
+            undo: None,
+            starved: false,
+            refused: None,
         };
-        let Err(error) = database.compact() else {
-            return Ok(());
-        };
-        Err(inner.refuse(error))
+        Ok(Self {
+            inner: RwLock::new(inner),
+            options,
+            dir,
+        })
+    }
+
+    /// The last acknowledged commit; as the watermark says if the directory was opened unchecked.
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.inner.read().ledger.commits
+    }
+
+    /// Visits everything in its stored form until the visitor returns false.
+    pub(crate) fn scan_stored(
+        &self,
+        visit: &mut dyn FnMut(&D, &[u8], &[u8]) -> bool,
+    ) -> Result<(), StorageError> {
+        let inner = self.inner.read();
+        let database = inner.readable()?;
+        database.scan(&[], &mut |flat, stored| Ok(visit(database, flat, stored)))
     }
 
     /// [`Storage::commit`] that writes `mark` too.

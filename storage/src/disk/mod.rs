@@ -9,10 +9,8 @@ mod plan;
 mod watermark;
 
 pub use directory::engine_of;
-pub(crate) use directory::{opening_error, private_file, sync_dir};
-pub(crate) use envelope::{LEDGER_KEY, open, place};
-#[cfg(test)]
-pub(crate) use envelope::{Ledger, seal};
+pub(crate) use directory::{hold, opening_error, private_file, sync_dir};
+pub(crate) use envelope::{LEDGER_KEY, Ledger, MARK_KEY, open, place, seal};
 pub use guarded::{Database, Guarded};
 pub(crate) use panics::{caught, failure};
 #[cfg(test)]

@@ -19,8 +19,26 @@ const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records
 /// redb's page cache, in bytes: memory is the truth for reads, so that the cache serves only commits.
 const CACHE_BYTES: usize = 16 << 20;
 
-/// What is put between redb and the file, in tests.
-pub type Options = Option<Arc<Wrap>>;
+/// How to open.
+#[derive(Clone)]
+pub struct Options {
+    /// What is put between redb and the file, in tests.
+    pub wrap: Option<Arc<Wrap>>,
+    /// Whether the checksums of all pages are checked.
+    pub check: bool,
+}
+
+/// Everything is checked.
+pub(crate) const CHECKING: Options = Options {
+    wrap: None,
+    check: true,
+};
+
+/// For tools that want to read what can be read: pages are taken as they are.
+pub(crate) const TRUSTING: Options = Options {
+    wrap: None,
+    check: false,
+};
 
 /// A database and the place of its file.
 pub struct Database {
@@ -36,13 +54,13 @@ impl disk::Database for Database {
     type Stored = Vec<u8>;
     type Options = Options;
 
-    fn open(path: &Path, wrap: &Options) -> Result<Self, StorageError> {
-        let backend = Backend::open(path, wrap.as_deref())
+    fn open(path: &Path, options: &Options) -> Result<Self, StorageError> {
+        let backend = Backend::open(path, options.wrap.as_deref())
             .map_err(|error| opening_error("opening", path, &error))?;
         let db = guarded("opening", path, || {
             Builder::new()
                 .set_cache_size(CACHE_BYTES)
-                .set_check_integrity_on_open(true)
+                .set_check_integrity_on_open(options.check)
                 .create_with_backend(backend)
         })?;
         let mut database = Self {
@@ -121,13 +139,6 @@ impl disk::Database for Database {
         });
         self.failed |= written.is_err();
         written
-    }
-
-    fn compact(&mut self) -> Result<(), StorageError> {
-        let db = &mut self.db;
-        // Each round moves what it can; the last one finds nothing to move.
-        while guarded("compacting", &self.path, || db.compact())? {}
-        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ mod database;
 use std::path::Path;
 
 pub use database::Database;
+pub(crate) use database::{CHECKING, TRUSTING};
 
 use crate::StorageError;
 use crate::disk::Guarded;

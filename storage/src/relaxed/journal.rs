@@ -96,29 +96,50 @@ impl Open {
 
 /// What a journal holds that the engine does not have.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Left {
+pub(crate) struct Left {
     /// Whole commits.
     pub commits: u64,
     /// Their operations, in order.
     pub batch: Batch,
 }
 
+/// What stands in a journal.
+#[derive(Debug, Default)]
+pub(crate) struct Parsed {
+    /// What can be read and the engine does not have.
+    pub left: Left,
+    /// What cannot be read.
+    pub rest: Vec<u8>,
+}
+
 /// Reads what follows `mark`; what cannot be read is put aside.
 ///
 /// # Errors
-/// `Damaged` if the journal was written over a later state than the mark's, else those of the system.
+/// As for [`parse`].
 pub(super) fn read(path: &Path, mark: u64) -> Result<Left, StorageError> {
+    let parsed = parse(path, mark)?;
+    put_aside(path, &parsed.rest)?;
+    Ok(parsed.left)
+}
+
+/// Reads what follows `mark` and changes nothing.
+///
+/// # Errors
+/// `Damaged` if the journal was written over a later state than the mark's, else those of the system.
+pub(crate) fn parse(path: &Path, mark: u64) -> Result<Parsed, StorageError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Left::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Parsed::default()),
         Err(error) => return Err(StorageError::from_io("reading", path, &error)),
     };
     let Some(generation) = generation(&bytes) else {
-        put_aside(path, &bytes)?;
-        return Ok(Left::default());
+        return Ok(Parsed {
+            rest: bytes,
+            ..Parsed::default()
+        });
     };
     if generation <= mark {
-        return Ok(Left::default());
+        return Ok(Parsed::default());
     }
     if generation > mark.saturating_add(1) {
         return Err(StorageError::Damaged {
@@ -136,8 +157,8 @@ pub(super) fn read(path: &Path, mark: u64) -> Result<Left, StorageError> {
         left.batch.append(batch);
         rest = behind;
     }
-    put_aside(path, rest)?;
-    Ok(left)
+    let rest = rest.to_vec();
+    Ok(Parsed { left, rest })
 }
 
 /// Removes a journal that has been taken in.

@@ -11,7 +11,7 @@
 //! - Of a journal that ends badly the whole commits before the bad place count; the rest is put aside and reported.
 //! - The journal is bounded: a commit that would make it larger than [`LIMIT_BYTES`] is synced.
 
-mod journal;
+pub(crate) mod journal;
 mod scan;
 
 use std::collections::BTreeMap;
@@ -72,15 +72,6 @@ impl<D: Database> Journaled<D> {
             state: RwLock::new(state),
             engine,
         })
-    }
-
-    /// Rewrites the database to take less room, if the engine can.
-    ///
-    /// # Errors
-    /// As for [`Storage::commit`].
-    pub fn compact(&self) -> Result<(), StorageError> {
-        self.sync()?;
-        self.engine.compact()
     }
 
     fn commit_over(&self, state: &mut State, batch: &Batch) -> Result<(), StorageError> {

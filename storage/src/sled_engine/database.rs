@@ -110,11 +110,6 @@ impl disk::Database for Database {
         })
     }
 
-    /// sled moves its pages together while it writes and has no other way.
-    fn compact(&mut self) -> Result<(), StorageError> {
-        Ok(())
-    }
-
     fn divide(
         &self,
         flat_key: Vec<u8>,
