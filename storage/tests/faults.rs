@@ -6,7 +6,8 @@
 
 use std::io::ErrorKind;
 
-use storage::testing::{break_everywhere, cut_everywhere};
+use storage::EngineKind;
+use storage::testing::{break_everywhere, cut_everywhere, flip_everywhere};
 
 /// The short form; `measure power` is the long one.
 #[test]
@@ -28,5 +29,16 @@ fn a_disk_that_fails_at_any_call_loses_nothing_acknowledged() {
             calls > 20,
             "{calls} calls: the test does not meet the engine"
         );
+    }
+}
+
+/// `measure flips` tries every bit.
+#[test]
+fn a_flipped_bit_or_a_missing_end_is_refused_or_harmless() {
+    for (engine, step) in [(EngineKind::Sled, 9_001), (EngineKind::Redb, 3_001)] {
+        let dir = tempfile::tempdir().unwrap();
+        let flips = flip_everywhere(dir.path(), engine, step).unwrap();
+        println!("{engine}: {flips:?}");
+        assert!(flips.refused > 3, "{engine}: {flips:?}");
     }
 }

@@ -2,7 +2,7 @@
 //! here, what they time is not.
 
 use anyhow::ensure;
-use integration_tests::measure::{malformed, restarts, retained};
+use integration_tests::measure::{kills, malformed, restarts, retained};
 use std::time::Duration;
 
 use crate::Outcome;
@@ -43,5 +43,24 @@ fn a_slow_reader_gets_every_retained_value_once() -> Outcome {
 fn strangers_who_talk_nonsense_leave_nothing_behind() -> Outcome {
     let report = malformed::run(20_000, 1)?;
     ensure!(report.growth() <= GROWTH_ALLOWED, "{:?}", report.resident);
+    Ok(())
+}
+
+#[test]
+fn what_is_acknowledged_is_there_after_a_kill_in_both_engines() -> Outcome {
+    for (engine, durability) in [
+        ("sled", "always"),
+        ("redb", "always"),
+        ("sled", "interval(200)"),
+        ("redb", "none"),
+    ] {
+        let report = kills::run(&kills::Plan {
+            engine: engine.to_owned(),
+            durability: durability.to_owned(),
+            rounds: 4,
+            time: Duration::MAX,
+        })?;
+        anyhow::ensure!(report.rounds == 4 && report.in_flight > 0, "{report:?}");
+    }
     Ok(())
 }

@@ -4,10 +4,12 @@ mod callsites;
 pub mod conformance;
 mod disk;
 mod faulty;
+mod flips;
 mod power;
 pub mod workload;
 
 pub use callsites::break_everywhere;
 pub use disk::{Disk, Told, open_on};
 pub use faulty::{Fault, FaultyStorage};
+pub use flips::{Flips, flip_everywhere};
 pub use power::{Cuts, cut_everywhere};

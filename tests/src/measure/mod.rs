@@ -4,11 +4,15 @@
 //!   reconnect;
 //! * [`retained`]: a large replay to a slow reader, and what it costs somebody else;
 //! * [`idle`]: what a connection that says nothing costs;
+//! * [`kills`]: what is acknowledged is there after the router is killed;
+//! * [`keys`]: what a key costs in each engine;
 //! * [`malformed`]: that strangers who talk nonsense leave nothing behind.
 //!
 //! `cargo run --release -p integration-tests --bin measure` runs them by name.
 
 pub mod idle;
+pub mod keys;
+pub mod kills;
 pub mod malformed;
 pub mod process;
 pub mod restarts;
