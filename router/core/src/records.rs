@@ -12,6 +12,10 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use storage::Space;
 
+mod check;
+
+pub use check::check;
+
 /// Process-wide facts: the publication id lease.
 pub const META: Space = Space(0);
 /// realm, topic -> [`StoredEntry`].

@@ -121,6 +121,7 @@ pub const KEYS: &[Key] = &[
         .over("REYNARD_DATA_DIR", "--data-dir"),
     key("", "memory", Kind::Switch, "false", "`true` keeps nothing on disk; not together with `data_dir`.")
         .over("REYNARD_MEMORY", "--memory"),
+    key("", "storage_engine", Kind::Text, "\"sled\"", "What keeps the data directory: `sled` or `redb`; see `docs/durability.md`. A directory of the other engine is refused; `reynard storage migrate` converts it."),
     key("", "default_realm", Kind::Text, "\"realm1\"", "Realm of protocols and clients that name none.")
         .over("REYNARD_REALM", "--realm"),
     key("", "auto_realms", Kind::Switch, "true", "Whether any realm that is asked for is made on first use; `false`: only the realms of this file."),
@@ -142,6 +143,7 @@ pub const KEYS: &[Key] = &[
     key("realm", "disclose", Kind::Text, "\"allow\"", "Whether the receivers of events and calls learn whose they are: `allow` (WAMP clients ask for it with `disclose_me`), `deny` (asking is refused) or `always`. For roles that say nothing else."),
     key("realm", "uri", Kind::Text, "\"loose\"", "Which URIs WAMP clients may use: `loose`, anything but white space and `#`; `strict`, only `a` to `z`, `0` to `9` and `_` between the dots."),
     key("realm", "request_ids", Kind::Text, "\"lenient\"", "`strict`: the request ids of a WAMP session must be 1, 2, 3 and so on, else the session ends; `lenient`: any from 1 to 2^53."),
+    key("realm", "durability", Kind::Text, "\"always\"", "What a write has gone through when it is acknowledged: `always`, the disk; `interval(MS)`, the operating system, and the disk at most MS milliseconds later (1 to 60000); `none`, the operating system, nothing is forced. See `docs/durability.md`."),
     key("realm.user", "authid", Kind::Text, "(required)", "WAMP authid, MQTT user name."),
     key("realm.user", "role", Kind::Text, "(required)", "The role its sessions get."),
     key("realm.user", "secret", Kind::Text, "(one of three)", "The secret itself."),

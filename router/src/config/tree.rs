@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use router_core::auth::Disclosure;
 use router_core::broker::ShareStrategy;
 use router_core::limits::WhenFull;
+use storage::{Durability, EngineKind};
 
 use super::address::Address;
 use super::bridge::Bridge;
@@ -24,6 +25,8 @@ use super::secret::Secret;
 pub struct Config {
     /// Where retained values and sessions live.
     pub data: DataStore,
+    /// What keeps those files.
+    pub storage_engine: EngineKind,
     /// Realm of protocols and clients that name none.
     pub default_realm: String,
     /// Whether a realm that has no table is created on first use.
@@ -52,6 +55,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data: DataStore::default(),
+            storage_engine: EngineKind::default(),
             default_realm: "realm1".to_owned(),
             auto_realms: true,
             insecure: false,
@@ -208,6 +212,8 @@ pub struct Realm {
     pub request_ids: RequestIds,
     /// Topics whose events are remembered without being asked for; the first that fits counts.
     pub history: Vec<HistoryTopic>,
+    /// What its acknowledged writes have gone through.
+    pub durability: Durability,
 }
 
 /// The grammar of WAMP URIs.
@@ -499,6 +505,10 @@ pub trait Choice: Copy + PartialEq + 'static {
 impl Choice for ListenerKind {
     const WORDS: &'static [(&'static str, Self)] =
         &[("universal", Self::Universal), ("mqtt", Self::Mqtt)];
+}
+
+impl Choice for EngineKind {
+    const WORDS: &'static [(&'static str, Self)] = &[("sled", Self::Sled), ("redb", Self::Redb)];
 }
 
 impl Choice for WhenFull {

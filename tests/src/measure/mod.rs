@@ -4,6 +4,8 @@
 //!   reconnect;
 //! * [`retained`]: a large replay to a slow reader, and what it costs somebody else;
 //! * [`idle`]: what a connection that says nothing costs;
+//! * [`kills`]: what is acknowledged is there after the router is killed;
+//! * [`keys`]: what a key costs in each engine;
 //! * [`malformed`]: that strangers who talk nonsense leave nothing behind;
 //! * [`order`]: that WAMP's order is kept while all threads are busy;
 //! * [`locks`]: what a lock and a durable write cost, beside Redis and etcd.
@@ -11,6 +13,8 @@
 //! `cargo run --release -p integration-tests --bin measure` runs them by name.
 
 pub mod idle;
+pub mod keys;
+pub mod kills;
 pub mod locks;
 pub mod malformed;
 pub mod order;

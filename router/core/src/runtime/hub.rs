@@ -23,8 +23,8 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use storage::{
-    Batch, CommitListener, Found, GroupCommit, GroupLimits, GroupStats, Outcome, Storage,
-    StorageError,
+    Batch, CommitListener, Durability, Found, GroupCommit, GroupLimits, GroupStats, Outcome,
+    Storage, StorageError,
 };
 use thiserror::Error;
 
@@ -54,6 +54,8 @@ pub struct HubSettings {
     pub sharing: Sharing,
     /// realm -> topics whose events it remembers without being asked for
     pub history: HashMap<ByteString, Vec<HistoryRule>>,
+    /// realm -> what its acknowledged writes have gone through, where that is not the disk
+    pub durability: HashMap<ByteString, Durability>,
 }
 
 /// Why a hub cannot be opened.
@@ -487,6 +489,11 @@ impl Inner {
         let cell = Arc::new(RealmCell::new(
             owner,
             realm,
+            self.settings
+                .durability
+                .get(name)
+                .copied()
+                .unwrap_or_default(),
             self.commits.clone(),
             self.clock.clone(),
         ));
