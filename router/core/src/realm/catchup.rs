@@ -32,6 +32,17 @@ pub(super) const READ_AHEAD: usize = 64;
 /// Their bytes; may be exceeded by one of them.
 pub(super) const READ_BYTES: usize = 256 << 10;
 
+/// What of the events that are held back may go out.
+#[derive(Clone, Copy)]
+struct Before {
+    /// What was published before.
+    id: PublicationId,
+    /// At most so many.
+    most: usize,
+    /// Something is missing.
+    gap: bool,
+}
+
 /// What a step found.
 #[derive(Default)]
 struct Past {
@@ -65,7 +76,12 @@ impl Realm {
         self.budget.values = self.budget.values.saturating_sub(past.events.len());
         let left = values.saturating_sub(past.events.len());
         for (event, gap) in past.events {
-            self.release_held(place, replay, event.publication, usize::MAX, effects);
+            let before = Before {
+                id: event.publication,
+                most: usize::MAX,
+                gap,
+            };
+            self.release_held(place, replay, before, effects);
             self.show(place, replay, &event, gap, effects);
         }
         if !past.wanted.is_empty() {
@@ -75,8 +91,12 @@ impl Realm {
         if !past.is_end {
             return false;
         }
-        let all = PublicationId(u64::MAX);
-        let released = self.release_held(place, replay, all, left, effects);
+        let all = Before {
+            id: PublicationId(u64::MAX),
+            most: left,
+            gap: replay.catchup.as_ref().is_some_and(|catchup| catchup.gap),
+        };
+        let released = self.release_held(place, replay, all, effects);
         self.budget.values = self.budget.values.saturating_sub(released);
         let is_done = |catchup: &mut Box<Catchup>| catchup.held.is_empty();
         let Some(catchup) = replay.catchup.take_if(is_done) else {
@@ -112,24 +132,26 @@ impl Realm {
         self.deliver(place, delivery, effects);
     }
 
-    /// Hands out at most `most` of what is held back and was published before `id`; answers how many.
+    /// Hands out what is held back and comes `before`; answers how many that were.
     fn release_held(
         &mut self,
         place: usize,
         replay: &mut Replay,
-        id: PublicationId,
-        most: usize,
+        before: Before,
         effects: &mut Effects,
     ) -> usize {
         let Some(catchup) = &mut replay.catchup else {
             return 0;
         };
-        let is_before = |held: &EventDelivery| held.event.publication < id;
+        let is_before = |held: &EventDelivery| held.event.publication < before.id;
         let mut released = 0;
-        while released < most
+        while released < before.most
             && catchup.held.front().is_some_and(is_before)
-            && let Some(held) = catchup.take_held()
+            && let Some(mut held) = catchup.take_held()
         {
+            // What is missing may be missing before this one.
+            held.gap = before.gap && released == 0;
+            catchup.gap &= !held.gap || held.event.publication.0 <= catchup.told;
             released += 1;
             self.deliver(place, held, effects);
         }
