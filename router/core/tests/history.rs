@@ -655,3 +655,35 @@ fn a_value_and_its_trace_are_taken_back_together_and_a_will_stands_in_both() {
     let reader = w.plain();
     assert_eq!(w.key(&reader, "other")["value"], json!(null));
 }
+
+#[test]
+fn an_exactly_once_publish_of_a_durable_session_is_remembered_once_however_often_it_is_sent() {
+    let mut w = World::durable();
+    let join = || client("c").expiry(1_000);
+    let c = w.join(join());
+    w.lines(&c);
+    w.auto_commit = false;
+    let command = |request| {
+        publish("t", json!([1]))
+            .qos(2)
+            .ack(request)
+            .receipt(5)
+            .trace()
+    };
+    w.send(&c, command(1).into());
+    w.fail();
+    assert_eq!(
+        w.lines(&c),
+        ["ended StorageUnavailable"],
+        "it is to be sent again"
+    );
+    w.leave(&c, Leave::Lost);
+    let c = w.join(join());
+    w.send(&c, command(2).into());
+    w.probe();
+    w.commit();
+    w.auto_commit = true;
+    assert_eq!(w.lines(&c), ["resumed", "done 2 published"]);
+    w.restart();
+    assert_eq!(shown_numbers(&mut w, "t", 0), [1]);
+}
