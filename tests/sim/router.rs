@@ -541,7 +541,7 @@ fn realm(durable: bool, limits: RealmLimits, ids: Arc<IdClock>, dice: &mut Dice)
         naming: naming(),
         durable,
         sharing: router_core::broker::Sharing::default(),
-        history: Vec::new(),
+        history: Default::default(),
     };
     Realm::new(settings, ids, dice.seed())
 }

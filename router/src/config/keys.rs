@@ -75,7 +75,8 @@ pub const SECTIONS: &[Section] = &[
     section("realm", true, "A realm. Without `[[realm]]` every realm is open, made on first use."),
     section("realm.user", true, "A user: WAMP ticket, MQTT user name and password. Exactly one of the three secrets."),
     section("realm.role", true, "What a role may do: deny wins, then allow, else refused. A role without a table may do everything."),
-    section("realm.history", true, "Topics whose events the realm remembers, in memory, for `wamp.subscription.get_events` and `after`. Without it only events published with `trace` are."),
+    section("realm.history", true, "Topics whose events the realm remembers for `wamp.subscription.get_events` and `after`; see `docs/history.md`. Without it only events published with `trace` are."),
+    section("realm.trace", false, "How much the realm remembers of what is published with `trace` and fits no `[[realm.history]]`."),
     section("realm.anonymous", false, "Accepts sessions without credentials. Leave out to refuse them once users exist."),
     section("bridge", true, "A connection to another MQTT broker; see `docs/bridge.md`."),
     section("bridge.rule", true, "What crosses the bridge. Topics are `local_prefix` + T on this side and `remote_prefix` + T at the peer, for every T that `filter` matches."),
@@ -101,6 +102,16 @@ const SECS: Kind = Kind::Number {
 const QUEUE_BYTES: Kind = Kind::Number {
     min: 1024,
     max: 1 << 40,
+};
+/// Events of one log.
+const KEPT: Kind = Kind::Number {
+    min: 1,
+    max: 1_000_000,
+};
+/// How old they may become, up to a century.
+const AGE: Kind = Kind::Number {
+    min: 0,
+    max: 3_155_760_000,
 };
 /// The largest MQTT packet: 5 bytes of fixed header and the greatest Remaining Length
 /// (section 2.1.4).
@@ -154,7 +165,15 @@ pub const KEYS: &[Key] = &[
     key("realm.role", "deny", Kind::Texts, "[]", "Rules that win over `allow`."),
     key("realm.role", "disclose", Kind::Text, "(that of the realm)", "As `disclose` of the realm, for the sessions of this role."),
     key("realm.history", "topic", Kind::Text, "(required)", "Which topics, a pattern as in the rules of roles. The first table that fits a topic counts."),
-    key("realm.history", "limit", Kind::Number { min: 1, max: 100_000 }, "1000", "Events remembered for this table; beyond it, or beyond 64 MiB, the oldest is forgotten."),
+    key("realm.history", "keep", KEPT, "1000", "Events remembered for this table; beyond it the oldest is forgotten. The memory holds about 150 bytes and the topic of each."),
+    key("realm.history", "limit", KEPT, "1000", "Former name of `keep`, which wins."),
+    key("realm.history", "max_age_secs", AGE, "0", "Seconds after which an event is forgotten; 0: never for its age."),
+    key("realm.history", "max_bytes", QUEUE_BYTES, "67108864", "Bytes remembered for this table; beyond it the oldest is forgotten."),
+    key("realm.history", "durable", Kind::Switch, "true", "Whether they are on disk, and an acknowledged publish waits for that; `false`: in memory alone, forgotten at a restart."),
+    key("realm.trace", "keep", KEPT, "10000", "As in `[[realm.history]]`."),
+    key("realm.trace", "max_age_secs", AGE, "0", "As in `[[realm.history]]`."),
+    key("realm.trace", "max_bytes", QUEUE_BYTES, "67108864", "As in `[[realm.history]]`."),
+    key("realm.trace", "durable", Kind::Switch, "true", "As in `[[realm.history]]`."),
     key("realm.anonymous", "role", Kind::Text, "\"anonymous\"", "The role of such sessions."),
     key("bridge", "name", Kind::Text, "(required)", "Its name: letters, digits and `._-`. Its queue is kept under this name."),
     key("bridge", "address", Kind::Text, "(required)", "HOST:PORT of the peer; the host is looked up at each attempt."),

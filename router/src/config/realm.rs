@@ -13,7 +13,7 @@ use super::rule::{Rule, check_pattern};
 use super::secret::Secret;
 use super::section::{Section, parse_choice};
 use super::sources::Sources;
-use super::tree::{Anonymous, HistoryTopic, Realm, Role, User};
+use super::tree::{Anonymous, HistoryTopic, Realm, Remembered, Role, User};
 
 /// The largest secret file; a secret is one line.
 const SECRET_FILE_MAX_BYTES: u64 = 4096;
@@ -72,6 +72,7 @@ impl Reader<'_, '_> {
             let request_ids = section.parsed("request_ids", parse_choice, self.problems);
             let history = self.history(&section);
             let durability = section.parsed("durability", parse_durability, self.problems);
+            let trace = self.trace(&section);
             if let Some(Placed { value: name, place }) = name {
                 realms.push(Placed::new(
                     Realm {
@@ -86,6 +87,7 @@ impl Reader<'_, '_> {
                         durability: durability
                             .map(|durability| durability.value)
                             .unwrap_or_default(),
+                        trace,
                     },
                     place,
                 ));
@@ -230,17 +232,36 @@ impl Reader<'_, '_> {
         let sections = realm.tables("realm.history", self.problems);
         for section in sections.unwrap_or_default() {
             section.reject_unknown(self.problems);
-            let mut limit = HistoryTopic::LIMIT;
-            section.number("limit", &mut limit, self.problems);
+            let mut kept = Remembered::OF_TOPIC;
+            section.number("limit", &mut kept.keep, self.problems);
+            self.remembered(&section, &mut kept);
             let check = |topic: &str| check_pattern(topic).map(|()| topic.to_owned());
             if section.name("topic", self.problems).is_some()
                 && let Some(topic) = section.parsed("topic", check, self.problems)
             {
                 let topic = topic.value;
-                topics.push(HistoryTopic { topic, limit });
+                topics.push(HistoryTopic { topic, kept });
             }
         }
         topics
+    }
+
+    fn trace(&mut self, realm: &Section<'_>) -> Remembered {
+        let mut kept = Remembered::ON_REQUEST;
+        if let Some(section) = realm.table("realm.trace", self.problems) {
+            section.reject_unknown(self.problems);
+            self.remembered(&section, &mut kept);
+        }
+        kept
+    }
+
+    fn remembered(&mut self, section: &Section<'_>, kept: &mut Remembered) {
+        section.number("keep", &mut kept.keep, self.problems);
+        section.number("max_age_secs", &mut kept.max_age_secs, self.problems);
+        section.number("max_bytes", &mut kept.max_bytes, self.problems);
+        if let Some(durable) = section.switch("durable", self.problems) {
+            kept.durable = durable.value;
+        }
     }
 
     fn anonymous(&mut self, realm: &Section<'_>) -> Option<Anonymous> {

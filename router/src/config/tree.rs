@@ -214,6 +214,8 @@ pub struct Realm {
     pub history: Vec<HistoryTopic>,
     /// What its acknowledged writes have gone through.
     pub durability: Durability,
+    /// How much is remembered of what is published with that wish.
+    pub trace: Remembered,
 }
 
 /// The grammar of WAMP URIs.
@@ -241,8 +243,21 @@ pub enum RequestIds {
 pub struct HistoryTopic {
     /// Which, in a notation of [`Rule`].
     pub topic: String,
-    /// How many events.
-    pub limit: u32,
+    /// How much of them.
+    pub kept: Remembered,
+}
+
+/// How much is remembered; beyond any of the bounds the oldest is forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remembered {
+    /// Events.
+    pub keep: u32,
+    /// Seconds; 0: for ever.
+    pub max_age_secs: u32,
+    /// Bytes.
+    pub max_bytes: u64,
+    /// On disk.
+    pub durable: bool,
 }
 
 impl Realm {
@@ -276,9 +291,19 @@ impl Realm {
     }
 }
 
-impl HistoryTopic {
-    /// How many events where it is not said.
-    pub const LIMIT: u32 = 1_000;
+impl Remembered {
+    /// What is remembered of a topic where it is not said.
+    pub const OF_TOPIC: Remembered = Remembered {
+        keep: 1_000,
+        max_age_secs: 0,
+        max_bytes: 64 << 20,
+        durable: true,
+    };
+    /// What is remembered on request.
+    pub const ON_REQUEST: Remembered = Remembered {
+        keep: 10_000,
+        ..Remembered::OF_TOPIC
+    };
 }
 
 /// One user of a realm: WAMP ticket, MQTT user name and password.

@@ -1,9 +1,9 @@
 //! Whether a stored record is one that a realm can take in.
 
 use super::{
-    LAST_WILLS, META, QUEUES, RECEIPTS, SESSIONS, SUBSCRIPTIONS, StoredDelivery, StoredEntry,
-    StoredSession, StoredSubscription, StoredWill, VALUES, decode, number, split_client_key,
-    split_key,
+    HISTORY, LAST_WILLS, MARK, META, QUEUES, RECEIPTS, SESSIONS, SUBSCRIPTIONS, StoredDelivery, StoredEntry,
+    StoredMark, StoredSession, StoredSubscription, StoredWill, VALUES, decode, number,
+    publication, split_client_key, split_key, trace_of,
 };
 use crate::model::Topic;
 use serde::de::DeserializeOwned;
@@ -30,6 +30,7 @@ pub fn check(space: Space, key: &[u8], value: &[u8]) -> Result<(), String> {
         }
         QUEUES => numbered(key).and_then(|()| reads::<StoredDelivery>(value)),
         RECEIPTS => numbered(key),
+        HISTORY => history(key, value),
         Space(other) => Err(format!("no release writes to space {other}")),
     }
 }
@@ -44,6 +45,19 @@ fn numbered(key: &[u8]) -> Result<(), String> {
     let (_, _, part) = split_client_key(key).ok_or("the key belongs to no client")?;
     number(part).ok_or("the key has no number")?;
     Ok(())
+}
+
+fn history(key: &[u8], value: &[u8]) -> Result<(), String> {
+    let (_, part) = split_key(key).ok_or("the key belongs to no realm")?;
+    if part.first() == Some(&MARK) {
+        return reads::<StoredMark>(value);
+    }
+    let named = publication(part).ok_or("the key names no publication")?;
+    let head = trace_of(value).map_err(|error| format!("the value cannot be read: {error}"))?;
+    match head.publication == named {
+        true => Ok(()),
+        false => Err("the key names another publication".to_owned()),
+    }
 }
 
 fn reads<T: DeserializeOwned>(value: &[u8]) -> Result<(), String> {
@@ -73,6 +87,11 @@ mod tests {
         );
         assert_eq!(check(RECEIPTS, &client_key("realm1", "c", 5), b""), Ok(()));
         assert!(check(RECEIPTS, &client_part_key("realm1", "c", b"five"), b"").is_err());
+        let mark = key("realm1", &[MARK]);
+        let forgotten = encode(&StoredMark::of(None, 7)).unwrap_or_default();
+        assert_eq!(check(HISTORY, &mark, &forgotten), Ok(()));
+        let event = key("realm1", &7_u64.to_be_bytes());
+        assert!(check(HISTORY, &event, &forgotten).is_err(), "no event");
         assert!(check(Space(99), &topic, &deleted).is_err(), "no such space");
     }
 }

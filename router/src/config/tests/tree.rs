@@ -3,8 +3,8 @@
 use super::{FakeSources, good, read};
 use crate::config::{
     Address, Anonymous, Bridge, BridgeVersion, Config, DataStore, HistoryTopic, Limits, Listener,
-    ListenerKind, ListenerLimits, Log, LogFormat, LogLevel, Mqtt, Realm, RequestIds, Role, Rule,
-    Secret, SharedGroup, UriGrammar, User,
+    ListenerKind, ListenerLimits, Log, LogFormat, LogLevel, Mqtt, Realm, Remembered, RequestIds,
+    Role, Rule, Secret, SharedGroup, UriGrammar, User,
 };
 use router_core::auth::Disclosure;
 use router_core::broker::ShareStrategy;
@@ -68,6 +68,11 @@ topic = "app.log.#"
 limit = 42
 [[realm.history]]
 topic = "app/+"
+[realm.trace]
+keep = 7
+max_age_secs = 86400
+max_bytes = 1048576
+durable = false
 [realm.anonymous]
 role = "guest"
 
@@ -206,12 +211,21 @@ fn full() -> Config {
             uri: UriGrammar::Strict,
             request_ids: RequestIds::Strict,
             history: [("app.log.#", 42), ("app/+", 1_000)]
-                .map(|(topic, limit)| HistoryTopic {
+                .map(|(topic, keep)| HistoryTopic {
                     topic: topic.to_owned(),
-                    limit,
+                    kept: Remembered {
+                        keep,
+                        ..Remembered::OF_TOPIC
+                    },
                 })
                 .into(),
             durability: Durability::Interval(Duration::from_millis(250)),
+            trace: Remembered {
+                keep: 7,
+                max_age_secs: 86_400,
+                max_bytes: 1 << 20,
+                durable: false,
+            },
         }],
         bridge_id: Some("plant-7".to_owned()),
         bridges: vec![Bridge {
