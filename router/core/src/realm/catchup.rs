@@ -81,7 +81,7 @@ impl Realm {
                 most: usize::MAX,
                 gap,
             };
-            self.release_held(place, replay, before, effects);
+            self.let_held_go(place, replay, before, effects);
             self.show(place, replay, &event, gap, effects);
         }
         if !past.wanted.is_empty() {
@@ -96,7 +96,7 @@ impl Realm {
             most: left,
             gap: replay.catchup.as_ref().is_some_and(|catchup| catchup.gap),
         };
-        let released = self.release_held(place, replay, all, effects);
+        let released = self.let_held_go(place, replay, all, effects);
         self.budget.values = self.budget.values.saturating_sub(released);
         let is_done = |catchup: &mut Box<Catchup>| catchup.held.is_empty();
         let Some(catchup) = replay.catchup.take_if(is_done) else {
@@ -133,7 +133,7 @@ impl Realm {
     }
 
     /// Hands out what is held back and comes `before`; answers how many that were.
-    fn release_held(
+    fn let_held_go(
         &mut self,
         place: usize,
         replay: &mut Replay,

@@ -220,11 +220,11 @@ impl Realm {
         publish: &Publish,
         effects: &mut Effects,
     ) -> Undo {
-        self.remember(place, publish.receipt, effects)
+        self.remember_id(place, publish.receipt, effects)
     }
 
     /// The session will know the exactly-once id again.
-    pub(super) fn remember(
+    pub(super) fn remember_id(
         &mut self,
         place: usize,
         receipt: Option<Slot>,

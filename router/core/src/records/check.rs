@@ -1,8 +1,8 @@
 //! Whether a stored record is one that a realm can take in.
 
 use super::{
-    HISTORY, LAST_WILLS, MARK, META, QUEUES, RECEIPTS, SESSIONS, SUBSCRIPTIONS, StoredDelivery, StoredEntry,
-    StoredMark, StoredSession, StoredSubscription, StoredWill, VALUES, decode, number,
+    HISTORY, LAST_WILLS, MARK, META, QUEUES, RECEIPTS, SESSIONS, SUBSCRIPTIONS, StoredDelivery,
+    StoredEntry, StoredMark, StoredSession, StoredSubscription, StoredWill, VALUES, decode, number,
     publication, split_client_key, split_key, trace_of,
 };
 use crate::model::Topic;
