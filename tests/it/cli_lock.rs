@@ -179,9 +179,9 @@ fn the_exit_code_is_that_of_the_command() -> Outcome {
     Ok(())
 }
 
-/// Says `in`, and goes on until a signal comes.
-const FOLLOWS_SIGNALS: &str = "trap 'echo interrupted; exit 3' INT; \
-     trap 'echo terminated; exit 0' TERM; \
+/// Says `in`, and goes on until a signal comes. Children in the background ignore SIGINT.
+const FOLLOWS_SIGNALS: &str = "trap 'echo interrupted; kill $!; exit 3' INT; \
+     trap 'echo terminated; kill $!; exit 0' TERM; \
      echo in $REYNARD_LOCK_TOKEN; while :; do sleep 100000 & wait $!; done";
 
 #[test]
