@@ -247,7 +247,11 @@ fn mutate(random: &mut Random, bytes: &mut Vec<u8>) {
     }
 }
 
-const TOPICS: [&str; 11] = [
+const TOPICS: [&str; 15] = [
+    "$rpc/fox/kv/cas",
+    "$rpc/fox/kv/watch",
+    "$rpc/nobody",
+    "$rpc/",
     "a",
     "a/b",
     "/",
@@ -386,6 +390,8 @@ fn publish_packet(random: &mut Random, version: ProtocolVersion, number: u16) ->
     let qos = random.pick(&QOS);
     let payload = random.pick(&[
         "",
+        r#"{"args":["k/1",0,1]}"#,
+        r#""k/1""#,
         "1",
         "{\"a\":1}",
         "text",
@@ -405,6 +411,10 @@ fn publish_packet(random: &mut Random, version: ProtocolVersion, number: u16) ->
     let set = Properties {
         topic_alias: alias.and_then(NonZeroU16::new),
         message_expiry_interval: random.maybe(&[0, 1, 100]).filter(|_| version.is_v5()),
+        response_topic: random
+            .maybe(&["a", "k/1", "$rpc/nobody"])
+            .filter(|_| version.is_v5() && random.one_in(2))
+            .map(Into::into),
         ..Properties::default()
     };
     let topic = match alias {

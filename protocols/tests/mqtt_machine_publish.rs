@@ -9,7 +9,7 @@ use protocols::mqtt::packet::{Ack, Packet, Properties, ProtocolVersion, Publish}
 use protocols::mqtt::reason::ReasonCode;
 use router_core::auth::{Action, Role, Rule};
 use router_core::limits::RealmLimits;
-use router_core::model::Pattern;
+use router_core::model::{Command, Pattern, Payload, RequestId, Topic};
 use router_core::session::Leave;
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -625,4 +625,46 @@ fn an_answer_that_does_not_fit_the_client_ends_the_connection() {
     world.send(client, subscribe(1, &filters, None));
     // The reason is told without its Reason String.
     world.ended(client, ReasonCode::ImplementationSpecificError);
+}
+
+#[test]
+fn a_key_that_somebody_holds_is_not_written_and_5_0_is_told() {
+    for (version, code) in [
+        (V5, ReasonCode::NotAuthorized),
+        (V3_1_1, ReasonCode::Success),
+    ] {
+        let (mut world, watcher, client) = pair(version);
+        let held = world.insider(Command::Call {
+            request: RequestId(1),
+            procedure: Topic::new("fox/lock/acquire").expect("legal"),
+            payload: Payload::from_value(&"k".into()),
+            progress: false,
+            more: false,
+            timeout: None,
+            disclose_me: false,
+        });
+        assert_eq!(world.next_publish(watcher).payload, "true", "it is held");
+        let write = |number, qos| match publish("k", "x", Some(number), qos) {
+            Packet::Publish(publish) => Packet::Publish(Publish {
+                retain: true,
+                ..publish
+            }),
+            other => other,
+        };
+        world.send(client, write(1, AtLeastOnce));
+        assert_eq!(acked(&mut world, client), (4, 1, code));
+        world.send(client, write(2, ExactlyOnce));
+        assert_eq!(acked(&mut world, client), (5, 2, code));
+        world.send(client, retained("k", "x"));
+        world.nothing(client);
+        world.nothing(watcher);
+        // What is not kept is said as ever.
+        world.send(client, publish("k", "said", Some(3), AtLeastOnce));
+        assert_eq!(acked(&mut world, client), (4, 3, ReasonCode::Success));
+        assert_eq!(world.next_publish(watcher).payload, "said");
+        world.dismiss(held);
+        assert_eq!(world.next_publish(watcher).payload, "");
+        world.send(client, write(4, AtLeastOnce));
+        assert_eq!(acked(&mut world, client), (4, 4, ReasonCode::Success));
+    }
 }

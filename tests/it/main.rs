@@ -16,6 +16,7 @@ mod durability;
 mod endurance;
 mod killers;
 mod mqtt_clients;
+mod mqtt_rpc;
 mod mutex;
 mod takeover;
 mod transports;

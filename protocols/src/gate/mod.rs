@@ -18,10 +18,12 @@
 //! thrown away until it closes too, or has had its time.
 
 mod driver;
+mod error_name;
 mod proofs;
 mod traffic;
 
 pub use driver::{Driver, DriverOptions};
+pub use error_name::{INTERNAL, QUOTA_EXCEEDED, error_uri};
 pub use proofs::Proofs;
 pub use router_core::auth::{Credentials, Mechanism};
 pub use router_core::runtime::EnterError as JoinError;

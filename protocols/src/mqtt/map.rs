@@ -3,6 +3,10 @@
 //! One table per direction and packet; nothing here has state. Reason codes are those of 5.0; the
 //! codec turns them into the return codes of 3.x.
 
+mod call;
+
+pub use call::{answer_attributes, arguments, envelope, user_property};
+
 use super::codec::{EncodeError, encode_shared_properties, validate_topic_name};
 use super::packet::{Properties, QoS, Will};
 use super::reason::ReasonCode;

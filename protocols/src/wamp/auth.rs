@@ -162,6 +162,8 @@ fn features_of(details: &Dict) -> Result<(Features, Announced), Reject> {
         match role {
             "callee" => {
                 of_roles.callee = passthru;
+                features.callee_opens_sealed = passthru.listed;
+                features.callee_opens_bare = passthru.bare;
                 features.progressive_results = has("progressive_call_results")?;
                 features.call_canceling = has("call_canceling")?;
                 features.progressive_invocations = has("progressive_call_invocations")?;

@@ -5,55 +5,20 @@ use super::message::{Dict, Payload as Tail};
 pub use super::naming::naming;
 use super::options::{Match, Options, PublishStandard, Reject, publish_options};
 use super::passthru::{self, Passthru};
-use super::uris::{self, Part, RESERVED_COMPONENT, UriError, error, fox_error};
+use super::uris::{self, Part, RESERVED_COMPONENT, UriError, error};
+pub use crate::gate::{INTERNAL, QUOTA_EXCEEDED, error_uri};
 use bytestring::ByteString;
 use router_core::encoding::{Encoding, text_from_binary};
 use router_core::model::{
-    Args, Attributes, Body, ErrorKind, EventDelivery, Form, InterruptReason, Level, MatchKind, Now,
-    Pattern, PatternError, Payload, Publish, RequestId, Topic, TopicError,
+    Args, Attributes, Body, EventDelivery, Form, InterruptReason, Level, MatchKind, Now, Pattern,
+    PatternError, Payload, Publish, RequestId, Topic, TopicError,
 };
 use serde_json::{Value, json};
 
-/// A quota of the session, the key, the procedure or the realm is used up. The specification has
-/// no name for it.
-pub const QUOTA_EXCEEDED: &str = "reynard.error.quota_exceeded";
 /// The session's queue of outgoing messages was full: reason of the ABORT.
 pub const TOO_SLOW: &str = "reynard.error.too_slow";
 /// A registration was taken from its callee by somebody with the right to do so.
 pub const REVOKED: &str = "reynard.registration.revoked";
-/// A bug of the router; the session goes on.
-pub const INTERNAL: &str = "reynard.error.internal";
-
-/// The error URI of a refusal.
-#[must_use]
-pub const fn error_uri(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::InvalidTopic => error::INVALID_URI,
-        ErrorKind::InvalidArgument => error::INVALID_ARGUMENT,
-        ErrorKind::OptionNotAllowed => error::OPTION_NOT_ALLOWED,
-        ErrorKind::DisclosureNotAllowed => error::OPTION_DISALLOWED_DISCLOSE_ME,
-        ErrorKind::NotAuthorized => error::NOT_AUTHORIZED,
-        ErrorKind::NoSuchSubscription => error::NO_SUCH_SUBSCRIPTION,
-        ErrorKind::NoSuchRegistration => error::NO_SUCH_REGISTRATION,
-        ErrorKind::NoSuchProcedure => error::NO_SUCH_PROCEDURE,
-        ErrorKind::ProcedureAlreadyExists => error::PROCEDURE_ALREADY_EXISTS,
-        ErrorKind::NoSuchSession => error::NO_SUCH_SESSION,
-        // The name that clients of fox-wamp know.
-        ErrorKind::ConditionFailed => error::INVALID_PAYLOAD,
-        ErrorKind::Timeout => error::TIMEOUT,
-        ErrorKind::Canceled => error::CANCELED,
-        ErrorKind::QuotaExceeded => QUOTA_EXCEEDED,
-        ErrorKind::PayloadTooLarge => error::PAYLOAD_SIZE_EXCEEDED,
-        ErrorKind::StorageUnavailable => error::UNAVAILABLE,
-        ErrorKind::NoAvailableCallee => error::NO_AVAILABLE_CALLEE,
-        ErrorKind::FeatureNotSupported => error::FEATURE_NOT_SUPPORTED,
-        ErrorKind::LockHeld => fox_error::LOCK_HELD,
-        ErrorKind::LockLost => fox_error::LOCK_LOST,
-        ErrorKind::QueueFull => fox_error::QUEUE_FULL,
-        ErrorKind::Internal => INTERNAL,
-    }
-}
-
 /// The `reason` of an INTERRUPT.
 #[must_use]
 pub const fn interrupt_uri(reason: InterruptReason) -> &'static str {
@@ -195,14 +160,6 @@ pub fn tail(encoding: Encoding, payload: &Payload) -> Tail {
     Tail { args, kwargs }
 }
 
-/// What a refusal says: its words, and what it is about as keyword arguments.
-#[must_use]
-pub fn refusal_tail(encoding: Encoding, message: &str, about: &Dict) -> Tail {
-    let about = Value::Object(about.clone());
-    let said = Payload::from_values(&[message.into()]).with_kwargs(Some(about));
-    tail(encoding, &said)
-}
-
 /// One string as the positional arguments.
 #[must_use]
 pub fn message_tail(encoding: Encoding, message: &str) -> Tail {
@@ -211,6 +168,14 @@ pub fn message_tail(encoding: Encoding, message: &str) -> Tail {
         args: Some(args),
         kwargs: None,
     }
+}
+
+/// ... and keyword arguments for a program.
+#[must_use]
+pub fn error_tail(encoding: Encoding, message: &str, about: &Dict) -> Tail {
+    let about =
+        Payload::from_values(&[message.into()]).with_kwargs(Some(Value::Object(about.clone())));
+    tail(encoding, &about)
 }
 
 /// The details of an EVENT; `None` where they are empty, as for any plain event of an exact
@@ -431,6 +396,7 @@ mod tests {
 
     #[test]
     fn every_refusal_has_a_name_of_its_kind() {
+        use router_core::model::ErrorKind;
         assert_eq!(
             error_uri(ErrorKind::ConditionFailed),
             "wamp.error.invalid_payload"
@@ -439,6 +405,35 @@ mod tests {
             error_uri(ErrorKind::StorageUnavailable),
             "wamp.error.unavailable"
         );
+        for (kind, name) in [
+            (ErrorKind::InvalidTopic, error::INVALID_URI),
+            (ErrorKind::InvalidArgument, error::INVALID_ARGUMENT),
+            (ErrorKind::OptionNotAllowed, error::OPTION_NOT_ALLOWED),
+            (
+                ErrorKind::DisclosureNotAllowed,
+                error::OPTION_DISALLOWED_DISCLOSE_ME,
+            ),
+            (ErrorKind::NotAuthorized, error::NOT_AUTHORIZED),
+            (ErrorKind::NoSuchSubscription, error::NO_SUCH_SUBSCRIPTION),
+            (ErrorKind::NoSuchRegistration, error::NO_SUCH_REGISTRATION),
+            (ErrorKind::NoSuchProcedure, error::NO_SUCH_PROCEDURE),
+            (
+                ErrorKind::ProcedureAlreadyExists,
+                error::PROCEDURE_ALREADY_EXISTS,
+            ),
+            (ErrorKind::NoSuchSession, error::NO_SUCH_SESSION),
+            (ErrorKind::Timeout, error::TIMEOUT),
+            (ErrorKind::Canceled, error::CANCELED),
+            (ErrorKind::PayloadTooLarge, error::PAYLOAD_SIZE_EXCEEDED),
+            (ErrorKind::NoAvailableCallee, error::NO_AVAILABLE_CALLEE),
+            (ErrorKind::FeatureNotSupported, error::FEATURE_NOT_SUPPORTED),
+            (ErrorKind::LockHeld, "fox.error.lock_held"),
+            (ErrorKind::LockLost, "fox.error.lock_lost"),
+            (ErrorKind::QueueFull, "fox.error.queue_full"),
+            (ErrorKind::Conflict, "fox.error.conflict"),
+        ] {
+            assert_eq!(error_uri(kind), name);
+        }
         for uri in [QUOTA_EXCEEDED, TOO_SLOW, INTERNAL, REVOKED] {
             assert!(uris::is_concrete(uri));
         }

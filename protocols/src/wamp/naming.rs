@@ -12,6 +12,9 @@ use router_core::model::{
 };
 use router_core::realm::Naming;
 
+/// The levels above the procedures that write and watch keys, in core text.
+const KEYS: &str = "fox/kv";
+
 /// The procedure that reads a key, as fox-wamp names it, in core text.
 const VALUE_GET: &str = "fox/kv/get";
 
@@ -27,6 +30,7 @@ pub fn naming() -> Naming {
     Naming {
         reserved: ByteString::from_static(RESERVED_COMPONENT),
         inspection: ByteString::from_static(INSPECTION),
+        keys: ByteString::from_static(KEYS),
         value_get: ByteString::from_static(VALUE_GET),
         locks: ByteString::from_static(LOCKS),
         read_key: |uri| map::topic(uri).ok(),

@@ -62,15 +62,6 @@ pub mod error {
     }
 }
 
-/// Names of errors that fox-wamp's interface to keys and locks adds.
-pub mod fox_error {
-    super::error::names! { "fox.error.":
-        LOCK_HELD = "lock_held", "Somebody else holds the key.";
-        LOCK_LOST = "lock_lost", "The session does not hold the key, or not any more.";
-        QUEUE_FULL = "queue_full", "Too many wait already.";
-    }
-}
-
 /// Names of reasons to close a session.
 pub mod close {
     super::error::names! { "wamp.close.":

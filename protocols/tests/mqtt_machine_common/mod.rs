@@ -85,6 +85,12 @@ pub struct Client {
     pub commands: Vec<String>,
 }
 
+/// Somebody who speaks no MQTT.
+pub struct Stranger {
+    pub connection: Connection,
+    outbox: Arc<Outbox>,
+}
+
 pub struct World {
     pub realm: Realm,
     pub now: Now,
@@ -119,6 +125,7 @@ impl World {
         let naming = Naming {
             reserved: "wamp".into(),
             inspection: "reynard/session".into(),
+            keys: "fox/kv".into(),
             value_get: "fox/kv/get".into(),
             locks: "fox/lock".into(),
             read_key: |text| Topic::new(text.to_owned()).ok(),
@@ -353,6 +360,19 @@ impl World {
 
     /// A command of somebody who speaks no MQTT.
     pub fn command(&mut self, command: Command) {
+        let connection = self.insider(command);
+        self.dismiss(connection);
+    }
+
+    /// Ends such a session.
+    pub fn dismiss(&mut self, connection: Connection) {
+        self.realm
+            .leave(self.now, connection, Leave::Clean, &mut self.effects);
+        self.run();
+    }
+
+    /// A session inside the router that stays after its command.
+    pub fn insider(&mut self, command: Command) -> Connection {
         let identity = self.identity();
         let join = Join {
             identity,
@@ -366,9 +386,51 @@ impl World {
             .expect("room");
         self.realm
             .handle(self.now, joined.connection, command, &mut self.effects);
-        self.realm
-            .leave(self.now, joined.connection, Leave::Clean, &mut self.effects);
         self.run();
+        joined.connection
+    }
+
+    /// A session of somebody who speaks no MQTT, and stays.
+    pub fn stranger(&mut self) -> Stranger {
+        let join = Join {
+            identity: self.identity(),
+            features: Features {
+                progressive_results: true,
+                call_canceling: true,
+                ..Features::default()
+            },
+            style: EventStyle::Ordered,
+            client: None,
+        };
+        let joined = self
+            .realm
+            .join(self.now, join, &mut self.effects)
+            .expect("room");
+        Stranger {
+            connection: joined.connection,
+            outbox: joined.outbox,
+        }
+    }
+
+    /// A command of a stranger.
+    pub fn command_of(&mut self, stranger: &Stranger, command: Command) {
+        let connection = stranger.connection;
+        self.realm
+            .handle(self.now, connection, command, &mut self.effects);
+        self.seal();
+        self.run();
+    }
+
+    /// What a stranger was told.
+    pub fn told(&mut self, stranger: &Stranger) -> Vec<Delivery> {
+        let mut told = Vec::new();
+        let generation = stranger.connection.generation;
+        while stranger
+            .outbox
+            .drain(generation, 64, self.now.unix_ms, &mut told)
+            .more
+        {}
+        told
     }
 
     pub fn counter(&self, name: &str) -> u64 {

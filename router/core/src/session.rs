@@ -78,6 +78,10 @@ pub struct Features {
     pub registration_revocation: bool,
     /// It understands that the router ends a subscription.
     pub subscription_revocation: bool,
+    /// As a callee it can open sealed arguments.
+    pub callee_opens_sealed: bool,
+    /// As a callee it can open a bare binary in their place.
+    pub callee_opens_bare: bool,
     /// As a subscriber it can open sealed arguments.
     pub opens_sealed: bool,
     /// As a subscriber it can open a bare binary in their place.

@@ -1,6 +1,6 @@
 //! Deadlines of a realm, in one ordered queue.
 
-use crate::model::{SubscriptionId, Topic};
+use crate::model::{RequestId, SubscriptionId, Topic};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -13,6 +13,8 @@ pub struct TimerKey(Instant, u64);
 pub(crate) enum Timer {
     /// A call took too long: place and serial.
     Call(usize, u64),
+    /// A call of an own procedure waits too long: session place, request and serial.
+    OwnCall(usize, RequestId, u64),
     /// A hold was not renewed: key and token.
     Lease(Topic, u64),
     /// A waiting write or request for a hold waited too long: key and waiter.

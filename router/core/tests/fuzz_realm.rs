@@ -517,6 +517,8 @@ impl Fuzz {
             self.send(at, call(request, "wamp/session/kill", json!([other])));
         } else if self.dice.once_in(10) {
             self.send(at, call(request, "fox/kv/get", json!(["k.a"])));
+        } else if self.dice.once_in(3) {
+            self.call_keys(at, request);
         } else {
             let timeout = self.dice.once_in(4).then(|| ms(400));
             let procedure = *self.dice.pick(&PROCEDURES);
@@ -526,6 +528,25 @@ impl Fuzz {
                 call_with(request, procedure, json!([1]), progress, timeout),
             );
         }
+    }
+
+    /// What may wait has a timeout.
+    fn call_keys(&mut self, at: usize, request: u64) {
+        let key = (*self.dice.pick(&KEYS)).replace('/', ".");
+        let last = self.tokens.values().copied().max().unwrap_or(0);
+        let token = *self.dice.pick(&[0, last]);
+        let when = self.dice.pick(&[json!(null), json!({"a": 1})]).clone();
+        let (name, list) = match self.dice.below(6) {
+            0 => ("put", json!([key, {"a": 1}, {"when": when, "watch": true}])),
+            1 => ("put", json!([key, 1, {"when": when, "will": null}])),
+            2 => ("delete", json!([key, {"token": token}])),
+            3 => ("cas", json!([key, token, 2, {"ttl_ms": 100}])),
+            4 => ("list", json!(["k."])),
+            _ => ("watch", json!([key, {"token": token}])),
+        };
+        let progress = self.dice.once_in(2);
+        let name = format!("fox/kv/{name}");
+        self.send(at, call_with(request, &name, list, progress, Some(ms(300))));
     }
 
     fn answer(&mut self) {
@@ -768,6 +789,8 @@ impl Fuzz {
     fn settle_down(&mut self) {
         self.failing = false;
         self.w.auto_commit = true;
+        // What waits for a key waits no longer.
+        self.w.pass(ms(300));
         for _ in 0..10_000 {
             if self.w.realm.is_store_down() && self.w.pending.is_empty() {
                 self.w.probe();

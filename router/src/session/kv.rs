@@ -23,7 +23,7 @@ const GET: &str = "fox.kv.get";
 /// A session's view of the kept values. A key is a topic.
 #[derive(Clone, Copy)]
 pub struct Kv<'a> {
-    session: &'a Session,
+    pub(super) session: &'a Session,
 }
 
 /// What is kept under a key.

@@ -31,6 +31,7 @@ mod call;
 mod driver;
 mod error;
 mod inner;
+mod keys;
 mod kv;
 mod name;
 mod publish;
@@ -41,6 +42,7 @@ mod values;
 
 pub use call::{Call, ProgressiveCall};
 pub use error::{AppError, Error, SessionEnd};
+pub use keys::{Change, Changes, KeyPage, ListOptions, ListedKey};
 pub use kv::{Kv, KvEntry, LockGuard};
 pub use name::{Mqtt, Name, TopicName};
 pub use publish::{Publish, Published};

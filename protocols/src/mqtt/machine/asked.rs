@@ -15,10 +15,12 @@ pub(super) enum Asked {
     /// One filter of a SUBSCRIBE or UNSUBSCRIBE: the packet's place in the order, the filter's in
     /// the packet.
     Filter(u64, u16),
+    /// A call, by its number.
+    Call(u64),
 }
 
-const KIND_SHIFT: u32 = 62;
-const KIND_MASK: u64 = 3 << KIND_SHIFT;
+const KIND_SHIFT: u32 = 61;
+const KIND_MASK: u64 = 7 << KIND_SHIFT;
 
 impl Asked {
     pub(super) fn request(self) -> RequestId {
@@ -27,6 +29,7 @@ impl Asked {
             Self::PubRec(serial) => (1, serial),
             Self::PubComp(id) => (2, u64::from(id.get())),
             Self::Filter(serial, index) => (3, serial << 16 | u64::from(index)),
+            Self::Call(number) => (4, number),
         };
         RequestId(kind << KIND_SHIFT | rest & !KIND_MASK)
     }
@@ -37,7 +40,9 @@ impl Asked {
             0 => Self::PubAck(rest),
             1 => Self::PubRec(rest),
             2 => Self::PubComp(PacketId::new(u16::try_from(rest).ok()?)?),
-            _ => Self::Filter(rest >> 16, u16::try_from(rest & 0xFFFF).ok()?),
+            3 => Self::Filter(rest >> 16, u16::try_from(rest & 0xFFFF).ok()?),
+            4 => Self::Call(rest),
+            _ => return None,
         })
     }
 }
@@ -56,11 +61,13 @@ mod tests {
             Asked::PubComp(id),
             Asked::Filter(1 << 40, 65_535),
             Asked::Filter(0, 0),
+            Asked::Call(0),
+            Asked::Call(1 << 40),
         ] {
             assert_eq!(Asked::of(asked.request()), Some(asked));
         }
         assert_eq!(
-            Asked::of(RequestId(2 << 62)),
+            Asked::of(RequestId(2 << 61)),
             None,
             "no Packet Identifier 0"
         );

@@ -127,8 +127,19 @@ impl Gate for MqttMachine {
             (Phase::Live, Delivery::Refused { request, refusal }) => {
                 self.refused(request, &refusal);
             }
-            // A session without registrations and calls gets none of the rest, and MQTT cannot
-            // say that the router ended a subscription.
+            (
+                Phase::Live,
+                Delivery::Result {
+                    request,
+                    payload,
+                    progress,
+                },
+            ) => self.call_result(request, &payload, progress),
+            (Phase::Live, Delivery::CallFailed { request, failure }) => {
+                self.call_failed(request, &failure);
+            }
+            // A session without registrations gets none of the rest, and MQTT cannot say that the
+            // router ended a subscription.
             _ => {}
         }
     }
@@ -191,6 +202,7 @@ impl Gate for MqttMachine {
         if self.unreleased.is_empty() {
             self.unreleased = HashSet::default();
         }
+        self.calls.rest();
         self.output.rest();
         self.pubacks.rest();
         self.pubrecs.rest();

@@ -1,7 +1,7 @@
 //! PUBLISH and PUBREL from the client, and their acknowledgements (5.0 sections 3.3 to 3.7, 4.3).
 
 use super::options::count;
-use super::{Asked, MqttMachine};
+use super::{Asked, MqttMachine, rpc};
 use crate::mqtt::codec::{encode_puback, encode_pubcomp, encode_pubrec};
 use crate::mqtt::map;
 use crate::mqtt::packet::{Ack, Packet, PacketId, PacketType, Properties, Publish, QoS};
@@ -26,12 +26,19 @@ pub(super) struct Incoming {
 
 type Fault = (ReasonCode, &'static str);
 
+/// What the realm knows an exactly-once message by.
+pub(super) fn receipt_of(publish: &Publish) -> Option<PacketId> {
+    publish
+        .packet_id
+        .filter(|_| publish.qos == QoS::ExactlyOnce)
+}
+
 impl MqttMachine {
     pub(super) fn publish(&mut self, publish: Publish) {
         let none = Properties::default();
         let set = publish.properties.as_deref().unwrap_or(&none);
         let taken = self
-            .topic_name(publish.topic, set.topic_alias)
+            .topic_name(publish.topic.clone(), set.topic_alias)
             .and_then(|topic| Ok((topic, self.expect(publish.qos, publish.packet_id)?)));
         let (topic, asked) = match taken {
             Ok(taken) => taken,
@@ -42,14 +49,15 @@ impl MqttMachine {
             self.decline(asked, ReasonCode::PayloadFormatInvalid, words);
             return;
         }
+        if let Some(procedure) = rpc::procedure(&topic) {
+            return self.call_by_publish(procedure, asked, &publish, set);
+        }
         let Some(topic) = map::topic(topic, self.options.max_topic_levels) else {
             let words = "the Topic Name has too many levels";
             self.decline(asked, ReasonCode::TopicNameInvalid, words);
             return;
         };
-        let receipt = publish
-            .packet_id
-            .filter(|_| publish.qos == QoS::ExactlyOnce);
+        let receipt = receipt_of(&publish);
         self.command(Command::Publish(Box::new(model::Publish {
             request: asked.map(Asked::request),
             qos: map::assurance(publish.qos),
@@ -123,7 +131,7 @@ impl MqttMachine {
 
     /// Turns a message down without asking the realm. 3.x cannot be told and gets the positive
     /// acknowledgement `[MQTT-3.3.5-2]`.
-    fn decline(&mut self, asked: Option<Asked>, reason: ReasonCode, words: &str) {
+    pub(super) fn decline(&mut self, asked: Option<Asked>, reason: ReasonCode, words: &str) {
         count(&self.options.counters.publish_invalid);
         let (reason, words) = if self.version.is_v5() {
             (reason, Some(words.into()))

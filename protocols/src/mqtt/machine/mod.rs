@@ -19,7 +19,8 @@
 //!   SUBACKs and UNSUBACKs in the order of their requests;
 //! - everything kept is bounded: unacknowledged PUBLISHes by Receive Maximum (3.x: by the number
 //!   of Packet Identifiers), open Topic Filters by `MAX_OPEN_FILTERS`, input ahead of CONNACK
-//!   by the largest packet, Topic Aliases by their maximum, deliveries by the realm's window.
+//!   by the largest packet, Topic Aliases by their maximum, deliveries by the realm's window, calls
+//!   by the realm's bound.
 
 mod aliases;
 mod asked;
@@ -31,6 +32,7 @@ mod incoming;
 mod options;
 mod outgoing;
 pub(super) mod output;
+mod rpc;
 
 pub use options::{AssignedIds, MqttCounters, MqttOptions, ResponseInformation};
 
@@ -108,6 +110,7 @@ pub struct MqttMachine {
     filters: InOrder<OpenFilters>,
     open_filters: usize,
     window: Window,
+    calls: rpc::Calls,
 }
 
 impl MqttMachine {
@@ -140,6 +143,7 @@ impl MqttMachine {
             filters: InOrder::new(),
             open_filters: 0,
             window: Window::new(options.outgoing_window.get()),
+            calls: rpc::Calls::default(),
             options,
         }
     }
@@ -334,6 +338,7 @@ impl MqttMachine {
             (Some(Asked::PubRec(serial)), Answer::Published { matched, .. }) => {
                 self.published(serial, true, *matched);
             }
+            (Some(Asked::Call(number)), Answer::Repeated) => self.calls.forget(number),
             (Some(Asked::PubComp(id)), Answer::Released(known)) => self.released(id, *known),
             (Some(Asked::Filter(serial, index)), Answer::Subscribed { qos, .. }) => {
                 let granted = ReasonCode::granted(map::qos(*qos));
@@ -352,7 +357,7 @@ impl MqttMachine {
             Some(Asked::PubRec(serial)) => self.publish_refused(serial, true, refusal),
             Some(Asked::PubComp(id)) => self.released(id, false),
             Some(Asked::Filter(serial, index)) => self.filter_refused(serial, index, refusal),
-            None => self.unexpected_answer(),
+            Some(Asked::Call(_)) | None => self.unexpected_answer(),
         }
     }
 

@@ -123,8 +123,8 @@ impl WampMachine {
             }
             Answer::Unsubscribed => codec::put_confirmation(encoding, out, UNSUBSCRIBED, request),
             Answer::Unregistered => codec::put_confirmation(encoding, out, UNREGISTERED, request),
-            // Answers a command that this gate never gives.
-            Answer::Released(_) => return,
+            // Answers to commands that this gate never gives.
+            Answer::Released(_) | Answer::Repeated => return,
         }
         self.send_buffer();
     }
@@ -136,7 +136,7 @@ impl WampMachine {
         };
         let error = map::error_uri(refusal.kind);
         if let Some(about) = &refusal.about {
-            let tail = map::refusal_tail(self.encoding, message, about);
+            let tail = map::error_tail(self.encoding, message, about);
             if self.try_say_error((code, request), Details::Empty, error, &tail) {
                 return;
             }

@@ -1,7 +1,7 @@
 //! Open calls. A call is open until its caller got a result or an error *and* its callee answered
 //! or went away; only a callee with limited concurrency is waited for after the caller is served.
 
-use super::Parts;
+use super::{Parts, Seals};
 use crate::model::{InvocationId, RegistrationId, RequestId, SessionId, Topic};
 use crate::timers::TimerKey;
 use slab::Slab;
@@ -41,6 +41,14 @@ pub struct Call {
     pub interrupted: bool,
     /// Whether the callee may learn the caller.
     pub disclose: bool,
+}
+
+impl Call {
+    /// Whether any of its arguments are sealed.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.parts.seals() != Seals::default()
+    }
 }
 
 /// Where a call stands.

@@ -6,5 +6,5 @@ mod precedence;
 mod registrations;
 
 pub use calls::{Call, CallState, Calls, Offer};
-pub use parts::Parts;
+pub use parts::{Parts, Seals};
 pub use registrations::{Callee, Choice, Registration, RegistrationKey, Registrations};

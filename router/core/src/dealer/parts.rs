@@ -8,6 +8,15 @@ use crate::model::Payload;
 use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 
+/// In which ways any of the arguments are sealed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seals {
+    /// Sealed values.
+    pub sealed: bool,
+    /// A sealed binary in the place of the list.
+    pub bare: bool,
+}
+
 /// What a caller sent so far.
 #[derive(Clone, Debug)]
 pub struct Parts {
@@ -37,6 +46,17 @@ impl Parts {
             self.kept.push(part);
         }
         has_room
+    }
+
+    /// How they are sealed.
+    #[must_use]
+    pub fn seals(&self) -> Seals {
+        let mut seals = Seals::default();
+        for part in &self.kept {
+            seals.sealed |= !part.is_opened_by(false, true);
+            seals.bare |= !part.is_opened_by(true, false);
+        }
+        seals
     }
 
     /// Nobody else will need them.

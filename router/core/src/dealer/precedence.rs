@@ -10,7 +10,8 @@ use super::RegistrationKey;
 use crate::model::{Level, MatchKind, Pattern, Topic};
 use std::cmp::Ordering;
 
-/// Compares two registrations that match `procedure`; the greater one answers.
+/// Compares two registrations that match `procedure`; the greater one answers. Equal are only those
+/// of the same set in two notations.
 pub fn compare(a: &RegistrationKey, b: &RegistrationKey, procedure: &Topic) -> Ordering {
     let by_class = class(a, procedure).cmp(&class(b, procedure));
     by_class.then_with(|| match (&a.pattern, &b.pattern) {
@@ -126,6 +127,26 @@ mod tests {
         ] {
             let expected = expected.and_then(|(kind, text)| key(&(kind, text.to_owned())));
             assert_eq!(answered(&all, called), expected, "{called}");
+        }
+    }
+
+    #[test]
+    fn of_one_set_in_two_notations_the_older_registration_answers() {
+        let of = |kind, text: &str| RegistrationKey {
+            pattern: Pattern::from_slashes(text).unwrap(),
+            kind,
+        };
+        for text in ["a/+", "a/b"] {
+            let kinds = [MatchKind::Wildcard, MatchKind::Levels];
+            for [older, newer] in [kinds, [kinds[1], kinds[0]]] {
+                let mut all = Registrations::new("sys".into());
+                // A place that was given back is no sign of age.
+                let gap = all.create(&of(MatchKind::Exact, "gap"), InvokePolicy::Single, 9);
+                let first = all.create(&of(older, text), InvokePolicy::Single, 9);
+                all.remove(gap);
+                all.create(&of(newer, text), InvokePolicy::Single, 0);
+                assert_eq!(all.best(&topic("a/b")), Some(first), "{text} {older:?}");
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! One registration stands for a procedure, or for a pattern of procedures, and has a callee for each
 //! session that offers it.
 
-use super::precedence;
+use super::{Seals, precedence};
 use crate::matcher::{Found, Index};
 use crate::model::{InvokePolicy, MatchKind, Pattern, RegistrationId, SessionId, Topic};
 use bytestring::ByteString;
@@ -50,6 +50,8 @@ pub struct Registration {
     /// Entries of `queue` whose call still waits.
     pub queued: usize,
     turn: usize,
+    /// Later registrations have larger ones.
+    serial: u64,
 }
 
 /// A session that answers.
@@ -65,6 +67,10 @@ pub struct Callee {
     pub running: u32,
     /// It takes calls whose arguments come in parts.
     pub takes_parts: bool,
+    /// It can open sealed arguments.
+    pub opens_sealed: bool,
+    /// It can open a bare binary in their place.
+    pub opens_bare: bool,
     /// It asked to be told who calls.
     pub learns_caller: bool,
     /// It watches over the time of its calls itself.
@@ -74,6 +80,12 @@ pub struct Callee {
 }
 
 impl Callee {
+    /// Whether it can have arguments sealed in these ways.
+    #[must_use]
+    pub fn opens(&self, seals: Seals) -> bool {
+        (self.opens_sealed || !seals.sealed) && (self.opens_bare || !seals.bare)
+    }
+
     fn is_free(&self) -> bool {
         self.concurrency.is_none_or(|most| self.running < most)
     }
@@ -157,6 +169,7 @@ pub struct Registrations {
     /// Places of those in `by_pattern`.
     patterns: Index,
     last_id: u64,
+    serial: u64,
 }
 
 impl Registrations {
@@ -170,6 +183,7 @@ impl Registrations {
             by_id: HashMap::default(),
             patterns: Index::new(reserved),
             last_id: 0,
+            serial: 0,
         }
     }
 
@@ -183,7 +197,7 @@ impl Registrations {
     }
 
     /// The one registration that answers calls of `procedure`, by place: the exact one, else the
-    /// pattern that says most about it.
+    /// pattern that says most about it; of one set in two notations the older registration.
     #[must_use]
     pub fn best(&self, procedure: &Topic) -> Option<usize> {
         let exact = self.by_procedure.get(procedure).copied();
@@ -194,9 +208,12 @@ impl Registrations {
         self.patterns.find(procedure, &mut found);
         let candidates = found.into_iter().filter_map(|place| {
             let place = place as usize;
-            Some((place, &self.slots.get(place)?.key))
+            Some((place, self.slots.get(place)?))
         });
-        let best = candidates.max_by(|(_, a), (_, b)| precedence::compare(a, b, procedure))?;
+        let best = candidates.max_by(|(_, a), (_, b)| {
+            let by_pattern = precedence::compare(&a.key, &b.key, procedure);
+            by_pattern.then(b.serial.cmp(&a.serial))
+        })?;
         Some(best.0)
     }
 
@@ -240,6 +257,7 @@ impl Registrations {
             id = RegistrationId(id.0 % MAX_ID + 1);
         }
         self.last_id = id.0;
+        self.serial += 1;
         let key = RegistrationKey {
             pattern: key.pattern.detached(),
             kind: key.kind,
@@ -253,6 +271,7 @@ impl Registrations {
             queue: VecDeque::new(),
             queued: 0,
             turn: 0,
+            serial: self.serial,
         });
         match key.procedure() {
             Some(procedure) => {
@@ -318,6 +337,8 @@ mod tests {
                 concurrency: *concurrency,
                 running: 0,
                 takes_parts: false,
+                opens_sealed: false,
+                opens_bare: false,
                 learns_caller: false,
                 keeps_time: false,
                 restricted: false,

@@ -188,6 +188,20 @@ impl Waiters {
         waiter
     }
 
+    /// The waiter of a session's write with this request.
+    #[must_use]
+    pub fn of_request(&self, topic: &Topic, session: usize, request: RequestId) -> Option<u64> {
+        let queue = self.queues.get(topic)?;
+        let mut waiters = queue.line.iter().chain(&queue.aside);
+        let is_its = |waiter: &&Waiter| {
+            let Wants::Write(publish) = &waiter.wants else {
+                return false;
+            };
+            waiter.session == session && publish.request == Some(request)
+        };
+        waiters.find(is_its).map(|waiter| waiter.id)
+    }
+
     /// Takes the first of those who stand aside whose condition holds.
     pub fn take_aside(&mut self, topic: &Topic, holds: impl Fn(&Value) -> bool) -> Option<Waiter> {
         let queue = self.queues.get_mut(topic)?;

@@ -35,8 +35,8 @@ pub enum Command {
     },
     /// Call a procedure.
     Call {
-        /// Echoed in every result; unique among the open calls of the session, but for the parts of
-        /// one call.
+        /// Echoed in every result; unique among the open requests of the session, but for the parts
+        /// of one call.
         request: RequestId,
         /// What to call.
         procedure: Topic,
@@ -52,6 +52,8 @@ pub enum Command {
         /// Whether the callee may learn who calls.
         disclose_me: bool,
     },
+    /// Call a procedure by a message that is acknowledged for itself, whatever becomes of the call.
+    CallMessage(Box<CallMessage>),
     /// Withdraw a call.
     Cancel {
         /// The call.
@@ -99,6 +101,28 @@ pub enum Command {
     DisarmLastWill,
     /// How long a durable session outlives its connection, from now on.
     SetExpiry(Duration),
+}
+
+/// A call that comes as a message. The message is answered like a publish: with
+/// [`Answer::Published`](super::Answer::Published) once the call is begun, or a refusal, after which
+/// the call fails too. A repetition of an exactly-once message is answered and not called again:
+/// all that comes of its call is [`Answer::Repeated`](super::Answer::Repeated).
+#[derive(Debug)]
+pub struct CallMessage {
+    /// Present when the message is to be acknowledged.
+    pub acknowledge: Option<RequestId>,
+    /// The message's exactly-once id.
+    pub receipt: Option<Slot>,
+    /// Echoed in every result of the call.
+    pub request: RequestId,
+    /// What to call.
+    pub procedure: Topic,
+    /// Arguments.
+    pub payload: Payload,
+    /// Whether progressive results are wanted.
+    pub progress: bool,
+    /// Give up after this long.
+    pub timeout: Option<Duration>,
 }
 
 /// A subscription request.

@@ -107,6 +107,9 @@ pub enum Answer {
     Registered(RegistrationId),
     /// Unregistered.
     Unregistered,
+    /// The message of a call was a repetition: the call is not made again, and nothing more comes
+    /// for this one.
+    Repeated,
     /// The receipt is forgotten; `false` if there was none.
     Released(bool),
 }

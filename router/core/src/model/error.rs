@@ -29,6 +29,10 @@ pub enum ErrorKind {
     NoSuchSession,
     /// The condition of a conditional write does not hold.
     ConditionFailed,
+    /// The key's token is another than the one expected, or its value does not fit.
+    Conflict,
+    /// Too many wait for the key already, or the session has too many waits open.
+    QueueFull,
     /// A deadline passed.
     Timeout,
     /// The callee went away or the call was cancelled.
@@ -47,8 +51,6 @@ pub enum ErrorKind {
     LockHeld,
     /// The session does not hold the key, or not any more.
     LockLost,
-    /// Too many wait for the key already, or too many calls of the session do.
-    QueueFull,
     /// Our own bug; the session goes on.
     Internal,
 }
@@ -61,7 +63,7 @@ pub struct Refusal {
     pub kind: ErrorKind,
     /// What was wrong, naming the element.
     pub message: Cow<'static, str>,
-    /// What it is about, by name, for programs.
+    /// What a program may want to know of it, by name.
     pub about: Option<Box<Map<String, Value>>>,
 }
 
@@ -75,11 +77,18 @@ impl Refusal {
         }
     }
 
-    /// The same, telling what it is about.
+    /// The same, telling one thing more that a program may want to know.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Refusal {
         let about = self.about.get_or_insert_default();
         about.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The same, with what a program may want to know of it.
+    #[must_use]
+    pub fn about(mut self, about: Map<String, Value>) -> Refusal {
+        self.about = Some(Box::new(about));
         self
     }
 }

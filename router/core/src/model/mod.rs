@@ -11,8 +11,8 @@ mod time;
 mod topic;
 
 pub use command::{
-    Admission, Audience, CancelMode, Command, InvokePolicy, LastWill, MatchKind, Publish,
-    PublishOptions, Register, Subscribe, UnsubscribeTarget, WillScope,
+    Admission, Audience, CallMessage, CancelMode, Command, InvokePolicy, LastWill, MatchKind,
+    Publish, PublishOptions, Register, Subscribe, UnsubscribeTarget, WillScope,
 };
 pub use delivery::{
     Answer, CallFailure, Delivery, EndReason, EventDelivery, Handover, InterruptReason, Invocation,

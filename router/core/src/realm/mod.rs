@@ -13,9 +13,11 @@ mod call;
 mod handover;
 mod ids;
 mod inspect;
+mod keys;
 mod lifecycle;
 mod lock;
 mod meta;
+mod own_calls;
 mod publish;
 mod queues;
 mod replay;
@@ -157,6 +159,8 @@ pub struct Realm {
     subscriptions: Subscriptions,
     registrations: Registrations,
     calls: Calls,
+    own_calls: own_calls::OwnCalls,
+    watchers: keys::Watchers,
     kv: Kv,
     history: History,
     /// Where the life of subscriptions is told.
@@ -238,6 +242,8 @@ impl Realm {
             subscriptions: Subscriptions::new(reserved.clone()),
             registrations: Registrations::new(reserved),
             calls: Calls::default(),
+            own_calls: own_calls::OwnCalls::default(),
+            watchers: keys::Watchers::default(),
             kv: Kv::new(limits.tombstones),
             history,
             life_topics: meta::LifeTopics::new(&settings.naming),
@@ -293,7 +299,7 @@ impl Realm {
             self.subscriptions.len(),
             self.registrations.len(),
             self.kv.len(),
-            self.calls.len(),
+            self.calls.len() + self.own_calls.len(),
             self.timers.len(),
             self.kv.held.len(),
         ];
@@ -359,6 +365,7 @@ impl Realm {
                 };
                 self.call(now, place, request, &procedure, payload, options, effects);
             }
+            Command::CallMessage(message) => self.call_by_message(now, place, *message, effects),
             Command::Cancel { request, mode } => self.cancel(now, place, request, mode, effects),
             Command::Yield {
                 invocation,
@@ -407,6 +414,9 @@ impl Realm {
         while let Some(timer) = self.timers.take_due(now.instant) {
             match timer {
                 Timer::Call(place, serial) => self.call_timed_out(place, serial, effects),
+                Timer::OwnCall(place, request, serial) => {
+                    self.own_call_timed_out(now, place, request, serial, effects);
+                }
                 Timer::Waiter(topic, id) => self.waiter_timed_out(now, &topic, id, effects),
                 Timer::Lease(topic, token) => self.lease_ended(now, &topic, token, effects),
                 Timer::Replay(place, subscription) => {
@@ -466,6 +476,7 @@ impl Realm {
             };
             self.release(&held, held.delivery.clone(), effects);
         }
+        self.tell_changes(commit, effects);
         if self.store_down {
             self.store_down = false;
             // Not only a probe finds the store working again, so what was lost may still be.
@@ -502,6 +513,7 @@ impl Realm {
             held.commit = self.commit;
             waits = true;
         }
+        waits |= self.watchers.rewritten(self.commit);
         let lost = |(commit, _): &&mut (u64, _)| *commit == NOT_SEALED;
         for (commit, outbox) in self.gated.iter_mut().filter(lost) {
             *commit = self.commit;
@@ -538,7 +550,9 @@ impl Realm {
             *commit = NOT_SEALED;
             outbox.lost();
         }
+        self.watchers.forget_changes();
         self.take_back(now, durable, effects);
+        self.look_again(effects);
         for held in held {
             self.fail_held(held, effects);
         }
@@ -573,11 +587,26 @@ impl Realm {
                 request: *request,
                 refusal,
             }),
-            // What was read is taken back.
-            (Delivery::Result { request, .. }, _) => Some(Delivery::CallFailed {
+            (Delivery::CallFailed { request, .. }, _) => Some(Delivery::CallFailed {
                 request: *request,
                 failure: CallFailure::Realm(refusal),
             }),
+            // What was read or granted is taken back.
+            (
+                Delivery::Result {
+                    request, payload, ..
+                },
+                _,
+            ) => {
+                let refusal = match payload.value().get("key") {
+                    Some(key) => refusal.with("key", key.clone()),
+                    None => refusal,
+                };
+                Some(Delivery::CallFailed {
+                    request: *request,
+                    failure: CallFailure::Realm(refusal),
+                })
+            }
             (Delivery::Joined { .. }, _) => Some(Delivery::Ended(EndReason::StorageUnavailable)),
             _ => None,
         };

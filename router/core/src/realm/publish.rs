@@ -4,7 +4,7 @@ use super::{Effects, NOT_SEALED, Realm, Undo};
 use crate::auth::Action;
 use crate::model::{
     Admission, Answer, Audience, Delivery, ErrorKind, Event, EventDelivery, Handover, Now, Payload,
-    PublicationId, Publish, PublishOptions, Publisher, RequestId, SubscriptionId, Topic,
+    PublicationId, Publish, PublishOptions, Publisher, RequestId, Slot, SubscriptionId, Topic,
 };
 use crate::records;
 use crate::session::{EventStyle, Session};
@@ -44,9 +44,12 @@ impl Realm {
         publish: Box<Publish>,
         effects: &mut Effects,
     ) {
+        if self.is_own_request(place, publish.request, effects) {
+            return;
+        }
         self.counters.publishes += 1;
         self.counters.payload_bytes_in += publish.payload.len() as u64;
-        if self.is_repetition(place, &publish, effects) {
+        if self.is_repetition(place, publish.receipt, publish.request, effects) {
             return;
         }
         if let Err((kind, message)) = self.may_publish(place, &publish) {
@@ -75,15 +78,21 @@ impl Realm {
 
     /// Until its release, a repeated exactly-once id is answered
     /// again and has no further effect.
-    fn is_repetition(&mut self, place: usize, publish: &Publish, effects: &mut Effects) -> bool {
-        let Some(receipt) = publish.receipt else {
+    pub(super) fn is_repetition(
+        &mut self,
+        place: usize,
+        receipt: Option<Slot>,
+        request: Option<RequestId>,
+        effects: &mut Effects,
+    ) -> bool {
+        let Some(receipt) = receipt else {
             return false;
         };
         let known = self
             .sessions
             .get(place)
             .is_some_and(|session| session.receipts.contains(&receipt));
-        if known && let Some(request) = publish.request {
+        if known && let Some(request) = request {
             let publication = self.ids.last();
             let answer = Answer::Published {
                 publication,
@@ -132,14 +141,7 @@ impl Realm {
                 "sessions of this role may not be disclosed",
             ));
         }
-        if publish.receipt.is_some()
-            && session.receipts.len() >= self.settings.limits.receipts_per_session
-        {
-            return Err((
-                ErrorKind::QuotaExceeded,
-                "too many unreleased exactly-once messages",
-            ));
-        }
+        self.may_remember(place, publish.receipt)?;
         let conditional = publish
             .options
             .as_ref()
@@ -176,9 +178,18 @@ impl Realm {
             ErrorKind::StorageUnavailable => self.counters.storage_refused += 1,
             _ => {}
         }
-        if let Some(request) = request {
-            self.refuse(place, request, kind, message, effects);
+        let Some(request) = request else {
+            return;
+        };
+        if self.refuse_own_write(place, request, kind, message, effects) {
+            return;
         }
+        // Publishers know it as a quota like any other.
+        let kind = match kind {
+            ErrorKind::QueueFull => ErrorKind::QuotaExceeded,
+            other => other,
+        };
+        self.refuse(place, request, kind, message, effects);
     }
 
     pub(super) fn remember_receipt(
@@ -187,7 +198,17 @@ impl Realm {
         publish: &Publish,
         effects: &mut Effects,
     ) -> Undo {
-        let (Some(receipt), Some(session)) = (publish.receipt, self.sessions.get_mut(place)) else {
+        self.remember(place, publish.receipt, effects)
+    }
+
+    /// The session will know the exactly-once id again.
+    pub(super) fn remember(
+        &mut self,
+        place: usize,
+        receipt: Option<Slot>,
+        effects: &mut Effects,
+    ) -> Undo {
+        let (Some(receipt), Some(session)) = (receipt, self.sessions.get_mut(place)) else {
             return Undo::Nothing;
         };
         session.receipts.insert(receipt);
@@ -244,7 +265,9 @@ impl Realm {
         undo: Undo,
         effects: &mut Effects,
     ) {
-        if let Some(request) = request {
+        if let Some(request) = request
+            && !self.answer_own_write(place, request, publication, commit, undo, effects)
+        {
             let answer = Answer::Published {
                 publication,
                 matched,
@@ -304,6 +327,7 @@ impl Realm {
             self.deliver(place, delivery, effects);
         }
         self.merged = merged;
+        self.note_change(event, effects);
         matched
     }
 

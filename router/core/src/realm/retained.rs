@@ -372,7 +372,7 @@ impl Realm {
             || self.kv.waiters.count(&topic) >= limits.waiters_per_key;
         if is_full {
             let message = "too many conditional writes are waiting";
-            let kind = ErrorKind::QuotaExceeded;
+            let kind = ErrorKind::QueueFull;
             self.refuse_publish(place, publish.request, kind, message, effects);
             return;
         }
@@ -507,10 +507,8 @@ impl Realm {
         match waiter.wants {
             Wants::Write(publish) => {
                 self.counters.writes_timed_out += 1;
-                if let Some(request) = publish.request {
-                    let message = "the condition did not come true in time";
-                    self.refuse(place, request, ErrorKind::Timeout, message, effects);
-                }
+                let message = "the condition did not come true in time";
+                self.refuse_publish(place, publish.request, ErrorKind::Timeout, message, effects);
             }
             Wants::Hold(order) => self.acquire_timed_out(place, &order, effects),
         }

@@ -90,6 +90,7 @@ fn answer_text(answer: &Answer) -> String {
         Answer::Published { matched: true, .. } => "published".to_owned(),
         Answer::Published { matched: false, .. } => "published unmatched".to_owned(),
         Answer::Registered(id) => format!("registered {id}"),
+        Answer::Repeated => "repeated".to_owned(),
         Answer::Unregistered => "unregistered".to_owned(),
         Answer::Released(known) => format!("released {known}"),
     }

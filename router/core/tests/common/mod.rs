@@ -80,16 +80,20 @@ pub fn naming() -> Naming {
     Naming {
         reserved: "wamp".into(),
         inspection: "reynard/session".into(),
+        keys: "fox/kv".into(),
         value_get: "fox/kv/get".into(),
         locks: "fox/lock".into(),
         read_key: |text| Topic::new(text.replace('.', "/")).ok(),
         read_pattern: |text, notation| {
-            if notation == Some("prefix") && !text.is_empty() {
-                let prefix = Pattern::prefix(text.replace('.', "/")).expect("a prefix");
-                return Ok((prefix, MatchKind::Prefix));
-            }
-            let text = if text.is_empty() { "#" } else { text };
-            let pattern = Pattern::from_slashes(&text.replace('.', "/"));
+            let text = text.replace('.', "/");
+            let pattern = match notation {
+                Some("prefix") if !text.is_empty() => {
+                    let prefix = Pattern::prefix(text).expect("a prefix");
+                    return Ok((prefix, MatchKind::Prefix));
+                }
+                _ if text.is_empty() => Pattern::from_slashes("#"),
+                _ => Pattern::from_slashes(&text),
+            };
             let wrong = |_| Refusal::new(ErrorKind::InvalidTopic, "no pattern");
             Ok((pattern.map_err(wrong)?, MatchKind::Exact))
         },

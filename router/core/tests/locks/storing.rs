@@ -80,8 +80,8 @@ fn a_grant_the_store_did_not_keep_is_refused_and_taken_back() {
         [
             "event 1 fox/lock/on_lost [{\"key\":\"k\",\"reason\":\"store\",\"token\":#1}]"
                 .to_owned(),
-            format!("failed 1 {DOWN}"),
-            format!("failed 2 {DOWN}"),
+            format!("failed 1 {DOWN} {{\"key\":\"k\"}}"),
+            format!("failed 2 {DOWN} {{\"key\":\"k\"}}"),
         ]
     );
     assert_eq!(l.lines(&reader), ["event 3 k - clears"]);
@@ -131,7 +131,7 @@ fn a_release_the_store_did_not_keep_stands_and_is_answered_later() {
     assert_eq!(l.lines(&a), NONE);
     assert_eq!(
         l.lines(&b),
-        [format!("failed 1 {DOWN}")],
+        [format!("failed 1 {DOWN} {{\"key\":\"k\"}}")],
         "its grant did not stand"
     );
     assert_eq!(l.inspect_value(&a), json!(null));
@@ -160,7 +160,7 @@ fn of_several_holders_those_go_on_whose_grant_is_durable() {
     assert_eq!(l.release(&a, first), NONE);
     l.lines(&reader);
     l.w.fail();
-    assert_eq!(l.lines(&c), [format!("failed 1 {DOWN}")]);
+    assert_eq!(l.lines(&c), [format!("failed 1 {DOWN} {{\"key\":\"k\"}}")]);
     assert_eq!(
         l.lines(&reader),
         ["event 1 k [{\"holders\":1,\"mode\":\"shared\"}]"]
@@ -228,7 +228,7 @@ fn a_session_that_ended_with_a_lost_commit_holds_nothing() {
     l.acquire(&b, 1, json!({}));
     l.leave(&a);
     l.w.fail();
-    assert_eq!(l.lines(&b), [format!("failed 1 {DOWN}")]);
+    assert_eq!(l.lines(&b), [format!("failed 1 {DOWN} {{\"key\":\"k\"}}")]);
     assert_eq!(l.w.size("holds"), 0);
     recover(&mut l);
     assert_eq!(l.value(&b), json!(null));

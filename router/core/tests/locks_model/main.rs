@@ -16,7 +16,8 @@ use reference::{Holder, KEYS, Mode, Raw, Said, What};
 use router_core::model::{CallFailure, Delivery};
 use serde_json::{Value, json};
 
-const SEEDS: u64 = 250;
+/// Of each kind.
+const SEEDS: u64 = 125;
 const STEPS: usize = 400;
 
 impl Run {
@@ -118,7 +119,7 @@ impl Run {
 
     /// The realm shows the holders, the line and the value that the rules say.
     fn check_keys(&mut self) {
-        for key in 0..KEYS.len() {
+        for (key, name) in KEYS.iter().enumerate() {
             let shown = self.inspect(key);
             let state = self.reference.keys[key].clone();
             let ids = |session: usize| self.peers[&session].id().0;
@@ -141,7 +142,7 @@ impl Run {
                     json!([waiter["session"], mode.replace("exclusive", "mutex")])
                 })
                 .collect();
-            assert_eq!(waiters, line, "{}", KEYS[key]);
+            assert_eq!(waiters, line, "{name}");
             let holders = shown["holders"].as_array().unwrap();
             match &state.raw {
                 Some(raw) => {
@@ -259,9 +260,20 @@ fn text(delivery: &Delivery) -> String {
 
 #[test]
 fn every_session_of_a_random_realm_holds_and_waits_as_a_plain_reading_of_the_rules_says() {
+    runs(false);
+}
+
+#[test]
+fn so_it_does_on_a_disk_that_fails_and_recovers() {
+    let losses = runs(true);
+    assert!(losses > 100, "{losses} holds were taken back only");
+}
+
+/// Random runs; answers how many holds were taken back.
+fn runs(durable: bool) -> u64 {
     let (mut grants, mut waits, mut losses) = (0, 0, 0);
     for seed in 0..SEEDS {
-        let mut run = Run::new(seed);
+        let mut run = Run::new(durable, seed);
         for _ in 0..STEPS {
             run.step();
             run.check();
@@ -273,7 +285,8 @@ fn every_session_of_a_random_realm_holds_and_waits_as_a_plain_reading_of_the_rul
         losses += counters.lock_rollbacks;
     }
     assert!(
-        grants > 10_000 && waits > 10_000 && losses > 100,
-        "the dice exercised too little: {grants} grants, {waits} waits, {losses} taken back"
+        grants > 5_000 && waits > 5_000,
+        "the dice exercised too little: {grants} grants, {waits} waits"
     );
+    losses
 }

@@ -28,8 +28,7 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn new(seed: u64) -> Run {
-        let durable = seed.is_multiple_of(2);
+    pub fn new(durable: bool, seed: u64) -> Run {
         let mut w = match durable {
             true => World::durable(),
             false => World::memory(),

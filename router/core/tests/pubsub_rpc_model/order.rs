@@ -106,7 +106,7 @@ impl Order {
             }
             // The request of a publish is its body.
             Answer::Published { publication, .. } => self.publication(request, publication.0),
-            Answer::Released(_) => panic!("nobody asked for this"),
+            Answer::Released(_) | Answer::Repeated => panic!("nobody asked for this"),
         }
     }
 

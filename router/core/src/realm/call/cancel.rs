@@ -18,18 +18,19 @@ impl Realm {
         if self.cancel_acquire(now, place, request, effects) {
             return;
         }
+        let canceled = Refusal::new(ErrorKind::Canceled, "the call was canceled by its caller");
         let Some(call) = self
             .sessions
             .get(place)
             .and_then(|s| s.calls.get(&request).copied())
         else {
+            self.end_own_call(now, place, request, canceled, effects);
             return;
         };
         let reason = InterruptReason::Canceled;
         if mode == CancelMode::Kill && self.interrupt(call, true, reason, effects) {
             return;
         }
-        let canceled = Refusal::new(ErrorKind::Canceled, "the call was canceled by its caller");
         self.fail_caller(call, CallFailure::Realm(canceled), effects);
         let interrupt = (mode != CancelMode::Skip).then_some(reason);
         self.abandon(call, interrupt, effects);

@@ -1,9 +1,10 @@
 //! Handing calls to callees.
 
 use super::super::{Effects, Realm};
-use super::LOOK_AHEAD;
-use crate::dealer::{CallState, Choice, Offer};
+use super::KINDS_TRIED;
+use crate::dealer::{Call, CallState, Choice, Offer};
 use crate::model::{Delivery, Invocation, InvocationId, InvokePolicy, Now, Payload};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 impl Realm {
@@ -125,26 +126,46 @@ impl Realm {
         }
     }
 
-    /// The first call in the queue whose wait is over, by its place there.
+    /// The first call in the queue whose wait is over, by its place there. Of calls that the same
+    /// callees may take only the first is tried: where it waits the others do.
     fn next_in_queue(&mut self, at: usize) -> Option<(usize, Choice)> {
+        let callees = &self.registrations.at(at)?.callees;
+        let is_picky = callees.iter().any(|callee| callee.restricted);
+        let mut waiting: SmallVec<[usize; 4]> = SmallVec::new();
         let mut nth = 0;
-        while nth < LOOK_AHEAD {
+        while waiting.len() < KINDS_TRIED {
             let registration = self.registrations.at_mut(at)?;
             let &(call, serial) = registration.queue.get(nth)?;
-            let open = self.calls.at(call).filter(|open| open.serial == serial);
+            let calls = &self.calls;
+            let open = calls.at(call).filter(|open| open.serial == serial);
             let Some(open) = open else {
                 registration.queue.remove(nth);
                 continue;
             };
-            let is_like_others = open.tried.is_empty() && !open.in_parts;
-            let is_picky = registration.callees.iter().any(|c| c.restricted);
+            let mut known = waiting.iter().filter_map(|call| calls.at(*call));
+            if known.any(|known| is_alike(known, open, is_picky)) {
+                nth += 1;
+                continue;
+            }
+            let is_for_all = open.tried.is_empty() && !open.in_parts && !open.is_sealed();
             match self.choose(call, at) {
                 // Whoever stands behind it would have to wait for the same callees.
-                Choice::Wait if is_like_others && !is_picky => return None,
-                Choice::Wait => nth += 1,
+                Choice::Wait if is_for_all && !is_picky => return None,
+                Choice::Wait => {
+                    waiting.push(call);
+                    nth += 1;
+                }
                 choice => return Some((nth, choice)),
             }
         }
         None
     }
+}
+
+/// Whether the same callees may take both calls. `is_picky`: that depends on the procedure.
+fn is_alike(a: &Call, b: &Call, is_picky: bool) -> bool {
+    a.tried == b.tried
+        && a.in_parts == b.in_parts
+        && a.parts.seals() == b.parts.seals()
+        && (!is_picky || a.procedure == b.procedure)
 }

@@ -7,8 +7,11 @@
 mod answer;
 mod cancel;
 mod invoke;
+mod message;
 mod register;
 
+use super::meta::Own;
+use super::own_calls::Caller;
 use super::{Effects, Realm};
 use crate::auth::Action;
 use crate::dealer::{Call, CallState, Callee, Choice, Parts};
@@ -23,10 +26,9 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Calls of a queue that are looked at for one that a free callee may take.
-const LOOK_AHEAD: usize = 64;
-
-const ALREADY_OPEN: &str = "a call with this request id is open";
+/// Kinds of calls in a queue, by who may take them, that are tried for one that a free callee may
+/// take. Beyond so many, calls of further kinds wait although they need not.
+const KINDS_TRIED: usize = 64;
 
 /// The options of a call.
 #[derive(Clone, Copy, Debug)]
@@ -56,9 +58,8 @@ impl Realm {
             self.call_goes_on(now, call, payload, options.more, effects);
             return;
         }
-        if session.acquiring.contains_key(&request) {
-            let (kind, message) = (ErrorKind::InvalidArgument, ALREADY_OPEN);
-            self.refuse_call(place, request, false, kind, message, effects);
+        if session.acquiring.contains_key(&request) || self.own_calls.is_open(place, request) {
+            self.fail_again(place, request, effects);
             return;
         }
         if session.cut_short.contains(&request) {
@@ -88,6 +89,9 @@ impl Realm {
                     "the router's own procedures take no arguments in parts",
                 );
                 self.refuse_call(place, request, true, kind, message, effects);
+            } else if let Some(Own::Keys(what)) = own {
+                let caller = Caller::new(place, request, &options);
+                self.call_keys(now, caller, what, &payload, effects);
             } else if let Some(own) = own {
                 self.call_own(now, place, request, own, &payload, effects);
             }
@@ -131,7 +135,8 @@ impl Realm {
                 "sessions of this role may not be disclosed",
             ));
         }
-        if session.calls.len() + session.acquiring.len() >= self.settings.limits.calls_per_session {
+        let open = session.calls.len() + session.acquiring.len() + self.own_calls.open_at(place);
+        if open >= self.settings.limits.calls_per_session {
             return Err((
                 ErrorKind::QuotaExceeded,
                 "the session has too many calls open",
@@ -194,13 +199,9 @@ impl Realm {
             session.calls.insert(request, call);
         }
         self.start_call_timer(now, call);
-        // Those that wait already come first; but of those that are looked at none may be taken by
-        // a callee that is free now, or it would not wait.
-        let waiting = self.registrations.at(at).map_or(0, |r| r.queued);
-        let choice = match waiting >= LOOK_AHEAD {
-            true => Choice::Wait,
-            false => self.choose(call, at),
-        };
+        // Those that wait already come first; but none of them may be taken by a callee that is free
+        // now, or it would not wait.
+        let choice = self.choose(call, at);
         self.place_call(now, call, at, choice, false, effects);
     }
 
@@ -290,12 +291,23 @@ impl Realm {
                 ErrorKind::FeatureNotSupported,
                 "the callee does not take arguments in parts",
             ),
+            Some(open) if !self.is_opened(open) => (
+                ErrorKind::FeatureNotSupported,
+                "the callee did not announce that it opens sealed arguments",
+            ),
             _ => (
                 ErrorKind::NoSuchProcedure,
                 "nobody who may is registered for this procedure",
             ),
         };
         self.end_call(call, kind, message, effects);
+    }
+
+    /// Whether any callee can open the arguments.
+    fn is_opened(&self, open: &Call) -> bool {
+        let seals = open.parts.seals();
+        let registration = self.registrations.by_id(open.registration);
+        registration.is_none_or(|known| known.callees.iter().any(|c| c.opens(seals)))
     }
 
     /// Ends a call that no callee works on.
@@ -328,8 +340,7 @@ impl Realm {
             let Some((place, request)) = open.caller else {
                 return;
             };
-            let refusal = Refusal::new(ErrorKind::InvalidArgument, ALREADY_OPEN);
-            self.fail_request(place, request, CallFailure::Realm(refusal), effects);
+            self.fail_again(place, request, effects);
             return;
         }
         open.more = more;
@@ -353,6 +364,13 @@ impl Realm {
                 self.hand_part(call, part, more, effects);
             }
         }
+    }
+
+    /// The request id of an open call is used for another one.
+    fn fail_again(&mut self, place: usize, request: RequestId, effects: &mut Effects) {
+        let message = "a call with this request id is open";
+        let refusal = Refusal::new(ErrorKind::InvalidArgument, message);
+        self.fail_request(place, request, CallFailure::Realm(refusal), effects);
     }
 
     /// Parts come faster than they are taken. One caller must not end the session of its callee.
@@ -445,6 +463,7 @@ impl Realm {
         invocations.sort_unstable();
         let mut calls: Vec<_> = session.calls.iter().map(|(r, call)| (*r, *call)).collect();
         calls.sort_unstable();
+        self.drop_own_calls_of(place);
         for id in registrations {
             self.withdraw(now, place, id, effects);
         }
@@ -472,5 +491,6 @@ fn may_take(sessions: &Slab<Session>, open: &Call, callee: &Callee) -> bool {
     };
     !open.tried.contains(&callee.id)
         && (callee.takes_parts || !open.in_parts)
+        && callee.opens(open.parts.seals())
         && (!callee.restricted || may_offer())
 }

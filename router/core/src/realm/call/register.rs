@@ -129,6 +129,8 @@ impl Realm {
             running: u32::try_from(running).unwrap_or(u32::MAX),
             // An upload that is not wanted any more must be stopped.
             takes_parts: features.progressive_invocations && features.call_canceling,
+            opens_sealed: features.callee_opens_sealed,
+            opens_bare: features.callee_opens_bare,
             learns_caller: register.disclose_caller,
             keeps_time: register.forward_timeout && features.call_timeout,
             restricted: !register.pattern.is_exact() && !session.identity.role.is_unrestricted(),

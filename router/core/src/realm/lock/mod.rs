@@ -22,9 +22,7 @@ use super::call::CallOptions;
 use super::meta::positional;
 use super::{Effects, NOT_SEALED, Realm, Undo};
 use crate::auth::Action;
-use crate::model::{
-    CallFailure, Delivery, ErrorKind, MatchKind, Now, Pattern, Payload, Refusal, RequestId, Topic,
-};
+use crate::model::{CallFailure, Delivery, ErrorKind, Now, Payload, Refusal, RequestId, Topic};
 use arguments::Asked;
 use serde_json::Value;
 use std::sync::Arc;
@@ -157,12 +155,6 @@ impl Realm {
                 Err(refusal.with("key", spelled))
             }
         }
-    }
-
-    /// A key as it is spelled in calls.
-    fn spelled(&self, topic: &Topic) -> String {
-        let pattern = Pattern::Exact(topic.clone());
-        (self.settings.naming.show_pattern)(&pattern, MatchKind::Exact)
     }
 
     /// Whether a session may write a key, or read it.

@@ -230,8 +230,11 @@ impl Realm {
         let Some(&place) = self.by_id.get(&holder.session()) else {
             return;
         };
+        // To a newer connection its requests mean nothing.
+        let generation = self.sessions.get(place).map(|session| session.generation);
+        let is_its = |held: &Held| held.place == place && Some(held.generation) == generation;
         let of = |held: &Held| match &held.delivery {
-            Delivery::Result { request, .. } if held.place == place => Some(*request),
+            Delivery::Result { request, .. } if is_its(held) => Some(*request),
             _ => None,
         };
         let key = self.spelled(topic);

@@ -15,6 +15,7 @@ pub(super) use subscriptions::{Departure, LifeTopics};
 pub(crate) use testaments::Testament;
 
 use super::inspect::Inspection;
+use super::keys::KeyCall;
 use super::publish::is_admitted;
 use super::{Effects, Realm};
 use crate::auth::Action;
@@ -42,6 +43,8 @@ pub struct Naming {
     pub reserved: ByteString,
     /// The levels above the procedures that look into sessions; nobody else may register below.
     pub inspection: ByteString,
+    /// The levels above the procedures that write and watch keys; nobody else may register below.
+    pub keys: ByteString,
     /// The procedure that reads a key.
     pub value_get: ByteString,
     /// The levels above the procedures that hold keys and the topics that tell of it.
@@ -81,6 +84,7 @@ pub(super) enum Own {
     FlushTestaments,
     Subscription(Asked),
     ValueGet,
+    Keys(KeyCall),
     Registrations(AboutRegistrations),
     Inspect(Inspection),
 }
@@ -93,6 +97,9 @@ impl Realm {
         let naming = &self.settings.naming;
         if procedure.text() == &*naming.value_get {
             return Some(Own::ValueGet);
+        }
+        if let Some(name) = below(procedure, &naming.keys) {
+            return KeyCall::named(name).map(Own::Keys);
         }
         if let Some(name) = self.inspection_name(procedure) {
             return Inspection::named(name).map(Own::Inspect);
@@ -120,10 +127,7 @@ impl Realm {
     }
 
     fn inspection_name<'a>(&self, procedure: &'a Topic) -> Option<&'a str> {
-        let rest = procedure
-            .text()
-            .strip_prefix(&*self.settings.naming.inspection)?;
-        rest.strip_prefix('/')
+        below(procedure, &self.settings.naming.inspection)
     }
 
     /// Whether only the realm itself may offer this procedure.
@@ -131,6 +135,7 @@ impl Realm {
         self.is_reserved(procedure)
             || self.inspection_name(procedure).is_some()
             || self.lock_name(procedure.text()).is_some()
+            || below(procedure, &self.settings.naming.keys).is_some()
             || self.own_procedure(procedure).is_some()
     }
 
@@ -141,11 +146,16 @@ impl Realm {
         }
         let start = pattern.literal_prefix();
         let first = first_level(&start);
-        let inspection = start.strip_prefix(&*self.settings.naming.inspection);
-        first == &*self.settings.naming.reserved
+        let naming = &self.settings.naming;
+        let is_below = |levels: &str| {
+            let rest = start.strip_prefix(levels);
+            rest.is_some_and(|rest| rest.starts_with('/'))
+        };
+        first == &*naming.reserved
             || first == "$SYS"
             || self.lock_name(&start).is_some()
-            || inspection.is_some_and(|rest| rest.starts_with('/'))
+            || is_below(&naming.inspection)
+            || is_below(&naming.keys)
     }
 
     pub(super) fn call_own(
@@ -193,6 +203,7 @@ impl Realm {
             Own::Registrations(what) => self
                 .about_registrations(now, what, &args, payload, effects)
                 .map(|answer| (answer, 0)),
+            Own::Keys(_) => Err(Refusal::new(ErrorKind::Internal, "answered elsewhere")),
             Own::Inspect(what) => self.inspect_for(now, place, what, payload, effects),
         };
         match outcome {
@@ -266,6 +277,11 @@ impl Realm {
 
 fn own_topic(naming: &Naming, name: &str) -> Option<Topic> {
     Topic::new(format!("{}/{name}", naming.reserved)).ok()
+}
+
+/// The rest of a topic below some levels.
+fn below<'a>(topic: &'a Topic, levels: &str) -> Option<&'a str> {
+    topic.text().strip_prefix(levels)?.strip_prefix('/')
 }
 
 /// The positional arguments as values.
