@@ -179,9 +179,9 @@ fn the_exit_code_is_that_of_the_command() -> Outcome {
     Ok(())
 }
 
-/// Says `in`, and goes on until a signal comes.
-const FOLLOWS_SIGNALS: &str = "trap 'echo interrupted; exit 3' INT; \
-     trap 'echo terminated; exit 0' TERM; \
+/// Says `in`, and goes on until a signal comes. Children in the background ignore SIGINT.
+const FOLLOWS_SIGNALS: &str = "trap 'echo interrupted; kill $! 2>/dev/null; exit 3' INT; \
+     trap 'echo terminated; kill $! 2>/dev/null; exit 0' TERM; \
      echo in $REYNARD_LOCK_TOKEN; while :; do sleep 100000 & wait $!; done";
 
 #[test]
@@ -240,7 +240,12 @@ fn the_command_is_stopped_when_the_lock_is_broken() -> Outcome {
     );
     running.line_with("terminated")?;
     let finished = code(running, 5)?;
-    let lost = object(finished.stderr.lines().last().context("silence")?)?;
+    let mut lines = finished.stderr.lines();
+    let lost = object(
+        lines
+            .find(|line| line.contains("lost"))
+            .context("silence")?,
+    )?;
     let expected = json!({"event": "lost", "key": "app.k", "token": token, "reason": "broken"});
     ensure!(lost == expected, "{lost}");
     ensure!(ended(&server, &["break", "app.k"])?.code() == Some(4));
