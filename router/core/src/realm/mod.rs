@@ -16,6 +16,7 @@ mod ids;
 mod inspect;
 mod lifecycle;
 mod meta;
+mod past;
 mod publish;
 mod queues;
 mod remember;
