@@ -379,6 +379,34 @@ fn a_replay_takes_no_more_at_a_time_than_the_outbox_and_the_realm_allow() {
 }
 
 #[test]
+fn what_is_held_back_never_fills_the_lane_of_a_reader_that_is_behind() {
+    let limits = RealmLimits {
+        outbox: OutboxLimits {
+            ordered: LaneLimit {
+                frames: 100,
+                bytes: 1 << 20,
+            },
+            ..OutboxLimits::default()
+        },
+        ..RealmLimits::default()
+    };
+    let mut w = World::memory();
+    w.restart_with(limits);
+    let (a, b) = (w.plain(), w.plain());
+    traced(&mut w, &a, "t", 0..200);
+    w.send(&b, sub(1, "t").after(0).into());
+    // While it reads nothing, three that are not remembered come for each that is.
+    for n in 200..232 {
+        let command = publish("t", json!([n]));
+        let command = if n % 4 == 0 { command.trace() } else { command };
+        w.send(&a, command.into());
+    }
+    let seen = numbers(&mut w, &b);
+    assert_all(&seen, 232, "nothing had to go out ahead");
+    assert_eq!(w.realm.counters().ended_too_slow, 0);
+}
+
+#[test]
 fn nobody_is_held_up_by_a_pattern_that_matches_nothing_of_much() {
     let mut w = World::memory();
     let (a, b) = (w.plain(), w.plain());

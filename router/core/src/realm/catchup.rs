@@ -12,19 +12,11 @@ use super::replay::{Budget, UNSAVED_MAX, is_by};
 use super::{Effects, Realm};
 use crate::auth::Action;
 use crate::broker::Pace;
-use crate::history::Entry;
-use crate::limits::LaneLimit;
 use crate::model::{Event, EventDelivery, Now, PublicationId, Qos, SubscriptionId};
 use crate::records::{self, StoredTrace};
 use crate::session::{Catchup, EventStyle, Replay, Session};
 use std::sync::Arc;
 use storage::{Found, StorageError};
-
-/// Live events held back for one subscription; beyond it the oldest goes out ahead of what is still to be shown.
-const HELD: LaneLimit = LaneLimit {
-    frames: 1_000,
-    bytes: 1 << 20,
-};
 
 /// Bodies read at a time.
 pub(super) const READ_AHEAD: usize = 64;
@@ -341,8 +333,9 @@ impl Realm {
         delivery: EventDelivery,
         effects: &mut Effects,
     ) {
+        let lane = self.settings.limits.outbox.ordered;
         let ahead = match self.catchup_of(place, delivery.subscription) {
-            Some(catchup) => catchup.hold(delivery),
+            Some(catchup) => catchup.hold(delivery, lane),
             None => vec![delivery],
         };
         for delivery in ahead {
@@ -365,67 +358,6 @@ impl Realm {
         if let Some(&at) = session.and_then(|session| session.subscriptions.get(&id)) {
             self.subscriptions.set_pace(id, at, pace);
         }
-    }
-}
-
-impl Catchup {
-    /// What came after publication `after`, up to `until`; `asked` is the last that was given before.
-    pub(super) fn new(after: u64, until: u64, asked: PublicationId, values: bool) -> Catchup {
-        Catchup {
-            after,
-            until,
-            asked,
-            values,
-            gap: false,
-            told: 0,
-            load: None,
-            fetched: Default::default(),
-            held: Default::default(),
-            held_bytes: 0,
-        }
-    }
-
-    /// The body of an entry: `None` if it has to be read first, `Some(None)` if that failed.
-    fn body_of(&mut self, entry: &Entry) -> Option<Option<Arc<Event>>> {
-        if let Some(event) = entry.resident() {
-            return Some(Some(event.clone()));
-        }
-        let id = entry.publication.0;
-        while self.fetched.front().is_some_and(|(known, _)| *known < id) {
-            self.fetched.pop_front();
-        }
-        let (known, _) = self.fetched.front()?;
-        match *known == id {
-            true => self.fetched.pop_front().map(|(_, event)| event),
-            false => None,
-        }
-    }
-
-    /// Whether this is the subscriber's own, published since it asked, and not for itself.
-    fn is_echo(&self, entry: &Entry, event: &Event, session: &Session) -> bool {
-        entry.not_to_publisher
-            && event.publication > self.asked
-            && event
-                .publisher
-                .as_ref()
-                .is_some_and(|p| p.session == session.id)
-    }
-
-    /// Answers what must go out because of the bound.
-    fn hold(&mut self, delivery: EventDelivery) -> Vec<EventDelivery> {
-        self.held_bytes += delivery.event.cost();
-        self.held.push_back(delivery);
-        let mut ahead = Vec::new();
-        while HELD.is_over(self.held.len(), self.held_bytes) {
-            ahead.extend(self.take_held());
-        }
-        ahead
-    }
-
-    fn take_held(&mut self) -> Option<EventDelivery> {
-        let held = self.held.pop_front()?;
-        self.held_bytes -= held.event.cost();
-        Some(held)
     }
 }
 

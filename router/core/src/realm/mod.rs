@@ -19,6 +19,7 @@ mod lifecycle;
 mod lock;
 mod meta;
 mod own_calls;
+mod past;
 mod publish;
 mod queues;
 mod remember;
