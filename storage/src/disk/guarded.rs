@@ -26,6 +26,11 @@ use crate::{Batch, EngineKind, Space, Storage, StorageError};
 /// writes too, and engines take space in larger units.
 const RESUME_BYTES: u64 = 4 << 20;
 
+/// Is shown records by flat key in their stored form, and answers whether to go on.
+pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StorageError>;
+/// The same with the database they come from.
+pub(crate) type Look<'a, D> = &'a mut dyn FnMut(&D, &[u8], &[u8]) -> bool;
+
 /// What an engine does by itself: sealed records by flat key. None of its calls may panic.
 pub trait Database: Sized + Send + Sync + 'static {
     /// Which engine it is.
@@ -50,11 +55,7 @@ pub trait Database: Sized + Send + Sync + 'static {
     fn stored(&self, flat_key: &[u8]) -> Result<Option<Self::Stored>, StorageError>;
 
     /// Visits the records whose flat key starts with `prefix` in their stored form.
-    fn scan(
-        &self,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StorageError>,
-    ) -> Result<(), StorageError>;
+    fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StorageError>;
 
     /// Applies the changes and the sealed ledger, all or nothing, and returns when they are on the disk. After an error
     /// the database is of no use until it is opened again.
@@ -210,10 +211,7 @@ impl<D: Database> Guarded<D> {
     }
 
     /// Visits everything in its stored form until the visitor returns false.
-    pub(crate) fn scan_stored(
-        &self,
-        visit: &mut dyn FnMut(&D, &[u8], &[u8]) -> bool,
-    ) -> Result<(), StorageError> {
+    pub(crate) fn scan_stored(&self, visit: Look<'_, D>) -> Result<(), StorageError> {
         let inner = self.inner.read();
         let database = inner.readable()?;
         database.scan(&[], &mut |flat, stored| Ok(visit(database, flat, stored)))

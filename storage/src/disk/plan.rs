@@ -20,13 +20,16 @@ pub(crate) struct Undo<V> {
     pub reached: Ledger,
 }
 
+/// What a commit writes, and what takes it back.
+pub(crate) type Planned<V> = (Changes<V>, Undo<V>);
+
 /// Works out what a batch changes, what would take it back, and the ledger after it. `mark` is written with it.
 pub(crate) fn plan<D: Database>(
     database: &D,
     batch: &Batch,
     mark: Option<u64>,
     ledger: Ledger,
-) -> Result<(Changes<D::Stored>, Undo<D::Stored>), StorageError> {
+) -> Result<Planned<D::Stored>, StorageError> {
     let last: BTreeMap<Vec<u8>, Option<&[u8]>> = batch
         .ops()
         .iter()

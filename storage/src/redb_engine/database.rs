@@ -11,7 +11,7 @@ use std::sync::Arc;
 use redb::{Builder, Durability, ReadableDatabase as _, TableDefinition};
 
 use super::backend::{Backend, Wrap};
-use crate::disk::{self, Changes, LEDGER_KEY, caught, failure, opening_error};
+use crate::disk::{self, Changes, LEDGER_KEY, Visit, caught, failure, opening_error};
 use crate::{EngineKind, StorageError};
 
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
@@ -103,11 +103,7 @@ impl disk::Database for Database {
         })
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StorageError>,
-    ) -> Result<(), StorageError> {
+    fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StorageError> {
         let mut records = guarded("reading", &self.path, || -> Result<_, redb::Error> {
             let records = self.db.begin_read()?.open_table(RECORDS)?;
             Ok(records.range(prefix..)?)

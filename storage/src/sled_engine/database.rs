@@ -16,7 +16,7 @@ use sled::IVec;
 use super::chunks;
 use super::durable::FileSync;
 use super::nudge::Nudge;
-use crate::disk::{self, Changes, LEDGER_KEY, Parts, caught, failure, opening_error};
+use crate::disk::{self, Changes, LEDGER_KEY, Parts, Visit, caught, failure, opening_error};
 use crate::{EngineKind, StorageError};
 
 /// sled's page cache, in bytes: memory is the truth for reads, so that the cache serves only commits.
@@ -76,11 +76,7 @@ impl disk::Database for Database {
         guarded("reading", &self.path, || self.db.get(flat_key))
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StorageError>,
-    ) -> Result<(), StorageError> {
+    fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StorageError> {
         let mut records = self.db.scan_prefix(prefix);
         while let Some((key, stored)) =
             guarded("reading", &self.path, || records.next().transpose())?

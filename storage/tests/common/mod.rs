@@ -1,5 +1,9 @@
 //! Numbered commits whose presence can be checked, and copies of data directories.
-#![allow(dead_code, reason = "each test program uses its own part")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test program uses its own part"
+)]
 
 pub mod small_disk;
 
