@@ -13,6 +13,7 @@ mod docs_clients;
 mod durability;
 mod endurance;
 mod killers;
+mod linear;
 mod mqtt_clients;
 mod mutex;
 mod takeover;

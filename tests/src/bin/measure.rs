@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use integration_tests::measure::{idle, malformed, order, restarts, retained};
+use integration_tests::measure::{histories, idle, malformed, mutexes, order, restarts, retained};
 use integration_tests::server::free_port;
 use integration_tests::{Options, PATIENCE, Server};
 
@@ -17,7 +17,9 @@ const USAGE: &str = "measure restarts [MESSAGES=1000000] [KILLS=20] [RECONNECTS=
 measure retained [VALUES=100000] [RECEIVE_MAXIMUM=10] [ROUND_TRIP_MICROSECONDS=1000]
 measure idle [CONNECTIONS=5000] [SECONDS=60]
 measure malformed [CONNECTIONS=1000000] [SEED=1]
-measure order [MESSAGES=20000] [SENDERS=6] [RECEIVERS=2]";
+measure order [MESSAGES=20000] [SENDERS=6] [RECEIVERS=2]
+measure histories [HISTORIES=20000] [SEED=1] [KILL_AFTER=500]
+measure mutexes [GRANTS=1000000] [KILLS=20] [SEED=1]";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -37,6 +39,8 @@ fn main() -> Result<()> {
         Some("idle") => measure_idle(number(1, 5_000)?, number(2, 60)?),
         Some("malformed") => measure_malformed(number(1, 1_000_000)?, number(2, 1)?),
         Some("order") => measure_order(number(1, 20_000)?, number(2, 6)?, number(3, 2)?),
+        Some("mutexes") => measure_mutexes(number(1, 1_000_000)?, number(2, 20)?, number(3, 1)?),
+        Some("histories") => measure_histories(number(1, 20_000)?, number(2, 1)?, number(3, 500)?),
         _ => {
             println!("{USAGE}");
             Ok(())
@@ -163,5 +167,49 @@ fn measure_order(messages: u64, senders: u64, receivers: u64) -> Result<()> {
     };
     let report = order::run(&plan)?;
     println!("{report:?} in {:.1?}: all in order", began.elapsed());
+    Ok(())
+}
+
+fn measure_histories(histories: u64, seed: u64, kill_after: u64) -> Result<()> {
+    let began = Instant::now();
+    let plan = histories::Plan {
+        histories,
+        tables: 6,
+        kill_after,
+        seed,
+    };
+    let report = histories::run(&plan)?;
+    println!("{report:#?}");
+    println!(
+        "{} histories of {} actions on {} keys, {} kills, in {:.1?}: all linearizable but {} undecided",
+        report.histories,
+        report.ops,
+        report.keys,
+        report.kills,
+        began.elapsed(),
+        report.undecided
+    );
+    Ok(())
+}
+
+fn measure_mutexes(grants: u64, kills: u64, seed: u64) -> Result<()> {
+    let began = Instant::now();
+    let plan = mutexes::Plan {
+        grants,
+        clients: 16,
+        keys: 48,
+        window: 12,
+        kills,
+        dies_every: 100,
+        seed,
+    };
+    let report = mutexes::run(&plan)?;
+    println!("{report:#?}");
+    println!(
+        "{} grants in {:.1?}, {} kills: never two holders, tokens grew, first come first served",
+        report.grants,
+        began.elapsed(),
+        report.kills
+    );
     Ok(())
 }
