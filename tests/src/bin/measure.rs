@@ -9,7 +9,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use integration_tests::measure::{idle, keys, kills, locks, malformed, order, restarts, retained};
+use integration_tests::measure::{
+    histories, idle, keys, kills, locks, malformed, mutexes, order, restarts, retained,
+};
 use integration_tests::server::free_port;
 use integration_tests::{Options, PATIENCE, Server};
 use storage::EngineKind;
@@ -25,7 +27,9 @@ measure kills [ROUNDS=500] [SECONDS=600] [DURABILITY=always]
 measure keys [KEYS=1000000]
 measure power [CUTS=20000] [SEED=1]
 measure calls
-measure flips sled|redb [STEP=1]";
+measure flips sled|redb [STEP=1]
+measure histories [HISTORIES=20000] [SEED=1] [KILL_AFTER=500]
+measure mutexes [GRANTS=1000000] [KILLS=20] [SEED=1]";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -59,6 +63,8 @@ fn main() -> Result<()> {
             let engine = args.get(1).context("which engine?")?.parse()?;
             measure_flips(engine, usize::try_from(number(2, 1)?)?)
         }
+        Some("mutexes") => measure_mutexes(number(1, 1_000_000)?, number(2, 20)?, number(3, 1)?),
+        Some("histories") => measure_histories(number(1, 20_000)?, number(2, 1)?, number(3, 500)?),
         _ => {
             println!("{USAGE}");
             Ok(())
@@ -205,6 +211,7 @@ fn measure_locks(waiters: u64, secs: u64, rounds: u64) -> Result<()> {
     }
     Ok(())
 }
+
 /// Where files cost no disk, if there is such a place.
 fn scratch() -> Result<tempfile::TempDir> {
     let memory = Path::new("/dev/shm");
@@ -260,5 +267,49 @@ fn measure_flips(engine: EngineKind, step: usize) -> Result<()> {
     let (home, began) = (scratch()?, Instant::now());
     let flips = testing::flip_everywhere(home.path(), engine, step).map_err(anyhow::Error::msg)?;
     println!("{engine}: {flips:?} in {:.1?}", began.elapsed());
+    Ok(())
+}
+
+fn measure_histories(histories: u64, seed: u64, kill_after: u64) -> Result<()> {
+    let began = Instant::now();
+    let plan = histories::Plan {
+        histories,
+        tables: 6,
+        kill_after,
+        seed,
+    };
+    let report = histories::run(&plan)?;
+    println!("{report:#?}");
+    println!(
+        "{} histories of {} actions on {} keys, {} kills, in {:.1?}: all linearizable but {} undecided",
+        report.histories,
+        report.ops,
+        report.keys,
+        report.kills,
+        began.elapsed(),
+        report.undecided
+    );
+    Ok(())
+}
+
+fn measure_mutexes(grants: u64, kills: u64, seed: u64) -> Result<()> {
+    let began = Instant::now();
+    let plan = mutexes::Plan {
+        grants,
+        clients: 16,
+        keys: 48,
+        window: 12,
+        kills,
+        dies_every: 100,
+        seed,
+    };
+    let report = mutexes::run(&plan)?;
+    println!("{report:#?}");
+    println!(
+        "{} grants in {:.1?}, {} kills: never two holders, tokens grew, first come first served",
+        report.grants,
+        began.elapsed(),
+        report.kills
+    );
     Ok(())
 }
