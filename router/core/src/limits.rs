@@ -119,7 +119,7 @@ pub struct RealmLimits {
     pub part_bytes_per_call: usize,
     /// Conditional writes that may wait for one key.
     pub waiters_per_key: usize,
-    /// Conditional writes that one session may have waiting.
+    /// Conditional writes that one session may have waiting, and as many watches of keys.
     pub waiters_per_session: usize,
     /// Incoming exactly-once ids that one session may leave unreleased.
     pub receipts_per_session: usize,
