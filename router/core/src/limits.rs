@@ -119,7 +119,8 @@ pub struct RealmLimits {
     pub part_bytes_per_call: usize,
     /// Conditional writes and requests for holds that may wait for one key.
     pub waiters_per_key: usize,
-    /// Conditional writes and requests for holds that one session may have waiting.
+    /// Conditional writes and requests for holds that one session may have waiting, and as many
+    /// watches of keys.
     pub waiters_per_session: usize,
     /// Holders that one key may have at a time. Full: further ones wait until one releases it.
     pub holders_per_key: usize,

@@ -148,7 +148,7 @@ struct Model {
 impl Model {
     fn new(seed: u64) -> Model {
         let dice = Dice(seed);
-        let mut w = World::seeded(seed % 2 == 0, RealmLimits::default(), seed);
+        let mut w = World::seeded(seed.is_multiple_of(2), RealmLimits::default(), seed);
         let writer = w.plain();
         w.subscribed(&writer, "#");
         let watchers = (0..4).map(|_| (w.plain(), BTreeMap::new())).collect();
