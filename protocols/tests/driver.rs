@@ -65,6 +65,7 @@ async fn connect_to(gate: Box<dyn Gate>, ping_after: Duration, dead_after: Durat
         naming: naming(),
         sharing: router_core::broker::Sharing::default(),
         history: HashMap::new(),
+        durability: HashMap::new(),
     };
     let hub = Hub::open(settings, Arc::new(MemoryStorage::new())).unwrap();
     let (near, far) = tokio::io::duplex(4 << 20);

@@ -60,6 +60,7 @@ impl World {
             naming: naming(),
             sharing: router_core::broker::Sharing::default(),
             history: [].into(),
+            durability: [].into(),
         };
         let hub = Hub::open(settings, Arc::new(MemoryStorage::new())).unwrap();
         let (near, stream) = tokio::io::duplex(1 << 20);

@@ -63,6 +63,7 @@ impl World {
             naming: naming(),
             sharing: router_core::broker::Sharing::default(),
             history: HashMap::new(),
+            durability: HashMap::new(),
         };
         World {
             hub: Hub::open(settings, Arc::new(MemoryStorage::new())).unwrap(),

@@ -604,6 +604,7 @@ fn event_made(topic: &str, expires_at_ms: Option<u64>, repeated: bool) -> model:
         slot: Some(id(77)),
         repeated,
         lost: 0,
+        gap: false,
         handover: router_core::model::Handover::Nobody,
     }
 }

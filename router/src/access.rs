@@ -5,10 +5,11 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use protocols::wamp::uris;
 use router_core::auth::{Access, Action, Role, Rule, Secret, User};
-use router_core::history::HistoryRule;
+use router_core::history::{HistoryRule, HistorySettings, Retention};
 use router_core::model::{Level, Pattern};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use thiserror::Error;
 
 /// A rule that no topic can match.
@@ -95,11 +96,11 @@ fn compile_pattern(text: &str) -> Result<Pattern, (String, String)> {
     pattern.map_err(|why| (text.to_owned(), why))
 }
 
-/// What every configured realm remembers without being asked.
+/// What every configured realm remembers.
 ///
 /// # Errors
 /// As for [`compile`].
-pub fn history(config: &Config) -> Result<HashMap<ByteString, Vec<HistoryRule>>, RuleError> {
+pub fn history(config: &Config) -> Result<HashMap<ByteString, HistorySettings>, RuleError> {
     let mut realms = HashMap::new();
     for realm in &config.realms {
         let mut rules = Vec::new();
@@ -110,15 +111,24 @@ pub fn history(config: &Config) -> Result<HashMap<ByteString, Vec<HistoryRule>>,
                 pattern,
                 why,
             })?;
-            let events_max = usize::try_from(kept.limit).unwrap_or(usize::MAX);
-            rules.push(HistoryRule {
-                pattern,
-                events_max,
-            });
+            let keep = retention(kept.kept);
+            rules.push(HistoryRule { pattern, keep });
         }
-        realms.insert(ByteString::from(realm.name.as_str()), rules);
+        let traced = Some(retention(realm.trace));
+        let settings = HistorySettings { traced, rules };
+        realms.insert(ByteString::from(realm.name.as_str()), settings);
     }
     Ok(realms)
+}
+
+fn retention(kept: config::Remembered) -> Retention {
+    let age = Duration::from_secs(kept.max_age_secs.into());
+    Retention {
+        events: usize::try_from(kept.keep).unwrap_or(usize::MAX),
+        bytes: usize::try_from(kept.max_bytes).unwrap_or(usize::MAX),
+        age: Some(age).filter(|age| !age.is_zero()),
+        durable: kept.durable,
+    }
 }
 
 fn dotted(pattern: &str) -> Result<Pattern, String> {
@@ -180,14 +190,31 @@ mod tests {
     fn what_a_realm_remembers_is_read_in_both_notations() {
         let toml = "[[realm]]\nname = \"realm1\"\n\
                     [[realm.history]]\ntopic = \"app.*.log\"\nlimit = 7\n\
-                    [[realm.history]]\ntopic = \"x/+/log\"\n";
+                    [[realm.history]]\ntopic = \"x/+/log\"\n\
+                    [realm.trace]\nkeep = 5\nmax_age_secs = 60\nmax_bytes = 4096\ndurable = false\n";
         let config = Config::from_toml(Path::new("test.toml"), toml).unwrap();
-        let rules = &history(&config).unwrap()[&ByteString::from_static("realm1")];
-        let rule = |pattern: &str, events_max| HistoryRule {
-            pattern: Pattern::from_slashes(pattern).unwrap(),
-            events_max,
+        let settings = &history(&config).unwrap()[&ByteString::from_static("realm1")];
+        let keep = |events| Retention {
+            events,
+            bytes: 64 << 20,
+            age: None,
+            durable: true,
         };
-        assert_eq!(*rules, [rule("app/+/log", 7), rule("x/+/log", 1_000)]);
+        let rule = |pattern: &str, events| HistoryRule {
+            pattern: Pattern::from_slashes(pattern).unwrap(),
+            keep: keep(events),
+        };
+        assert_eq!(
+            settings.rules,
+            [rule("app/+/log", 7), rule("x/+/log", 1_000)]
+        );
+        let traced = Retention {
+            events: 5,
+            bytes: 4_096,
+            age: Some(Duration::from_secs(60)),
+            durable: false,
+        };
+        assert_eq!(settings.traced, Some(traced));
     }
 
     #[test]

@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError, Flags, ListenerKind, Loaded, Problem, Sources};
+use crate::storage_tool::StorageCommand;
 
 /// Exit code of bad arguments and bad configuration.
 const EXIT_USAGE: u8 = 2;
@@ -42,6 +43,8 @@ pub enum Invocation {
     Check(Flags),
     /// Call [`client::run`] and end.
     Client(Box<client::ClientCommand>),
+    /// Call [`run`](crate::storage_tool::run) and end.
+    Storage(StorageCommand),
 }
 
 /// The program ends here: what to print where, and the exit code.
@@ -126,6 +129,9 @@ Examples:
     Kv(kv::KvArgs),
     /// Run a command under a lock; list, show and break locks
     Lock(lock::LockArgs),
+    /// Check, repair, compact or migrate a data directory
+    #[command(subcommand)]
+    Storage(StorageCommand),
 }
 
 // Values stay text here: the configuration parses those of flags, variables and file alike, and
@@ -215,6 +221,7 @@ where
         }
         Some(Command::Kv(args)) => return Ok(client(client::ClientCommand::Kv(args))),
         Some(Command::Lock(args)) => return Ok(client(client::ClientCommand::Lock(args))),
+        Some(Command::Storage(command)) => return Ok(Invocation::Storage(command)),
         Some(Command::Serve(serve)) => serve,
         None => cli.serve,
     };

@@ -21,6 +21,7 @@ mod metrics;
 mod router;
 mod server;
 pub mod session;
+pub mod storage_tool;
 mod sys;
 
 pub use router::{Router, StartError};

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Ok(Invocation::Serve(loaded)) => serve(&loaded),
         Ok(Invocation::Check(flags)) => cli::run_check(&flags, &sources).print(),
         Ok(Invocation::Client(command)) => cli::client::run(&command),
+        Ok(Invocation::Storage(command)) => reynard::storage_tool::run(&command).print(),
         Err(exit) => exit.print(),
     }
 }

@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use storage::{MemoryStorage, Storage, StorageError};
+use storage::{Durability, MemoryStorage, Storage, StorageError};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -119,7 +119,7 @@ impl Router {
     /// # Errors
     /// See [`StartError`].
     pub fn open(config: &Config) -> Result<Router, StartError> {
-        let storage = open_storage(&config.data).map_err(OpenError::from)?;
+        let storage = open_storage(config).map_err(OpenError::from)?;
         let access = access::compile(config)?;
         let limits = realm_limits(config);
         let settings = HubSettings {
@@ -131,6 +131,7 @@ impl Router {
             naming: gates::naming(),
             sharing: sharing(&config.mqtt),
             history: access::history(config)?,
+            durability: durability(config),
         };
         let hub = Hub::open(settings, storage)?;
         let max_message_bytes = gates::wamp_message_bytes(config);
@@ -442,10 +443,10 @@ impl Drop for Open {
     }
 }
 
-fn open_storage(data: &DataStore) -> Result<Arc<dyn Storage>, StorageError> {
-    Ok(match data {
+fn open_storage(config: &Config) -> Result<Arc<dyn Storage>, StorageError> {
+    Ok(match &config.data {
         DataStore::Memory => Arc::new(MemoryStorage::new()),
-        DataStore::Directory(path) => Arc::new(storage::open_sled(path)?),
+        DataStore::Directory(path) => Arc::from(storage::open(path, config.storage_engine)?),
     })
 }
 
@@ -477,6 +478,13 @@ fn realm_limits(config: &Config) -> RealmLimits {
         },
         ..RealmLimits::default()
     }
+}
+
+fn durability(config: &Config) -> HashMap<ByteString, Durability> {
+    let realms = config.realms.iter();
+    realms
+        .map(|realm| (realm.name.as_str().into(), realm.durability))
+        .collect()
 }
 
 fn sharing(mqtt: &Mqtt) -> Sharing {

@@ -200,3 +200,42 @@ async fn reopened(config: &Config) -> Router {
         }
     }
 }
+
+#[tokio::test]
+async fn a_lock_by_call_and_a_guard_exclude_each_other() {
+    let (here, there) = pair().await;
+    let acquire = |wait: Option<u64>| {
+        let options = json!({"wait_ms": wait});
+        Arguments::new().arg("app.lock").arg(options)
+    };
+    let got = here.call("fox.lock.acquire", acquire(None)).await.unwrap();
+    let token = got.value()["token"].as_u64().unwrap();
+    assert!(there.kv().try_lock("app.lock").await.unwrap().is_none());
+    let mut waits = there
+        .call_progressive("fox.lock.acquire", acquire(None))
+        .await
+        .unwrap();
+    let place = soon(waits.next()).await.unwrap();
+    assert_eq!(place.value(), &json!({"key": "app.lock", "position": 1}));
+    // Who drops its call leaves the line.
+    drop(waits);
+    let empty = async {
+        loop {
+            let shown = here.call("fox.lock.inspect", acquire(None)).await.unwrap();
+            if shown.value()["waiting"] == 0 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(empty).await;
+    let released = Arguments::new().arg(token);
+    here.call("fox.lock.release", released).await.unwrap();
+    let guard = there.kv().try_lock("app.lock").await.unwrap().unwrap();
+    assert!(guard.token() > token);
+    let held = here.call("fox.lock.acquire", acquire(Some(0))).await;
+    assert_eq!(kind(held), Some(ErrorKind::LockHeld));
+    guard.release().await.unwrap();
+    let again = here.call("fox.lock.acquire", acquire(None)).await.unwrap();
+    assert!(again.value()["token"].as_u64() > Some(token));
+}

@@ -330,3 +330,18 @@ async fn a_data_directory_in_use_is_exit_code_3_until_it_is_free() {
     drop(session);
     soon(second.shutdown()).await;
 }
+
+#[tokio::test]
+async fn a_data_directory_of_the_other_engine_is_exit_code_3_with_the_way_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = on_disk(directory.path());
+    config.storage_engine = storage::EngineKind::Redb;
+    let (first, _) = start(&config).await;
+    soon(first.shutdown()).await;
+    let error = refusal(&on_disk(directory.path())).await;
+    assert_eq!(error.exit_code(), 3);
+    let text = error.to_string();
+    for part in ["`redb`", "reynard storage migrate", "--to sled"] {
+        assert!(text.contains(part), "{text}");
+    }
+}

@@ -13,7 +13,7 @@ use crate::{Batch, Space, StorageError};
 
 /// Keys, bytes and durability: what the router needs from an engine.
 pub trait Storage: Send + Sync + 'static {
-    /// The engine's name in logs and metrics: `"memory"`, `"sled"`.
+    /// The engine's name in logs and metrics: `"memory"`, `"sled"`, `"redb"`.
     fn engine(&self) -> &'static str;
 
     /// True if commit is immediate and nothing is kept across a restart.
@@ -44,6 +44,23 @@ pub trait Storage: Send + Sync + 'static {
     /// `Full`, `Io` or `Damaged`; see the module's invariants for what is then visible. `Io` also for a batch that
     /// names [`Space::ENGINE`].
     fn commit(&self, batch: &Batch) -> Result<(), StorageError>;
+
+    /// Applies the batch, all or nothing; on `Ok` it has reached the operating system, so that it survives the process.
+    /// It survives the power once a later `commit` or `sync` has returned `Ok`. An engine may sync at once.
+    ///
+    /// # Errors
+    /// As for `commit`.
+    fn commit_relaxed(&self, batch: &Batch) -> Result<(), StorageError> {
+        self.commit(batch)
+    }
+
+    /// Makes durable what relaxed commits left.
+    ///
+    /// # Errors
+    /// As for `commit`; what was to be made durable stays visible.
+    fn sync(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
 }
 
 /// Refuses batches that would overwrite an engine's own records.
@@ -62,4 +79,39 @@ pub(crate) fn flat_key(space: Space, key: &[u8]) -> Vec<u8> {
     flat.push(space.0);
     flat.extend_from_slice(key);
     flat
+}
+
+impl<S: Storage + ?Sized> Storage for Box<S> {
+    fn engine(&self) -> &'static str {
+        (**self).engine()
+    }
+
+    fn is_volatile(&self) -> bool {
+        (**self).is_volatile()
+    }
+
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        (**self).get(space, key)
+    }
+
+    fn scan(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), StorageError> {
+        (**self).scan(space, prefix, visit)
+    }
+
+    fn commit(&self, batch: &Batch) -> Result<(), StorageError> {
+        (**self).commit(batch)
+    }
+
+    fn commit_relaxed(&self, batch: &Batch) -> Result<(), StorageError> {
+        (**self).commit_relaxed(batch)
+    }
+
+    fn sync(&self) -> Result<(), StorageError> {
+        (**self).sync()
+    }
 }

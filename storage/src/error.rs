@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::EngineKind;
+
 /// Why a storage operation did not happen.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StorageError {
@@ -51,6 +53,20 @@ pub enum StorageError {
         /// The highest format number this release knows.
         supported: u32,
     },
+    /// The data directory was written by another engine.
+    #[error(
+        "the data directory {} was written by the engine `{found}`, not by `{wanted}`; configure \
+         `storage_engine = \"{found}\"`, or convert it: reynard storage migrate {} --to {wanted}",
+        path.display(), path.display()
+    )]
+    OtherEngine {
+        /// The data directory.
+        path: PathBuf,
+        /// The engine that wrote it.
+        found: EngineKind,
+        /// The engine that was to open it.
+        wanted: EngineKind,
+    },
     /// The path given as data directory is something else.
     #[error("{} is not a directory; name a directory (it is created when absent) as data directory", path.display())]
     NotADirectory {
@@ -89,6 +105,7 @@ impl StorageError {
             Self::Damaged { .. } => "damaged",
             Self::Locked { .. } => "locked",
             Self::Newer { .. } => "newer",
+            Self::OtherEngine { .. } => "other_engine",
             Self::NotADirectory { .. } => "not_a_directory",
             Self::Superseded => "superseded",
             Self::Stopped => "stopped",

@@ -3,7 +3,8 @@
 //! One thread takes whatever has been queued while the last commit ran and writes it as one storage commit, bounded
 //! in bytes. Invariants:
 //! - Outcomes are reported in submit order, each ticket exactly once.
-//! - A batch is durable before its ticket is reported `Ok`.
+//! - A batch is durable before its ticket is reported `Ok`, unless it was submitted as [`Durability::Interval`], when it is
+//!   at most that much later, or [`Durability::None`]. A commit is synced if any batch in it asks for it.
 //! - After a ticket of an owner failed, later tickets of that owner with an epoch no higher than the failed one are
 //!   `Superseded` and never attempted: they build on state that was not stored. The owner rolls its memory back and
 //!   submits under a higher epoch. Epochs of an owner never decrease.
@@ -22,7 +23,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::{Batch, Space, Storage, StorageError};
+use crate::durability::SyncTimer;
+use crate::{Batch, Durability, Space, Storage, StorageError};
 
 /// Names one submitted batch towards its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -141,7 +143,7 @@ struct Queue {
 }
 
 enum Entry {
-    Commit(Ticket, Batch),
+    Commit(Ticket, Durability, Batch),
     Read(Read),
     Forget(u64),
 }
@@ -167,6 +169,8 @@ impl GroupCommit {
             storage,
             listener,
             failed_epochs: HashMap::new(),
+            timer: SyncTimer::default(),
+            unsynced: false,
         };
         let thread = std::thread::Builder::new()
             .name("group-commit".into())
@@ -182,6 +186,19 @@ impl GroupCommit {
     /// # Errors
     /// `Stopped` after `shutdown`; the listener is then not told of this ticket.
     pub fn submit(&self, ticket: Ticket, batch: Batch) -> Result<(), StorageError> {
+        self.submit_as(ticket, Durability::Always, batch)
+    }
+
+    /// The same for a batch that may be acknowledged before it is on the disk.
+    ///
+    /// # Errors
+    /// As for [`GroupCommit::submit`].
+    pub fn submit_as(
+        &self,
+        ticket: Ticket,
+        durability: Durability,
+        batch: Batch,
+    ) -> Result<(), StorageError> {
         let mut queue = self.shared.queue.lock();
         if queue.stopped {
             return Err(StorageError::Stopped);
@@ -191,7 +208,9 @@ impl GroupCommit {
         if queue.bytes > self.shared.limits.high_water_bytes {
             queue.congested = true;
         }
-        queue.entries.push_back(Entry::Commit(ticket, batch));
+        queue
+            .entries
+            .push_back(Entry::Commit(ticket, durability, batch));
         drop(queue);
         self.shared.wake.notify_one();
         Ok(())
@@ -269,12 +288,23 @@ struct Writer {
     storage: Arc<dyn Storage>,
     listener: Arc<dyn CommitListener>,
     failed_epochs: HashMap<u64, u32>,
+    /// When relaxed commits must be on the disk.
+    timer: SyncTimer,
+    /// Something was committed without a sync.
+    unsynced: bool,
+}
+
+/// What the writer does next.
+enum Work {
+    Write(Group),
+    Sync,
+    End,
 }
 
 /// Batches that are written by one commit, with room for their outcomes.
 #[derive(Default)]
 struct Group {
-    members: Vec<(Ticket, Batch)>,
+    members: Vec<(Ticket, Durability, Batch)>,
     bytes: usize,
     ops: usize,
     /// Carried out after the commit: so they see what was submitted before them, and do not break up the group.
@@ -286,7 +316,15 @@ type Attempt = (usize, Range<usize>);
 
 impl Writer {
     fn run(&mut self) {
-        while let Some(mut group) = self.next_group() {
+        loop {
+            let mut group = match self.next_work() {
+                Work::Write(group) => group,
+                Work::Sync => {
+                    self.sync(Instant::now());
+                    continue;
+                }
+                Work::End => break,
+            };
             let reads = std::mem::take(&mut group.reads);
             if !group.members.is_empty() {
                 let (bytes, batches) = (group.bytes, group.members.len());
@@ -302,13 +340,19 @@ impl Writer {
                 self.report(1, |listener| listener.read(read.owner, read.id, found));
             }
         }
+        if self.unsynced {
+            self.sync(Instant::now());
+        }
     }
 
-    /// Waits for work; `None` when stopped and drained.
-    fn next_group(&mut self) -> Option<Group> {
+    /// Waits for work. A sync that is due comes first: load does not put it off.
+    fn next_work(&mut self) -> Work {
         let shared = self.shared.clone();
         let mut queue = shared.queue.lock();
         loop {
+            if self.timer.due().is_some_and(|due| due <= Instant::now()) {
+                return Work::Sync;
+            }
             let mut group = Group::default();
             while let Some(entry) = queue.entries.pop_front() {
                 match entry {
@@ -316,11 +360,13 @@ impl Writer {
                     Entry::Forget(owner) if group.members.is_empty() => {
                         self.failed_epochs.remove(&owner);
                     }
-                    Entry::Commit(_, ref batch) if !group.admits(batch, shared.limits) => {
+                    Entry::Commit(_, _, ref batch) if !group.admits(batch, shared.limits) => {
                         queue.entries.push_front(entry);
                         break;
                     }
-                    Entry::Commit(ticket, batch) => group.push(ticket, batch),
+                    Entry::Commit(ticket, durability, batch) => {
+                        group.push(ticket, durability, batch);
+                    }
                     Entry::Read(read) => group.reads.push(read),
                     Entry::Forget(_) => {
                         queue.entries.push_front(entry);
@@ -329,12 +375,15 @@ impl Writer {
                 }
             }
             if !group.members.is_empty() || !group.reads.is_empty() {
-                return Some(group);
+                return Work::Write(group);
             }
             if queue.stopped {
-                return None;
+                return Work::End;
             }
-            shared.wake.wait(&mut queue);
+            match self.timer.due() {
+                Some(due) => drop(shared.wake.wait_until(&mut queue, due)),
+                None => shared.wake.wait(&mut queue),
+            }
         }
     }
 
@@ -343,7 +392,8 @@ impl Writer {
         let mut outcomes: Vec<Outcome> = Vec::with_capacity(group.members.len());
         let mut merged = Batch::new();
         let mut attempted: Vec<Attempt> = Vec::with_capacity(group.members.len());
-        for (place, (ticket, batch)) in group.members.into_iter().enumerate() {
+        let mut durabilities = Vec::with_capacity(group.members.len());
+        for (place, (ticket, durability, batch)) in group.members.into_iter().enumerate() {
             if self.is_superseded(ticket) {
                 outcomes.push((ticket, Err(StorageError::Superseded)));
                 continue;
@@ -352,9 +402,10 @@ impl Writer {
             let begin = merged.len();
             merged.append(batch);
             attempted.push((place, begin..merged.len()));
+            durabilities.push(durability);
         }
-        if let Err(error) = self.commit(&merged) {
-            self.write_by_owner(&merged, &attempted, &error, &mut outcomes);
+        if let Err(error) = self.commit_for(&merged, &durabilities) {
+            self.write_by_owner(&merged, &attempted, &durabilities, &error, &mut outcomes);
         }
         outcomes
     }
@@ -364,6 +415,7 @@ impl Writer {
         &mut self,
         merged: &Batch,
         attempted: &[Attempt],
+        durabilities: &[Durability],
         error: &StorageError,
         outcomes: &mut [Outcome],
     ) {
@@ -389,7 +441,7 @@ impl Writer {
             let result = if alone {
                 Err(error.clone())
             } else {
-                self.commit(&own())
+                self.commit_for(&own(), durabilities)
             };
             let Err(error) = result else { continue };
             for (place, _) in members {
@@ -413,17 +465,57 @@ impl Writer {
         }
     }
 
-    fn commit(&self, batch: &Batch) -> Result<(), StorageError> {
+    /// Commits for members of those durabilities: synced if one asks for it, as then it costs the others nothing.
+    fn commit_for(
+        &mut self,
+        batch: &Batch,
+        durabilities: &[Durability],
+    ) -> Result<(), StorageError> {
         if batch.is_empty() {
             return Ok(());
         }
+        let storage = self.storage.clone();
+        if durabilities.contains(&Durability::Always) {
+            self.commit(batch, || storage.commit(batch))?;
+            self.timer.synced();
+            self.unsynced = false;
+            return Ok(());
+        }
+        self.commit(batch, || storage.commit_relaxed(batch))?;
+        self.unsynced = true;
+        let now = Instant::now();
+        for durability in durabilities {
+            self.timer.relaxed(now, *durability);
+        }
+        Ok(())
+    }
+
+    /// Makes durable what relaxed commits left.
+    fn sync(&mut self, now: Instant) {
+        let storage = self.storage.clone();
+        match self.commit(&Batch::new(), || storage.sync()) {
+            Ok(()) => {
+                self.timer.synced();
+                self.unsynced = false;
+            }
+            Err(error) => {
+                tracing::error!(%error, "what was acknowledged before the sync is not on the disk yet; it will be tried again");
+                self.timer.failed(now);
+            }
+        }
+    }
+
+    fn commit(
+        &self,
+        batch: &Batch,
+        call: impl FnOnce() -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
         let begun = Instant::now();
-        let result =
-            catch_unwind(AssertUnwindSafe(|| self.storage.commit(batch))).unwrap_or_else(|_| {
-                Err(StorageError::Io {
-                    what: format!("the engine {} panicked in a commit", self.storage.engine()),
-                })
-            });
+        let result = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
+            Err(StorageError::Io {
+                what: format!("the engine {} panicked in a commit", self.storage.engine()),
+            })
+        });
         let mut stats = self.shared.stats.lock();
         stats.commit_time += begun.elapsed();
         match &result {
@@ -514,10 +606,10 @@ impl Group {
         self.members.is_empty() || has_room
     }
 
-    fn push(&mut self, ticket: Ticket, batch: Batch) {
+    fn push(&mut self, ticket: Ticket, durability: Durability, batch: Batch) {
         self.bytes = self.bytes.saturating_add(batch.bytes());
         self.ops += batch.len();
-        self.members.push((ticket, batch));
+        self.members.push((ticket, durability, batch));
     }
 }
 

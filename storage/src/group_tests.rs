@@ -518,3 +518,59 @@ fn a_record_that_cannot_be_read_keeps_no_other_back() {
     assert_eq!((stats.reads, stats.failed_reads), (2, 1));
     assert!(stats.last_error.is_some());
 }
+
+#[test]
+fn a_commit_is_synced_if_any_batch_in_it_asks_for_it() {
+    let bench = bench(GroupLimits::default());
+    let interval = Durability::Interval(Duration::from_secs(3600));
+    bench.occupy();
+    for (owner, durability) in [
+        (1, Durability::None),
+        (2, Durability::Always),
+        (3, interval),
+    ] {
+        let batch = put(&format!("k{owner}"), 10);
+        let submitted = bench
+            .group
+            .submit_as(ticket(owner, 0, 1), durability, batch);
+        submitted.unwrap();
+    }
+    assert!(bench.finish().iter().all(|(_, outcome)| outcome.is_ok()));
+    assert_eq!((bench.storage.commits(), bench.storage.relaxed()), (2, 0));
+    assert_eq!(bench.storage.syncs(), 0, "nothing was left to sync");
+}
+
+#[test]
+fn batches_that_do_not_ask_for_it_are_synced_by_the_timer_or_at_the_end() {
+    let bench = bench(GroupLimits::default());
+    let submit = |seq, durability| {
+        let batch = put(&format!("k{seq}"), 10);
+        let submitted = bench.group.submit_as(ticket(1, 0, seq), durability, batch);
+        submitted.unwrap();
+        assert_eq!(bench.outcomes.recv().unwrap().1, Ok(()));
+    };
+    submit(1, Durability::None);
+    submit(2, Durability::Interval(Duration::from_secs(3600)));
+    assert_eq!(bench.storage.syncs(), 0, "acknowledged before");
+    submit(3, Durability::Interval(Duration::from_millis(1)));
+    bench.storage.wait_for_syncs(1);
+    submit(4, Durability::None);
+    bench.group.shutdown();
+    assert_eq!((bench.storage.commits(), bench.storage.relaxed()), (4, 4));
+    assert_eq!(bench.storage.syncs(), 2, "by the timer, and at the end");
+}
+
+#[test]
+fn a_sync_that_fails_is_told_and_tried_again() {
+    let bench = bench(GroupLimits::default());
+    bench.storage.fail(Fault::Sync, 0, StorageError::Full);
+    let durability = Durability::Interval(Duration::from_millis(1));
+    bench
+        .group
+        .submit_as(ticket(1, 0, 1), durability, put("k", 10))
+        .unwrap();
+    bench.storage.wait_for_syncs(2);
+    let stats = bench.group.stats();
+    assert_eq!((stats.failed_commits, stats.failures), (1, 0));
+    assert_eq!(stats.last_error, Some(StorageError::Full));
+}

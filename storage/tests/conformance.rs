@@ -8,7 +8,9 @@ use std::path::PathBuf;
 
 use storage::testing::conformance::{self, Reopen};
 use storage::testing::{Fault, FaultyStorage};
-use storage::{Batch, MemoryStorage, SledStorage, Space, Storage, StorageError, open_sled};
+use storage::{
+    Batch, EngineKind, MemoryStorage, Space, Storage, StorageError, open, open_redb, open_sled,
+};
 use tempfile::TempDir;
 
 /// Data directories below one temporary directory; each `make` gets a fresh one.
@@ -57,29 +59,65 @@ fn sled() {
     conformance::run(|| open_sled(&dirs.fresh()).unwrap());
 }
 
-struct SledDir(PathBuf);
+#[test]
+fn redb() {
+    let dirs = Dirs::new();
+    conformance::run(|| open_redb(&dirs.fresh()).unwrap());
+}
 
-impl Reopen for SledDir {
-    type Engine = SledStorage;
-    fn open(&self) -> SledStorage {
-        open_sled(&self.0).unwrap()
+struct Dir(PathBuf, EngineKind);
+
+impl Reopen for Dir {
+    type Engine = Box<dyn Storage>;
+    fn open(&self) -> Self::Engine {
+        open(&self.0, self.1).unwrap()
     }
 }
 
-struct FaultySledDir(PathBuf);
+struct FaultyDir(PathBuf, EngineKind);
 
-impl Reopen for FaultySledDir {
-    type Engine = FaultyStorage<SledStorage>;
+impl Reopen for FaultyDir {
+    type Engine = FaultyStorage<Box<dyn Storage>>;
     fn open(&self) -> Self::Engine {
-        FaultyStorage::new(open_sled(&self.0).unwrap())
+        FaultyStorage::new(open(&self.0, self.1).unwrap())
     }
 }
 
 #[test]
-fn sled_keeps_its_data() {
+fn engines_on_disk_keep_their_data() {
     let dirs = Dirs::new();
-    conformance::run_reopen(&SledDir(dirs.fresh()));
-    conformance::run_reopen(&FaultySledDir(dirs.fresh()));
+    for engine in EngineKind::ALL {
+        conformance::run_reopen(&Dir(dirs.fresh(), *engine));
+        conformance::run_reopen(&FaultyDir(dirs.fresh(), *engine));
+    }
+}
+
+#[test]
+fn a_directory_of_another_engine_is_refused_with_the_way_out() {
+    let dirs = Dirs::new();
+    for (found, wanted) in [
+        (EngineKind::Sled, EngineKind::Redb),
+        (EngineKind::Redb, EngineKind::Sled),
+    ] {
+        let dir = dirs.fresh();
+        open(&dir, found).unwrap().commit(&put("a")).unwrap();
+        assert_eq!(storage::engine_of(&dir), Ok(Some(found)));
+        let error = open(&dir, wanted).err().unwrap();
+        let path = dir.clone();
+        assert_eq!(
+            error,
+            StorageError::OtherEngine {
+                path,
+                found,
+                wanted
+            }
+        );
+        let hint = format!("reynard storage migrate {} --to {wanted}", dir.display());
+        assert!(error.to_string().contains(&hint), "{error}");
+        let kept = open(&dir, found).unwrap().get(Space(1), b"a").unwrap();
+        assert_eq!(kept, Some(b"v".to_vec()), "nothing was touched");
+    }
+    assert_eq!(storage::engine_of(&dirs.fresh()), Ok(None));
 }
 
 fn put(key: &str) -> Batch {

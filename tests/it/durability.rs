@@ -226,6 +226,93 @@ fn check_queue(client: &mut Client, promised: &mut BTreeSet<usize>) -> Outcome {
     Ok(())
 }
 
+const HISTORY_ROUNDS: usize = 8;
+
+/// Publishes numbers that are to be remembered, acknowledged and several at a time, until the router dies; those
+/// acknowledged, by publication.
+fn history_load(
+    addr: SocketAddr,
+    numbers: &Arc<AtomicUsize>,
+    progress: &Arc<Progress>,
+) -> JoinHandle<Result<BTreeMap<u64, usize>>> {
+    let (numbers, progress) = (Arc::clone(numbers), Arc::clone(progress));
+    std::thread::spawn(move || {
+        let mut session = Session::join(addr, "realm1")?;
+        let mut acknowledged = BTreeMap::new();
+        loop {
+            let mut batch = Vec::new();
+            for _ in 0..5 {
+                let number = numbers.fetch_add(1, Ordering::SeqCst);
+                let topic = ["story.a", "story.b.c"][number % 2];
+                let options = json!({"trace": true});
+                match session.start_publish(topic, json!([number]), json!({}), options) {
+                    Ok(request) => batch.push((request, number)),
+                    Err(_) => return Ok(acknowledged),
+                }
+            }
+            for (request, number) in batch {
+                let Ok(reply) = session.reply(request) else {
+                    return Ok(acknowledged);
+                };
+                ensure!(reply[0] == code::PUBLISHED, "{reply}");
+                let publication = reply[2].as_u64().context("a publication id")?;
+                acknowledged.insert(publication, number);
+                progress.add();
+            }
+        }
+    })
+}
+
+/// What the history shows after a publication, by publication; in order and without doubles.
+fn history_after(server: &Server, after: u64) -> Result<BTreeMap<u64, usize>> {
+    let mut writer = Session::join(server.listen, "realm1")?;
+    let mut reader = Session::join(server.listen, "realm1")?;
+    reader.subscribe("story.#", json!({"after": after}))?;
+    // Comes behind everything that was there.
+    writer.publish("story.end", json!([]), json!({}), json!({}))?;
+    let (mut shown, mut last) = (BTreeMap::new(), after);
+    loop {
+        let event = reader.event()?;
+        ensure!(event.details.get("x_gap").is_none(), "{event:?}");
+        ensure!(event.publication > last, "{last} and then {event:?}");
+        last = event.publication;
+        let Some(number) = event.args[0].as_u64() else {
+            return Ok(shown);
+        };
+        shown.insert(event.publication, usize::try_from(number)?);
+    }
+}
+
+/// Every acknowledged event is in the history after a kill, in order and once, patterns included.
+#[test]
+fn kills_during_traced_publishes_lose_nothing_of_the_history() -> Outcome {
+    let mut server = Server::start(Options::default().restartable())?;
+    let numbers = Arc::new(AtomicUsize::new(1));
+    let mut promised: BTreeMap<u64, usize> = BTreeMap::new();
+    for round in 0..HISTORY_ROUNDS {
+        let progress = Arc::new(Progress::default());
+        let load = history_load(server.listen, &numbers, &progress);
+        progress.wait_for(ACKNOWLEDGED_BEFORE_KILL)?;
+        server.kill()?;
+        let before = promised.keys().last().copied().unwrap_or(0);
+        promised.extend(join(load)?);
+        server.restart().with_context(|| format!("round {round}"))?;
+        let all = history_after(&server, 0)?;
+        for (publication, number) in &promised {
+            let found = all.get(publication);
+            ensure!(
+                found == Some(number),
+                "round {round}: {number} is {found:?}"
+            );
+        }
+        // From where somebody was before the kill, exactly the rest.
+        let rest = history_after(&server, before)?;
+        let expected = all.range(before + 1..).map(|(id, number)| (*id, *number));
+        ensure!(rest == expected.collect(), "round {round}: {rest:?}");
+    }
+    Ok(())
+}
+
 /// Retained values, sessions and their subscriptions survive an orderly stop, too.
 #[test]
 fn an_orderly_stop_keeps_everything() -> Outcome {

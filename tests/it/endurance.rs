@@ -2,7 +2,7 @@
 //! here, what they time is not.
 
 use anyhow::ensure;
-use integration_tests::measure::{malformed, order, restarts, retained};
+use integration_tests::measure::{kills, malformed, order, restarts, retained};
 use std::time::Duration;
 
 use crate::Outcome;
@@ -60,5 +60,24 @@ fn order_is_kept_while_all_threads_are_busy() -> Outcome {
         report.changes > 0 && report.passing_events > 0,
         "{report:?}"
     );
+    Ok(())
+}
+
+#[test]
+fn what_is_acknowledged_is_there_after_a_kill_in_both_engines() -> Outcome {
+    for (engine, durability) in [
+        ("sled", "always"),
+        ("redb", "always"),
+        ("sled", "interval(200)"),
+        ("redb", "none"),
+    ] {
+        let report = kills::run(&kills::Plan {
+            engine: engine.to_owned(),
+            durability: durability.to_owned(),
+            rounds: 4,
+            time: Duration::MAX,
+        })?;
+        anyhow::ensure!(report.rounds == 4 && report.in_flight > 0, "{report:?}");
+    }
     Ok(())
 }

@@ -15,6 +15,7 @@ mod docs_clients;
 mod durability;
 mod endurance;
 mod killers;
+mod linear;
 mod mqtt_clients;
 mod mqtt_rpc;
 mod mutex;

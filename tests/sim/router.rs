@@ -512,7 +512,7 @@ impl Router {
 impl Core {
     fn read_records(&self, resident: usize) -> Result<Restored, String> {
         let mut found = Restored::default();
-        for space in SPACES {
+        for space in SPACES.into_iter().chain([records::HISTORY]) {
             let mut bad = None;
             let scanned = self
                 .store
@@ -541,7 +541,7 @@ fn realm(durable: bool, limits: RealmLimits, ids: Arc<IdClock>, dice: &mut Dice)
         naming: naming(),
         durable,
         sharing: router_core::broker::Sharing::default(),
-        history: Vec::new(),
+        history: Default::default(),
     };
     Realm::new(settings, ids, dice.seed())
 }
@@ -560,6 +560,7 @@ fn place_record(
         records::VALUES => found.values.push((rest.to_vec(), value())),
         records::SESSIONS => found.sessions.push((text(rest)?, value())),
         records::LAST_WILLS => found.last_wills.push((text(rest)?, value())),
+        records::HISTORY => found.add_trace(rest, record),
         _ => {
             let (_, client, part) = records::split_client_key(key)?;
             match space {

@@ -121,21 +121,7 @@ impl WebSocket {
     /// # Errors
     /// Fails if the connection is gone.
     pub fn send_frame(&mut self, fin: bool, opcode: u8, payload: &[u8]) -> Result<()> {
-        let mut frame = vec![u8::from(fin) << 7 | opcode];
-        match payload.len() {
-            short @ 0..=125 => frame.push(0x80 | short as u8),
-            middle @ 126..=0xFFFF => {
-                frame.push(0x80 | 126);
-                frame.extend((middle as u16).to_be_bytes());
-            }
-            long => {
-                frame.push(0x80 | 127);
-                frame.extend((long as u64).to_be_bytes());
-            }
-        }
-        frame.extend([0; 4]);
-        frame.extend(payload);
-        self.send_raw(&frame)
+        self.send_raw(&encode_frame(fin, opcode, payload))
     }
 
     /// Sends bytes as they are, below the framing.
@@ -144,6 +130,12 @@ impl WebSocket {
     /// Fails if the connection is gone.
     pub fn send_raw(&mut self, bytes: &[u8]) -> Result<()> {
         self.stream.write_all(bytes).context("cannot write")
+    }
+
+    /// Whether the beginning of another message has been read already, so that waiting for the rest
+    /// of it is all that [`WebSocket::receive`] does.
+    pub fn has_begun(&self) -> bool {
+        !self.incoming.is_empty()
     }
 
     /// The next message; pings are answered on the way.
@@ -214,6 +206,25 @@ impl WebSocket {
         let rest = self.incoming.split_off(len);
         Ok(Some(std::mem::replace(&mut self.incoming, rest)))
     }
+}
+
+/// One masked frame as bytes.
+pub(crate) fn encode_frame(fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![u8::from(fin) << 7 | opcode];
+    match payload.len() {
+        short @ 0..=125 => frame.push(0x80 | short as u8),
+        middle @ 126..=0xFFFF => {
+            frame.push(0x80 | 126);
+            frame.extend((middle as u16).to_be_bytes());
+        }
+        long => {
+            frame.push(0x80 | 127);
+            frame.extend((long as u64).to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend(payload);
+    frame
 }
 
 /// Reads once; `false` when the peer closed or reset the connection.

@@ -191,6 +191,7 @@ pub fn event_details(now: Now, delivery: &EventDelivery, receiver: Passthru) -> 
         && publisher.is_none()
         && event.token.is_none()
         && delivery.lost == 0
+        && !delivery.gap
         && !is_bytes
         && words.is_empty();
     if is_plain {
@@ -215,6 +216,9 @@ pub fn event_details(now: Now, delivery: &EventDelivery, receiver: Passthru) -> 
     }
     if delivery.lost > 0 {
         details.insert("x_lost".into(), delivery.lost.into());
+    }
+    if delivery.gap {
+        details.insert("x_gap".into(), true.into());
     }
     details.extend(
         words
@@ -386,12 +390,19 @@ mod tests {
             slot: None,
             repeated: false,
             lost,
+            gap: false,
             handover: router_core::model::Handover::Nobody,
         };
         let receiver = Passthru::default();
         assert_eq!(event_details(now, &delivery(0), receiver), None);
         let told = event_details(now, &delivery(3), receiver).map(Value::Object);
         assert_eq!(told, Some(json!({"x_lost": 3})));
+        let after_a_gap = EventDelivery {
+            gap: true,
+            ..delivery(0)
+        };
+        let told = event_details(now, &after_a_gap, receiver).map(Value::Object);
+        assert_eq!(told, Some(json!({"x_gap": true})));
     }
 
     #[test]

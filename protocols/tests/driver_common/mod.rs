@@ -58,6 +58,7 @@ impl Server {
             naming: naming(),
             sharing: router_core::broker::Sharing::default(),
             history: std::collections::HashMap::new(),
+            durability: std::collections::HashMap::new(),
         };
         Server {
             hub: Hub::open(settings, Arc::new(MemoryStorage::new())).unwrap(),

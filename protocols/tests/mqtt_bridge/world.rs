@@ -79,7 +79,7 @@ fn side() -> Side {
         naming: protocols::wamp::map::naming(),
         durable: true,
         sharing: router_core::broker::Sharing::default(),
-        history: Vec::new(),
+        history: Default::default(),
     };
     Side {
         realm: Realm::new(settings, Arc::new(IdClock::new(0)), 1),

@@ -138,7 +138,7 @@ impl World {
             naming,
             durable,
             sharing: router_core::broker::Sharing::default(),
-            history: Vec::new(),
+            history: Default::default(),
         };
         World {
             realm: Realm::new(settings, Arc::new(IdClock::new(0)), 1),

@@ -1,7 +1,7 @@
 //! Event history (section "Event History") and who is shown what of it.
 
 use crate::world::{Peer, World, args_of};
-use router_core::history::HistoryRule;
+use router_core::history::{HistoryRule, Retention};
 use router_core::limits::RealmLimits;
 use router_core::model::Pattern;
 use serde_json::{Value, json};
@@ -25,10 +25,13 @@ fn said(world: &mut World, peer: Peer, id: u64, kwargs: Value) -> Vec<Value> {
 
 fn remembering(pattern: &str, events_max: usize) -> World {
     let pattern = Pattern::from_slashes(pattern).unwrap();
-    let rule = HistoryRule {
-        pattern,
-        events_max,
+    let keep = Retention {
+        events: events_max,
+        bytes: 64 << 20,
+        age: None,
+        durable: true,
     };
+    let rule = HistoryRule { pattern, keep };
     World::with(RealmLimits::default(), vec![rule])
 }
 

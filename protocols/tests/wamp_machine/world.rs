@@ -11,7 +11,7 @@ use protocols::wamp::map;
 use router_core::auth::{Disclosure, Role, Rule};
 use router_core::encoding::Encoding::{self, Cbor, Json, MsgPack};
 use router_core::encoding::transcode::transcode;
-use router_core::history::HistoryRule;
+use router_core::history::{HistoryRule, HistorySettings};
 use router_core::limits::RealmLimits;
 use router_core::model::{
     Attributes, Command, Delivery, EndReason, EventDelivery, MatchKind, Now, Pattern, Payload,
@@ -108,7 +108,10 @@ impl World {
             naming: map::naming(),
             durable: false,
             sharing: router_core::broker::Sharing::default(),
-            history,
+            history: HistorySettings {
+                traced: None,
+                rules: history,
+            },
         };
         let ids = Arc::new(IdClock::new(0));
         // Publication ids follow the clock, as after a lease.

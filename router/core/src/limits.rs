@@ -141,6 +141,9 @@ pub struct RealmLimits {
     pub history_events: usize,
     /// Their bytes.
     pub history_bytes: usize,
+    /// Bytes of remembered events of one log whose bodies stay in memory; the rest is on disk alone, if there is one.
+    /// While the store is down no more than this waits for it: further events are not remembered, and counted.
+    pub history_resident_bytes: usize,
     /// How long a replay waits for the store to reach the position asked for.
     pub after_wait: Duration,
     /// The longest a durable session may outlive its connection.
@@ -172,6 +175,7 @@ impl Default for RealmLimits {
             tombstones: 10_000,
             history_events: 10_000,
             history_bytes: 64 << 20,
+            history_resident_bytes: 8 << 20,
             after_wait: Duration::from_secs(30),
             expiry_max: Duration::from_secs(604_800),
             detached_sessions: 1_000_000,

@@ -110,8 +110,18 @@ counters! {
     storage_refused,
     /// Commands refused because a quota was used up.
     quota_refused,
-    /// Traced events forgotten because the history was full.
+    /// Events forgotten because the history was full or they were too old.
     history_forgotten,
+    /// Events not remembered because the store was down and the memory full of what waits for it.
+    history_not_kept,
+    /// Events forgotten because the store refused them and their publisher was told so.
+    history_taken_back,
+    /// Remembered events read back from the store.
+    history_reads,
+    /// Attempts to read them back that failed.
+    history_reads_failed,
+    /// Remembered events passed over because their record is damaged or missing.
+    history_damaged,
     /// Answers of callees that nobody waited for any more.
     answers_discarded,
     /// Parts of calls that came after their call had ended, and were discarded.

@@ -12,6 +12,12 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use storage::Space;
 
+mod check;
+mod history;
+
+pub use check::check;
+pub use history::{MARK, StoredMark, StoredTrace, mark_key, publication, trace_key, trace_of};
+
 /// Process-wide facts: the publication id lease.
 pub const META: Space = Space(0);
 /// realm, topic -> [`StoredEntry`].
@@ -27,6 +33,9 @@ pub const LAST_WILLS: Space = Space(5);
 
 /// realm, client, (notation, levels, filter, share if any) -> [`StoredSubscription`].
 pub const SUBSCRIPTIONS: Space = Space(6);
+
+/// realm, publication -> [`StoredTrace`]; realm, [`MARK`], log -> [`StoredMark`].
+pub const HISTORY: Space = Space(7);
 
 /// An event as stored.
 #[derive(Debug, Serialize, Deserialize)]
@@ -216,6 +225,18 @@ pub struct StoredReplay {
     pub after: Option<Topic>,
     /// Later writes reached the subscriber live.
     pub until: PublicationId,
+    /// The history comes first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<StoredCatchup>,
+}
+
+/// The part of a replay that shows what the realm remembers.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct StoredCatchup {
+    /// Shown up to this publication.
+    pub after: u64,
+    /// Kept values follow.
+    pub values: bool,
 }
 
 /// A level of a stored pattern.
@@ -255,20 +276,7 @@ impl StoredSubscription {
     /// The pattern, if it is one.
     #[must_use]
     pub fn pattern(&self) -> Option<Pattern> {
-        if let [StoredLevel::Prefix(prefix)] = self.levels.as_slice() {
-            return Pattern::prefix(prefix.clone()).ok();
-        }
-        let levels = self
-            .levels
-            .iter()
-            .map(|level| match level {
-                StoredLevel::Exact(text) => Some(Level::Exact(text.clone())),
-                StoredLevel::One => Some(Level::One),
-                StoredLevel::Rest => Some(Level::Rest),
-                StoredLevel::Prefix(_) => None,
-            })
-            .collect::<Option<Vec<Level>>>()?;
-        Pattern::from_levels(levels).ok()
+        pattern_of(&self.levels)
     }
 
     /// The notation as a number.
@@ -292,6 +300,23 @@ impl StoredSubscription {
             _ => MatchKind::Levels,
         }
     }
+}
+
+/// The pattern of stored levels, if they are one.
+fn pattern_of(levels: &[StoredLevel]) -> Option<Pattern> {
+    if let [StoredLevel::Prefix(prefix)] = levels {
+        return Pattern::prefix(prefix.clone()).ok();
+    }
+    let levels = levels
+        .iter()
+        .map(|level| match level {
+            StoredLevel::Exact(text) => Some(Level::Exact(text.clone())),
+            StoredLevel::One => Some(Level::One),
+            StoredLevel::Rest => Some(Level::Rest),
+            StoredLevel::Prefix(_) => None,
+        })
+        .collect::<Option<Vec<Level>>>()?;
+    Pattern::from_levels(levels).ok()
 }
 
 /// A queued delivery of a durable session.
@@ -355,6 +380,7 @@ impl StoredDelivery {
             slot: None,
             repeated: false,
             lost: 0,
+            gap: false,
             handover,
         })
     }

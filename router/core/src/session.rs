@@ -3,8 +3,8 @@
 use crate::auth::Role;
 use crate::broker::{Filter, MemberOptions};
 use crate::model::{
-    EndReason, InvocationId, LastWill, Pattern, Payload, PublicationId, RegistrationId, RequestId,
-    SessionId, Slot, SubscriptionId, Topic,
+    EndReason, Event, EventDelivery, InvocationId, LastWill, Pattern, Payload, PublicationId,
+    RegistrationId, RequestId, SessionId, Slot, SubscriptionId, Topic,
 };
 use crate::outbox::Outbox;
 use crate::realm::Testament;
@@ -184,6 +184,33 @@ pub(crate) struct Replay {
     pub snapshot: bool,
     /// Wait until the store has reached this position, at most until the timer fires.
     pub wait_for: Option<(u64, TimerKey)>,
+    /// What the realm remembers comes first.
+    pub catchup: Option<Box<Catchup>>,
+}
+
+/// The part of a replay that shows what the realm remembers.
+#[derive(Debug)]
+pub(crate) struct Catchup {
+    /// Visited up to this publication.
+    pub after: u64,
+    /// Where it ends.
+    pub until: u64,
+    /// The last publication before it was asked for.
+    pub asked: PublicationId,
+    /// Kept values follow.
+    pub values: bool,
+    /// Something is missing, and the next event is to say so.
+    pub gap: bool,
+    /// What is forgotten up to here was told.
+    pub told: u64,
+    /// The read it waits for.
+    pub load: Option<u64>,
+    /// What was read, in order; nothing in the place of what could not be.
+    pub fetched: VecDeque<(u64, Option<Arc<Event>>)>,
+    /// Live events that are not remembered, in order.
+    pub held: VecDeque<EventDelivery>,
+    /// Their bytes.
+    pub held_bytes: usize,
 }
 
 /// The place of a replay: status values come first, then kept values, each in the order of their

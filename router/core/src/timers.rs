@@ -29,6 +29,8 @@ pub(crate) enum Timer {
     Load(u64),
     /// Queues hold more than their bounds.
     Trim,
+    /// What is remembered has become too old, or records of it are to be deleted.
+    Forget,
     /// A kept value may have expired.
     ValueExpiry(Topic),
 }

@@ -41,6 +41,8 @@ struct Seat {
     client: Option<u64>,
     open: BTreeMap<u64, Open>,
     calls: BTreeSet<u64>,
+    /// Those of them that may wait for a key.
+    acquires: BTreeSet<u64>,
     /// invocation -> registration
     invocations: BTreeMap<u64, u64>,
     last_invocation: u64,
@@ -226,6 +228,7 @@ impl Fuzz {
             client,
             open: BTreeMap::new(),
             calls: BTreeSet::new(),
+            acquires: BTreeSet::new(),
             invocations: BTreeMap::new(),
             last_invocation: u64::MAX,
             registrations: BTreeMap::new(),
@@ -519,6 +522,8 @@ impl Fuzz {
             self.send(at, call(request, "fox/kv/get", json!(["k.a"])));
         } else if self.dice.once_in(3) {
             self.call_keys(at, request);
+        } else if self.dice.once_in(2) {
+            self.hold(at, request);
         } else {
             let timeout = self.dice.once_in(4).then(|| ms(400));
             let procedure = *self.dice.pick(&PROCEDURES);
@@ -547,6 +552,36 @@ impl Fuzz {
         let progress = self.dice.once_in(2);
         let name = format!("fox/kv/{name}");
         self.send(at, call_with(request, &name, list, progress, Some(ms(300))));
+    }
+
+    /// A call about holds of keys that are written too.
+    fn hold(&mut self, at: usize, request: u64) {
+        let key = *self.dice.pick(&KEYS);
+        let seen = self.tokens.get(key).copied().unwrap_or(1);
+        let key = key.replace('/', ".");
+        let ttl = self.dice.once_in(3).then(|| 1 + self.dice.below(2_000));
+        let wait = self.dice.once_in(3).then(|| self.dice.below(1_000));
+        let options = json!({
+            "mode": self.dice.pick(&["mutex", "shared", "permit"]),
+            "limit": 2,
+            "ttl_ms": ttl,
+            "wait_ms": wait,
+            "reentrant": self.dice.once_in(2),
+            "data": self.value(),
+        });
+        let (name, args) = match self.dice.below(10) {
+            0..5 => ("acquire", json!([key, options])),
+            5..8 => ("release", json!([key, seen])),
+            8 => ("renew", json!([seen, {"ttl_ms": ttl}])),
+            _ => ("break", json!([key])),
+        };
+        if name == "acquire" {
+            self.seats[at].acquires.insert(request);
+        }
+        let timeout = self.dice.once_in(4).then(|| ms(400));
+        let progress = self.dice.once_in(2);
+        let procedure = format!("fox/lock/{name}");
+        self.send(at, call_with(request, &procedure, args, progress, timeout));
     }
 
     fn answer(&mut self) {
@@ -808,6 +843,13 @@ impl Fuzz {
                 for invocation in std::mem::take(&mut self.seats[at].invocations).into_keys() {
                     moved = true;
                     self.send(at, answer(invocation, json!([])));
+                }
+                if !moved {
+                    // What nobody is going to release is waited for in vain.
+                    for request in std::mem::take(&mut self.seats[at].acquires) {
+                        moved = true;
+                        self.send(at, cancel(request, CancelMode::Kill));
+                    }
                 }
                 at += 1;
             }

@@ -44,6 +44,7 @@ fn sized(n: u64, qos: Qos, expires: Option<u64>, bytes: usize) -> EventDelivery 
         slot: None,
         repeated: false,
         lost: 0,
+        gap: false,
         handover: router_core::model::Handover::Nobody,
     }
 }

@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use storage::EngineKind;
+
 use super::bridge::Bridge;
 use super::problem::{Fault, Place, Placed, Problems};
 use super::tree::{Config, DataStore, Limits, Listener, ListenerKind, Log, Mqtt, Realm};
@@ -12,6 +14,7 @@ use super::tree::{Config, DataStore, Limits, Listener, ListenerKind, Log, Mqtt, 
 pub(super) struct Draft {
     data_dir: PathBuf,
     is_memory: bool,
+    pub(super) storage_engine: EngineKind,
     pub(super) default_realm: Placed<String>,
     pub(super) auto_realms: Placed<bool>,
     pub(super) insecure: bool,
@@ -32,6 +35,7 @@ impl Default for Draft {
     fn default() -> Self {
         let Config {
             data: _,
+            storage_engine,
             default_realm,
             auto_realms,
             insecure,
@@ -47,6 +51,7 @@ impl Default for Draft {
         Self {
             data_dir: default_directory(),
             is_memory: false,
+            storage_engine,
             default_realm: defaulted(default_realm),
             auto_realms: defaulted(auto_realms),
             insecure,
@@ -106,6 +111,7 @@ impl Draft {
         };
         Config {
             data,
+            storage_engine: self.storage_engine,
             default_realm: self.default_realm.value,
             auto_realms: self.auto_realms.value,
             insecure: self.insecure,

@@ -70,6 +70,9 @@ fn read_top(top: &Section<'_>, draft: &mut Draft, problems: &mut Problems<'_>) {
     let directory = top.parsed("data_dir", super::draft::parse_directory, problems);
     let memory = top.switch("memory", problems);
     draft.set_store(directory, memory, problems);
+    if let Some(engine) = top.parsed("storage_engine", parse_choice, problems) {
+        draft.storage_engine = engine.value;
+    }
     if let Some(realm) = top.parsed("default_realm", parse_realm_name, problems) {
         draft.default_realm = realm;
     }

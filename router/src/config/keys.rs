@@ -75,7 +75,8 @@ pub const SECTIONS: &[Section] = &[
     section("realm", true, "A realm. Without `[[realm]]` every realm is open, made on first use."),
     section("realm.user", true, "A user: WAMP ticket, MQTT user name and password. Exactly one of the three secrets."),
     section("realm.role", true, "What a role may do: deny wins, then allow, else refused. A role without a table may do everything."),
-    section("realm.history", true, "Topics whose events the realm remembers, in memory, for `wamp.subscription.get_events` and `after`. Without it only events published with `trace` are."),
+    section("realm.history", true, "Topics whose events the realm remembers for `wamp.subscription.get_events` and `after`; see `docs/history.md`. Without it only events published with `trace` are."),
+    section("realm.trace", false, "How much the realm remembers of what is published with `trace` and fits no `[[realm.history]]`."),
     section("realm.anonymous", false, "Accepts sessions without credentials. Leave out to refuse them once users exist."),
     section("bridge", true, "A connection to another MQTT broker; see `docs/bridge.md`."),
     section("bridge.rule", true, "What crosses the bridge. Topics are `local_prefix` + T on this side and `remote_prefix` + T at the peer, for every T that `filter` matches."),
@@ -102,6 +103,16 @@ const QUEUE_BYTES: Kind = Kind::Number {
     min: 1024,
     max: 1 << 40,
 };
+/// Events of one log.
+const KEPT: Kind = Kind::Number {
+    min: 1,
+    max: 1_000_000,
+};
+/// How old they may become, up to a century.
+const AGE: Kind = Kind::Number {
+    min: 0,
+    max: 3_155_760_000,
+};
 /// The largest MQTT packet: 5 bytes of fixed header and the greatest Remaining Length
 /// (section 2.1.4).
 const PACKET_BYTES: Kind = Kind::Number {
@@ -121,6 +132,7 @@ pub const KEYS: &[Key] = &[
         .over("REYNARD_DATA_DIR", "--data-dir"),
     key("", "memory", Kind::Switch, "false", "`true` keeps nothing on disk; not together with `data_dir`.")
         .over("REYNARD_MEMORY", "--memory"),
+    key("", "storage_engine", Kind::Text, "\"sled\"", "What keeps the data directory: `sled` or `redb`; see `docs/durability.md`. A directory of the other engine is refused; `reynard storage migrate` converts it."),
     key("", "default_realm", Kind::Text, "\"realm1\"", "Realm of protocols and clients that name none.")
         .over("REYNARD_REALM", "--realm"),
     key("", "auto_realms", Kind::Switch, "true", "Whether any realm that is asked for is made on first use; `false`: only the realms of this file."),
@@ -142,6 +154,7 @@ pub const KEYS: &[Key] = &[
     key("realm", "disclose", Kind::Text, "\"allow\"", "Whether the receivers of events and calls learn whose they are: `allow` (WAMP clients ask for it with `disclose_me`), `deny` (asking is refused) or `always`. For roles that say nothing else."),
     key("realm", "uri", Kind::Text, "\"loose\"", "Which URIs WAMP clients may use: `loose`, anything but white space and `#`; `strict`, only `a` to `z`, `0` to `9` and `_` between the dots."),
     key("realm", "request_ids", Kind::Text, "\"lenient\"", "`strict`: the request ids of a WAMP session must be 1, 2, 3 and so on, else the session ends; `lenient`: any from 1 to 2^53."),
+    key("realm", "durability", Kind::Text, "\"always\"", "What a write has gone through when it is acknowledged: `always`, the disk; `interval(MS)`, the operating system, and the disk at most MS milliseconds later (1 to 60000); `none`, the operating system, nothing is forced. See `docs/durability.md`."),
     key("realm.user", "authid", Kind::Text, "(required)", "WAMP authid, MQTT user name."),
     key("realm.user", "role", Kind::Text, "(required)", "The role its sessions get."),
     key("realm.user", "secret", Kind::Text, "(one of three)", "The secret itself."),
@@ -152,7 +165,15 @@ pub const KEYS: &[Key] = &[
     key("realm.role", "deny", Kind::Texts, "[]", "Rules that win over `allow`."),
     key("realm.role", "disclose", Kind::Text, "(that of the realm)", "As `disclose` of the realm, for the sessions of this role."),
     key("realm.history", "topic", Kind::Text, "(required)", "Which topics, a pattern as in the rules of roles. The first table that fits a topic counts."),
-    key("realm.history", "limit", Kind::Number { min: 1, max: 100_000 }, "1000", "Events remembered for this table; beyond it, or beyond 64 MiB, the oldest is forgotten."),
+    key("realm.history", "keep", KEPT, "1000", "Events remembered for this table; beyond it the oldest is forgotten. The memory holds about 150 bytes and the topic of each."),
+    key("realm.history", "limit", KEPT, "1000", "Former name of `keep`, which wins."),
+    key("realm.history", "max_age_secs", AGE, "0", "Seconds after which an event is forgotten; 0: never for its age."),
+    key("realm.history", "max_bytes", QUEUE_BYTES, "67108864", "Bytes remembered for this table; beyond it the oldest is forgotten."),
+    key("realm.history", "durable", Kind::Switch, "true", "Whether they are on disk, and an acknowledged publish waits for that; `false`: in memory alone, forgotten at a restart."),
+    key("realm.trace", "keep", KEPT, "10000", "As in `[[realm.history]]`."),
+    key("realm.trace", "max_age_secs", AGE, "0", "As in `[[realm.history]]`."),
+    key("realm.trace", "max_bytes", QUEUE_BYTES, "67108864", "As in `[[realm.history]]`."),
+    key("realm.trace", "durable", Kind::Switch, "true", "As in `[[realm.history]]`."),
     key("realm.anonymous", "role", Kind::Text, "\"anonymous\"", "The role of such sessions."),
     key("bridge", "name", Kind::Text, "(required)", "Its name: letters, digits and `._-`. Its queue is kept under this name."),
     key("bridge", "address", Kind::Text, "(required)", "HOST:PORT of the peer; the host is looked up at each attempt."),

@@ -48,8 +48,8 @@ pub(crate) use sources::FakeSources;
 pub use sources::{ProcessSources, Sources, VARIABLE_PREFIX};
 pub use tree::{
     Anonymous, Choice, Config, DataStore, HistoryTopic, Limits, Listener, ListenerKind,
-    ListenerLimits, Log, LogFormat, LogLevel, Mqtt, Realm, RequestIds, Role, SharedGroup,
-    UriGrammar, User,
+    ListenerLimits, Log, LogFormat, LogLevel, Mqtt, Realm, Remembered, RequestIds, Role,
+    SharedGroup, UriGrammar, User,
 };
 
 /// The file that documents every key with its default; read, it yields [`Config::default`].

@@ -2,18 +2,47 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use router_core::auth::Disclosure;
+
+use storage::Durability;
 
 use super::problem::{Fault, Place, Placed, Problems};
 use super::rule::{Rule, check_pattern};
 use super::secret::Secret;
 use super::section::{Section, parse_choice};
 use super::sources::Sources;
-use super::tree::{Anonymous, HistoryTopic, Realm, Role, User};
+use super::tree::{Anonymous, HistoryTopic, Realm, Remembered, Role, User};
 
 /// The largest secret file; a secret is one line.
 const SECRET_FILE_MAX_BYTES: u64 = 4096;
+
+/// The longest pause between two syncs of a realm.
+const INTERVAL_MAX_MS: u64 = 60_000;
+
+/// `always`, `interval(MILLISECONDS)` or `none`.
+fn parse_durability(text: &str) -> Result<Durability, Fault> {
+    let interval = text.strip_prefix("interval(");
+    let interval = interval.and_then(|rest| rest.strip_suffix(')'));
+    match (text, interval) {
+        ("always", _) => Ok(Durability::Always),
+        ("none", _) => Ok(Durability::None),
+        (_, Some(digits)) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let ms = digits.parse().ok();
+            let ms = ms.filter(|ms| (1..=INTERVAL_MAX_MS).contains(ms));
+            let ms = ms.ok_or_else(|| {
+                let hint = format!("1 to {INTERVAL_MAX_MS} milliseconds are possible");
+                Fault::new("the interval is out of range", hint)
+            })?;
+            Ok(Durability::Interval(Duration::from_millis(ms)))
+        }
+        _ => {
+            let hint = "possible: \"always\", \"interval(200)\" in milliseconds, \"none\"";
+            Err(Fault::new(format!("`{text}` is no durability"), hint))
+        }
+    }
+}
 
 /// What the readers below share.
 pub(super) struct Reader<'r, 'a> {
@@ -42,6 +71,8 @@ impl Reader<'_, '_> {
             let uri = section.parsed("uri", parse_choice, self.problems);
             let request_ids = section.parsed("request_ids", parse_choice, self.problems);
             let history = self.history(&section);
+            let durability = section.parsed("durability", parse_durability, self.problems);
+            let trace = self.trace(&section);
             if let Some(Placed { value: name, place }) = name {
                 realms.push(Placed::new(
                     Realm {
@@ -53,6 +84,10 @@ impl Reader<'_, '_> {
                         uri: uri.map(|uri| uri.value).unwrap_or_default(),
                         request_ids: request_ids.map(|ids| ids.value).unwrap_or_default(),
                         history,
+                        durability: durability
+                            .map(|durability| durability.value)
+                            .unwrap_or_default(),
+                        trace,
                     },
                     place,
                 ));
@@ -197,17 +232,36 @@ impl Reader<'_, '_> {
         let sections = realm.tables("realm.history", self.problems);
         for section in sections.unwrap_or_default() {
             section.reject_unknown(self.problems);
-            let mut limit = HistoryTopic::LIMIT;
-            section.number("limit", &mut limit, self.problems);
+            let mut kept = Remembered::OF_TOPIC;
+            section.number("limit", &mut kept.keep, self.problems);
+            self.remembered(&section, &mut kept);
             let check = |topic: &str| check_pattern(topic).map(|()| topic.to_owned());
             if section.name("topic", self.problems).is_some()
                 && let Some(topic) = section.parsed("topic", check, self.problems)
             {
                 let topic = topic.value;
-                topics.push(HistoryTopic { topic, limit });
+                topics.push(HistoryTopic { topic, kept });
             }
         }
         topics
+    }
+
+    fn trace(&mut self, realm: &Section<'_>) -> Remembered {
+        let mut kept = Remembered::ON_REQUEST;
+        if let Some(section) = realm.table("realm.trace", self.problems) {
+            section.reject_unknown(self.problems);
+            self.remembered(&section, &mut kept);
+        }
+        kept
+    }
+
+    fn remembered(&mut self, section: &Section<'_>, kept: &mut Remembered) {
+        section.number("keep", &mut kept.keep, self.problems);
+        section.number("max_age_secs", &mut kept.max_age_secs, self.problems);
+        section.number("max_bytes", &mut kept.max_bytes, self.problems);
+        if let Some(durable) = section.switch("durable", self.problems) {
+            kept.durable = durable.value;
+        }
     }
 
     fn anonymous(&mut self, realm: &Section<'_>) -> Option<Anonymous> {

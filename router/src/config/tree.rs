@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use router_core::auth::Disclosure;
 use router_core::broker::ShareStrategy;
 use router_core::limits::WhenFull;
+use storage::{Durability, EngineKind};
 
 use super::address::Address;
 use super::bridge::Bridge;
@@ -24,6 +25,8 @@ use super::secret::Secret;
 pub struct Config {
     /// Where retained values and sessions live.
     pub data: DataStore,
+    /// What keeps those files.
+    pub storage_engine: EngineKind,
     /// Realm of protocols and clients that name none.
     pub default_realm: String,
     /// Whether a realm that has no table is created on first use.
@@ -52,6 +55,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data: DataStore::default(),
+            storage_engine: EngineKind::default(),
             default_realm: "realm1".to_owned(),
             auto_realms: true,
             insecure: false,
@@ -208,6 +212,10 @@ pub struct Realm {
     pub request_ids: RequestIds,
     /// Topics whose events are remembered without being asked for; the first that fits counts.
     pub history: Vec<HistoryTopic>,
+    /// What its acknowledged writes have gone through.
+    pub durability: Durability,
+    /// How much is remembered of what is published with that wish.
+    pub trace: Remembered,
 }
 
 /// The grammar of WAMP URIs.
@@ -235,8 +243,21 @@ pub enum RequestIds {
 pub struct HistoryTopic {
     /// Which, in a notation of [`Rule`].
     pub topic: String,
-    /// How many events.
-    pub limit: u32,
+    /// How much of them.
+    pub kept: Remembered,
+}
+
+/// How much is remembered; beyond any of the bounds the oldest is forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remembered {
+    /// Events.
+    pub keep: u32,
+    /// Seconds; 0: for ever.
+    pub max_age_secs: u32,
+    /// Bytes.
+    pub max_bytes: u64,
+    /// On disk.
+    pub durable: bool,
 }
 
 impl Realm {
@@ -270,9 +291,19 @@ impl Realm {
     }
 }
 
-impl HistoryTopic {
-    /// How many events where it is not said.
-    pub const LIMIT: u32 = 1_000;
+impl Remembered {
+    /// What is remembered of a topic where it is not said.
+    pub const OF_TOPIC: Remembered = Remembered {
+        keep: 1_000,
+        max_age_secs: 0,
+        max_bytes: 64 << 20,
+        durable: true,
+    };
+    /// What is remembered on request.
+    pub const ON_REQUEST: Remembered = Remembered {
+        keep: 10_000,
+        ..Remembered::OF_TOPIC
+    };
 }
 
 /// One user of a realm: WAMP ticket, MQTT user name and password.
@@ -499,6 +530,10 @@ pub trait Choice: Copy + PartialEq + 'static {
 impl Choice for ListenerKind {
     const WORDS: &'static [(&'static str, Self)] =
         &[("universal", Self::Universal), ("mqtt", Self::Mqtt)];
+}
+
+impl Choice for EngineKind {
+    const WORDS: &'static [(&'static str, Self)] = &[("sled", Self::Sled), ("redb", Self::Redb)];
 }
 
 impl Choice for WhenFull {

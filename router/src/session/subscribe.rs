@@ -80,6 +80,8 @@ pub struct Event {
     pub token: Option<u64>,
     /// It is a retained value that was there before.
     pub replayed: bool,
+    /// Something before it that was asked for with `after` is not remembered any more.
+    pub gap: bool,
     /// It deletes the retained value.
     pub deleted: bool,
     /// Who published it, if disclosed.
@@ -95,6 +97,7 @@ impl Event {
             publication: event.publication.0,
             token: event.token,
             replayed: delivery.replayed,
+            gap: delivery.gap,
             deleted: event.clears,
             publisher: event
                 .publisher

@@ -9,11 +9,10 @@
 //! stand in [`Space::ENGINE`](crate::Space::ENGINE), sealed like every record and counted by the ledger.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use super::database::Database;
-use super::envelope::{self, place};
 use crate::StorageError;
+use crate::disk::{self, Database as _, Parts, place};
 
 /// The longest part, in bytes. Twenty of them with keys of 10 KiB, or an index page of 320 keys of 1600 bytes, stay
 /// below a quarter of [`SEGMENT`]; only still longer keys can make sled write a blob.
@@ -23,9 +22,6 @@ pub(super) const SEGMENT: usize = 2 << 20;
 
 const PREFIX: &[u8] = b"\xffpart";
 const COUNT: usize = 4;
-
-/// Records to write, by flat key and not yet sealed; `None` removes.
-pub(super) type Parts = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 fn part_key(flat_key: &[u8], index: u32) -> Vec<u8> {
     // The length keeps a key that ends like an index apart from a shorter one.
@@ -51,7 +47,7 @@ pub(super) fn replace(
     parts: &mut Parts,
 ) -> Result<(), StorageError> {
     let old = match database.stored(&flat_key)? {
-        Some(stored) => count(&flat_key, envelope::open(&flat_key, &stored)?.0)?.0,
+        Some(stored) => count(&flat_key, disk::open(&flat_key, &stored)?.0)?.0,
         None => 0,
     };
     let mut new = 0_u32;
@@ -81,7 +77,7 @@ pub(super) fn value<'a>(
     flat_key: &[u8],
     stored: &'a [u8],
 ) -> Result<Cow<'a, [u8]>, StorageError> {
-    let (further, first) = count(flat_key, envelope::open(flat_key, stored)?.0)?;
+    let (further, first) = count(flat_key, disk::open(flat_key, stored)?.0)?;
     if further == 0 {
         return Ok(Cow::Borrowed(first));
     }
@@ -95,7 +91,7 @@ pub(super) fn value<'a>(
                 where_: place(flat_key),
             });
         };
-        value.extend_from_slice(envelope::open(&key, &stored)?.0);
+        value.extend_from_slice(disk::open(&key, &stored)?.0);
     }
     Ok(Cow::Owned(value))
 }

@@ -1,8 +1,9 @@
 //! A sled database on our terms: its panics and errors become ours, and a write is on the disk when it returns.
 //!
 //! sled panics on some damaged files and where it finds itself inconsistent, so that every call that reads its files
-//! is guarded. A caught panic is reported as damage; the database is not used again after a failed write.
+//! is guarded.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,11 +14,10 @@ use std::time::Duration;
 use sled::IVec;
 
 use super::chunks;
-use super::directory::opening_error;
 use super::durable::FileSync;
-use super::envelope::{self, LEDGER_KEY, Ledger};
 use super::nudge::Nudge;
-use crate::StorageError;
+use crate::disk::{self, Changes, LEDGER_KEY, Parts, Visit, caught, failure, opening_error};
+use crate::{EngineKind, StorageError};
 
 /// sled's page cache, in bytes: memory is the truth for reads, so that the cache serves only commits.
 pub(super) const CACHE_BYTES: u64 = 16 << 20;
@@ -27,15 +27,23 @@ const CLOSING_STEPS: u32 = 1000;
 /// How long closing may take; a healthy database has nothing left to write.
 const CLOSING_TIME: Duration = Duration::from_secs(10);
 
-pub(super) struct Database {
+pub struct Database {
     db: sled::Db,
     files: FileSync,
+    nudge: Nudge,
     path: PathBuf,
 }
 
-impl Database {
-    /// Opens or creates the database in `path` and makes durable what that wrote.
-    pub fn open(path: &Path) -> Result<Self, StorageError> {
+impl disk::Database for Database {
+    const KIND: EngineKind = EngineKind::Sled;
+    const IS_DIRECTORY: bool = true;
+    type Stored = IVec;
+    type Options = ();
+
+    fn open(path: &Path, (): &()) -> Result<Self, StorageError> {
+        let nudge = Nudge::spawn().map_err(|error| StorageError::Io {
+            what: format!("starting a thread: {error}"),
+        })?;
         remove_unfinished_snapshots(path)
             .map_err(|error| opening_error("removing a snapshot in", path, &error))?;
         let db = open_sled(path)?;
@@ -45,6 +53,7 @@ impl Database {
             Ok(files) => Ok(Self {
                 db,
                 files,
+                nudge,
                 path: path.to_owned(),
             }),
             Err(error) => {
@@ -54,30 +63,20 @@ impl Database {
         }
     }
 
-    /// Closes the database; sled's last flush may fail, but everything acknowledged has been synced before.
-    ///
-    /// # Errors
-    /// `Io` if sled does not let go of its files.
-    pub fn close(self) -> Result<(), StorageError> {
+    /// sled's last flush may fail, but everything acknowledged has been synced before.
+    fn close(self) -> Result<(), StorageError> {
         close(self.db, &self.path)
     }
 
-    /// Closes a database that is of no use; failing at that too is only worth a line in the log.
-    pub fn give_up(self) {
+    fn give_up(self) {
         give_up(self.db, &self.path);
     }
 
-    /// The stored form of a record, its checksum not looked at.
-    pub fn stored(&self, flat_key: &[u8]) -> Result<Option<IVec>, StorageError> {
+    fn stored(&self, flat_key: &[u8]) -> Result<Option<IVec>, StorageError> {
         guarded("reading", &self.path, || self.db.get(flat_key))
     }
 
-    /// Visits the records whose flat key starts with `prefix` in their stored form.
-    pub fn scan(
-        &self,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&IVec, &IVec) -> Result<bool, StorageError>,
-    ) -> Result<(), StorageError> {
+    fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), StorageError> {
         let mut records = self.db.scan_prefix(prefix);
         while let Some((key, stored)) =
             guarded("reading", &self.path, || records.next().transpose())?
@@ -89,50 +88,39 @@ impl Database {
         Ok(())
     }
 
-    /// Checks every record and the ledger over them.
-    pub fn verify(&self) -> Result<Ledger, StorageError> {
-        let mut found = Ledger::default();
-        let mut ledger = None;
-        self.scan(&[], &mut |key, stored| {
-            if key.as_ref() == LEDGER_KEY {
-                ledger = Some(Ledger::open(stored)?);
-            } else if key.is_empty() || (envelope::is_engine_key(key) && !chunks::is_part(key)) {
-                let what = "a record that no release has written".into();
-                return Err(StorageError::Damaged {
-                    what,
-                    where_: envelope::place(key),
-                });
-            } else {
-                found.add(envelope::open(key, stored)?.1);
+    /// In one sled batch.
+    fn write(&mut self, changes: &Changes<IVec>, ledger: Vec<u8>) -> Result<(), StorageError> {
+        let mut batch = sled::Batch::default();
+        for (key, stored) in changes {
+            match stored {
+                Some(stored) => batch.insert(key.as_slice(), stored.clone()),
+                None => batch.remove(key.as_slice()),
             }
-            Ok(true)
-        })?;
-        let ledger = ledger.unwrap_or_default();
-        if ledger.same_content(&found) {
-            return Ok(ledger);
         }
-        let what = format!(
-            "after commit {} there were {} records, now {} are found or others than those",
-            ledger.commits, ledger.records, found.records
-        );
-        Err(StorageError::Damaged {
-            what,
-            where_: self.path.display().to_string(),
-        })
-    }
-
-    /// Applies the changes in one sled batch and returns when they are on the disk.
-    ///
-    /// # Errors
-    /// `Full` only if sled could not write; a sync that fails for lack of room is `Io`, because the system may have
-    /// dropped what it had accepted.
-    pub fn write(&mut self, changes: sled::Batch, nudge: &Nudge) -> Result<(), StorageError> {
+        batch.insert(LEDGER_KEY, ledger);
         let db = &self.db;
-        guarded("writing", &self.path, || db.apply_batch(changes))?;
-        guarded("flushing", &self.path, || nudge.flush(db))?;
+        guarded("writing", &self.path, || db.apply_batch(batch))?;
+        guarded("flushing", &self.path, || self.nudge.flush(db))?;
         self.files.sync().map_err(|error| StorageError::Io {
             what: format!("syncing the files in {}: {error}", self.path.display()),
         })
+    }
+
+    fn divide(
+        &self,
+        flat_key: Vec<u8>,
+        value: Option<&[u8]>,
+        parts: &mut Parts,
+    ) -> Result<(), StorageError> {
+        chunks::replace(self, flat_key, value, parts)
+    }
+
+    fn value<'a>(&self, flat_key: &[u8], stored: &'a [u8]) -> Result<Cow<'a, [u8]>, StorageError> {
+        chunks::value(self, flat_key, stored)
+    }
+
+    fn is_part(flat_key: &[u8]) -> bool {
+        chunks::is_part(flat_key)
     }
 }
 
@@ -219,24 +207,12 @@ fn guarded_sled<T>(
     path: &Path,
     call: impl FnOnce() -> sled::Result<T>,
 ) -> Result<sled::Result<T>, StorageError> {
-    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("no message");
-        StorageError::Damaged {
-            what: format!("sled gave up while {doing}: {text}"),
-            where_: path.display().to_string(),
-        }
-    })
+    caught("sled", doing, path, call)
 }
 
 fn translate(doing: &str, path: &Path, error: sled::Error) -> StorageError {
     match error {
         sled::Error::Io(error) => opening_error(doing, path, &error),
-        other => StorageError::Damaged {
-            what: format!("{doing}: {other}"),
-            where_: path.display().to_string(),
-        },
+        other => failure(doing, path, other),
     }
 }

@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::directory::sync_dir;
+use crate::disk::sync_dir;
 
 pub(super) struct FileSync {
     /// Kept open: an error of writing back reaches only descriptors that were open when it happened.

@@ -3,7 +3,12 @@
     reason = "test code: a failure is meant to end the test"
 )]
 
+use std::fs;
+
 use super::*;
+use crate::disk::{self, LEDGER_KEY, Ledger, plan};
+use crate::engine::flat_key;
+use crate::{Batch, Space, Storage};
 
 fn put(key: &str, value: &[u8]) -> Batch {
     let mut batch = Batch::new();
@@ -11,16 +16,16 @@ fn put(key: &str, value: &[u8]) -> Batch {
     batch
 }
 
-fn get(storage: &SledStorage, key: &str) -> Option<Vec<u8>> {
+fn get(storage: &SledEngine, key: &str) -> Option<Vec<u8>> {
     storage.get(Space(1), key.as_bytes()).unwrap()
 }
 
 /// Brings the engine to where it is after a commit that was reported as failed but reached the disk all the same.
-fn fail_after_reaching_the_disk(storage: &SledStorage, batch: &Batch) {
+fn fail_after_reaching_the_disk(storage: &SledEngine, batch: &Batch) {
     let mut inner = storage.inner.write();
     let acknowledged = inner.ledger;
-    let (changes, undo) = plan(inner.readable().unwrap(), batch, acknowledged).unwrap();
-    inner.write(&changes, undo.reached, &storage.nudge).unwrap();
+    let (changes, undo) = plan(inner.readable().unwrap(), batch, None, acknowledged).unwrap();
+    inner.write(&changes, undo.reached).unwrap();
     inner.ledger = acknowledged;
     inner.undo = Some(undo);
     inner.starved = true;
@@ -41,7 +46,7 @@ fn a_failed_commit_that_reached_the_disk_is_taken_back() {
         "closed until the next commit"
     );
     storage.commit(&put("next", b"1")).unwrap();
-    let check = |storage: &SledStorage| {
+    let check = |storage: &SledEngine| {
         assert_eq!(get(storage, "kept"), Some(b"old".to_vec()));
         assert_eq!(get(storage, "added"), None);
         assert_eq!(get(storage, "next"), Some(b"1".to_vec()));
@@ -140,7 +145,7 @@ fn a_value_in_parts_grows_and_shrinks_without_leftovers() {
 }
 
 /// Lets sled itself change the database behind the engine's back, as if it had recovered something else.
-fn tamper(dir: &Path, change: impl FnOnce(&sled::Db)) -> Result<SledStorage, StorageError> {
+fn tamper(dir: &Path, change: impl FnOnce(&sled::Db)) -> Result<SledEngine, StorageError> {
     let storage = open_sled(dir).unwrap();
     storage.commit(&put("a", b"1")).unwrap();
     storage.commit(&put("b", b"1")).unwrap();
@@ -159,7 +164,7 @@ fn a_record_that_is_missing_stale_or_foreign_is_noticed() {
     let stale = |db: &sled::Db| {
         let key = flat_key(Space(1), b"b");
         let old = [&0_u32.to_le_bytes()[..], b"1"].concat();
-        db.insert(&key, envelope::seal(&key, &old).0).unwrap();
+        db.insert(&key, disk::seal(&key, &old).0).unwrap();
     };
     let cases: [(&str, Tamper); 4] = [
         ("missing", |db| {

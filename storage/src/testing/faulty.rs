@@ -21,6 +21,8 @@ pub enum Fault {
     Get,
     /// In `scan`, before the first record.
     Scan,
+    /// In `sync`.
+    Sync,
 }
 
 /// Wraps an engine and makes it fail as a test demands.
@@ -42,6 +44,9 @@ struct State {
     gate_closed: bool,
     waiting: usize,
     commits: u64,
+    relaxed: u64,
+    syncs: u64,
+    sync_faults: VecDeque<Option<StorageError>>,
 }
 
 impl State {
@@ -50,6 +55,7 @@ impl State {
             Fault::Commit => &mut self.commit_faults,
             Fault::Get => &mut self.get_faults,
             Fault::Scan => &mut self.scan_faults,
+            Fault::Sync => &mut self.sync_faults,
         }
     }
 
@@ -132,6 +138,24 @@ impl<S: Storage> FaultyStorage<S> {
         while state.waiting == 0 {
             self.gate.wait(&mut state);
         }
+    }
+
+    /// Blocks until `syncs` syncs were asked for.
+    pub fn wait_for_syncs(&self, syncs: u64) {
+        let mut state = self.state.lock();
+        while state.syncs < syncs {
+            self.gate.wait(&mut state);
+        }
+    }
+
+    /// How many of the commits were relaxed.
+    pub fn relaxed(&self) -> u64 {
+        self.state.lock().relaxed
+    }
+
+    /// How many syncs were asked for.
+    pub fn syncs(&self) -> u64 {
+        self.state.lock().syncs
     }
 
     /// How many commits were asked for, failed ones included.
@@ -226,5 +250,20 @@ impl<S: Storage> Storage for FaultyStorage<S> {
         }
         drop(state);
         self.inner.commit(batch)
+    }
+
+    /// Held back like a commit; the scripted faults of `Commit` strike here too.
+    fn commit_relaxed(&self, batch: &Batch) -> Result<(), StorageError> {
+        self.state.lock().relaxed += 1;
+        self.commit(batch)
+    }
+
+    fn sync(&self) -> Result<(), StorageError> {
+        let mut state = self.state.lock();
+        state.syncs += 1;
+        self.gate.notify_all();
+        state.strike(Fault::Sync)?;
+        drop(state);
+        self.inner.sync()
     }
 }

@@ -9,16 +9,27 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use integration_tests::measure::{idle, locks, malformed, order, restarts, retained};
+use integration_tests::measure::{
+    histories, idle, keys, kills, locks, malformed, mutexes, order, restarts, retained,
+};
 use integration_tests::server::free_port;
 use integration_tests::{Options, PATIENCE, Server};
+use storage::EngineKind;
+use storage::testing;
 
 const USAGE: &str = "measure restarts [MESSAGES=1000000] [KILLS=20] [RECONNECTS=200]
 measure retained [VALUES=100000] [RECEIVE_MAXIMUM=10] [ROUND_TRIP_MICROSECONDS=1000]
 measure idle [CONNECTIONS=5000] [SECONDS=60]
 measure malformed [CONNECTIONS=1000000] [SEED=1]
 measure order [MESSAGES=20000] [SENDERS=6] [RECEIVERS=2]
-measure locks [WAITERS=1000] [SECONDS=5] [ROUNDS=3]";
+measure locks [WAITERS=1000] [SECONDS=5] [ROUNDS=3]
+measure kills [ROUNDS=500] [SECONDS=600] [DURABILITY=always]
+measure keys [KEYS=1000000]
+measure power [CUTS=20000] [SEED=1]
+measure calls
+measure flips sled|redb [STEP=1]
+measure histories [HISTORIES=20000] [SEED=1] [KILL_AFTER=500]
+measure mutexes [GRANTS=1000000] [KILLS=20] [SEED=1]";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -39,6 +50,21 @@ fn main() -> Result<()> {
         Some("malformed") => measure_malformed(number(1, 1_000_000)?, number(2, 1)?),
         Some("locks") => measure_locks(number(1, 1_000)?, number(2, 5)?, number(3, 3)?),
         Some("order") => measure_order(number(1, 20_000)?, number(2, 6)?, number(3, 2)?),
+        Some("kills") => {
+            let durability = args.get(3).map_or("always", String::as_str);
+            measure_kills(number(1, 500)?, number(2, 600)?, durability)
+        }
+        Some("keys") => measure_keys(number(1, 1_000_000)?),
+        Some("keys-fill") => keys::fill(Path::new(&args[1]), args[2].parse()?, number(3, 0)?),
+        Some("keys-open") => keys::open(Path::new(&args[1]), args[2].parse()?),
+        Some("power") => measure_power(number(1, 20_000)?, number(2, 1)?),
+        Some("calls") => measure_calls(),
+        Some("flips") => {
+            let engine = args.get(1).context("which engine?")?.parse()?;
+            measure_flips(engine, usize::try_from(number(2, 1)?)?)
+        }
+        Some("mutexes") => measure_mutexes(number(1, 1_000_000)?, number(2, 20)?, number(3, 1)?),
+        Some("histories") => measure_histories(number(1, 20_000)?, number(2, 1)?, number(3, 500)?),
         _ => {
             println!("{USAGE}");
             Ok(())
@@ -183,5 +209,107 @@ fn measure_locks(waiters: u64, secs: u64, rounds: u64) -> Result<()> {
             println!("{}: {}", service.name(), report.line());
         }
     }
+    Ok(())
+}
+
+/// Where files cost no disk, if there is such a place.
+fn scratch() -> Result<tempfile::TempDir> {
+    let memory = Path::new("/dev/shm");
+    Ok(match memory.is_dir() {
+        true => tempfile::TempDir::new_in(memory)?,
+        false => tempfile::TempDir::new()?,
+    })
+}
+
+fn measure_kills(rounds: u64, secs: u64, durability: &str) -> Result<()> {
+    for engine in EngineKind::ALL {
+        let report = kills::run(&kills::Plan {
+            engine: engine.name().to_owned(),
+            durability: durability.to_owned(),
+            rounds,
+            time: Duration::from_secs(secs / EngineKind::ALL.len() as u64),
+        })?;
+        println!("{engine}, {durability}: {report:?}");
+    }
+    Ok(())
+}
+
+fn measure_keys(keys: u64) -> Result<()> {
+    for engine in EngineKind::ALL {
+        let home = tempfile::TempDir::new()?;
+        let report = keys::run(&home.path().join("data"), *engine, keys)?;
+        println!(
+            "{engine}: {report:?}; each key {} bytes of memory, {} on disk",
+            report.resident / keys,
+            report.disk / keys
+        );
+    }
+    Ok(())
+}
+
+fn measure_power(cuts: u64, seed: u64) -> Result<()> {
+    let (home, began) = (scratch()?, Instant::now());
+    let cuts = testing::cut_everywhere(home.path(), 40, cuts, seed).map_err(anyhow::Error::msg)?;
+    println!("redb: {cuts:?} in {:.1?}", began.elapsed());
+    Ok(())
+}
+
+fn measure_calls() -> Result<()> {
+    for kind in [std::io::ErrorKind::Other, std::io::ErrorKind::StorageFull] {
+        let (home, began) = (scratch()?, Instant::now());
+        let calls = testing::break_everywhere(home.path(), kind).map_err(anyhow::Error::msg)?;
+        println!("redb, {kind}: {calls} calls in {:.1?}", began.elapsed());
+    }
+    Ok(())
+}
+
+fn measure_flips(engine: EngineKind, step: usize) -> Result<()> {
+    let (home, began) = (scratch()?, Instant::now());
+    let flips = testing::flip_everywhere(home.path(), engine, step).map_err(anyhow::Error::msg)?;
+    println!("{engine}: {flips:?} in {:.1?}", began.elapsed());
+    Ok(())
+}
+
+fn measure_histories(histories: u64, seed: u64, kill_after: u64) -> Result<()> {
+    let began = Instant::now();
+    let plan = histories::Plan {
+        histories,
+        tables: 6,
+        kill_after,
+        seed,
+    };
+    let report = histories::run(&plan)?;
+    println!("{report:#?}");
+    println!(
+        "{} histories of {} actions on {} keys, {} kills, in {:.1?}: all linearizable but {} undecided",
+        report.histories,
+        report.ops,
+        report.keys,
+        report.kills,
+        began.elapsed(),
+        report.undecided
+    );
+    Ok(())
+}
+
+fn measure_mutexes(grants: u64, kills: u64, seed: u64) -> Result<()> {
+    let began = Instant::now();
+    let plan = mutexes::Plan {
+        grants,
+        clients: 16,
+        keys: 48,
+        window: 12,
+        kills,
+        dies_every: 100,
+        seed,
+    };
+    let report = mutexes::run(&plan)?;
+    println!("{report:#?}");
+    println!(
+        "{} grants in {:.1?}, {} kills: never two holders, tokens grew, first come first served",
+        report.grants,
+        began.elapsed(),
+        report.kills
+    );
     Ok(())
 }

@@ -4,15 +4,24 @@
 //!   reconnect;
 //! * [`retained`]: a large replay to a slow reader, and what it costs somebody else;
 //! * [`idle`]: what a connection that says nothing costs;
+//! * [`kills`]: what is acknowledged is there after the router is killed;
+//! * [`keys`]: what a key costs in each engine;
 //! * [`malformed`]: that strangers who talk nonsense leave nothing behind;
 //! * [`order`]: that WAMP's order is kept while all threads are busy;
-//! * [`locks`]: what a lock and a durable write cost, beside Redis and etcd.
+//! * [`locks`]: what a lock and a durable write cost, beside Redis and etcd;
+//! * [`histories`]: that conditional and waiting writes, wills and reads are linearizable;
+//! * [`mutexes`]: that nobody holds a lock while another does.
 //!
 //! `cargo run --release -p integration-tests --bin measure` runs them by name.
 
+pub mod arena;
+pub mod histories;
 pub mod idle;
+pub mod keys;
+pub mod kills;
 pub mod locks;
 pub mod malformed;
+pub mod mutexes;
 pub mod order;
 pub mod process;
 pub mod restarts;

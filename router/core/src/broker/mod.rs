@@ -6,4 +6,6 @@ mod subscriptions;
 
 pub use fit::{Filter, fits};
 pub use share::{Picked, Reach, Rota, ShareStrategy, Sharing, Standing};
-pub use subscriptions::{Member, MemberOptions, Subscription, SubscriptionKey, Subscriptions};
+pub use subscriptions::{
+    Member, MemberOptions, Pace, Subscription, SubscriptionKey, Subscriptions,
+};

@@ -49,6 +49,20 @@ pub struct Member {
     pub session: usize,
     /// How it wants events.
     pub options: MemberOptions,
+    /// Whether live events reach it.
+    pub pace: Pace,
+}
+
+/// How far a member is with what came before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// It has what it asked for.
+    #[default]
+    Live,
+    /// It is still shown the past: what is remembered reaches it in its turn, the rest is held back until then.
+    Behind,
+    /// It has what is left of the past and is to be told that something is missing.
+    Gap,
 }
 
 /// How a member wants its events.
@@ -235,6 +249,14 @@ impl Subscriptions {
             return None;
         }
         subscription.members.get(place).map(|moved| moved.session)
+    }
+
+    /// The member at `place` is as far as `pace` says.
+    pub fn set_pace(&mut self, id: SubscriptionId, place: usize, pace: Pace) {
+        let subscription = self.by_id_mut(id);
+        if let Some(member) = subscription.and_then(|s| s.members.get_mut(place)) {
+            member.pace = pace;
+        }
     }
 
     /// The slots of all subscriptions that match `topic`, to be read with

@@ -137,6 +137,8 @@ pub struct EventDelivery {
     pub repeated: bool,
     /// Deliveries dropped just before this one because the receiver's lane was full.
     pub lost: u32,
+    /// Just before this one the subscriber misses what it asked to be shown of the past: it is not remembered any more.
+    pub gap: bool,
     /// Who of a share group may receive it instead.
     pub handover: Handover,
 }

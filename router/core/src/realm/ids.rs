@@ -29,6 +29,13 @@ impl IdClock {
         }
     }
 
+    /// No id from now on is one that a process before may have given at a time before `unix_ms`.
+    pub fn start(&self, unix_ms: u64) {
+        let ceiling = self.ceiling.load(Ordering::Relaxed);
+        let begin = position(unix_ms).min(ceiling);
+        self.last.fetch_max(begin, Ordering::Relaxed);
+    }
+
     /// The next id at `unix_ms`.
     pub fn next(&self, unix_ms: u64) -> PublicationId {
         let by_clock = position(unix_ms);
@@ -57,6 +64,12 @@ impl IdClock {
     #[must_use]
     pub fn unix_ms_of(id: PublicationId) -> u64 {
         (id.0 >> COUNTER_BITS) + EPOCH_UNIX_MS
+    }
+
+    /// The first id that may be given at `unix_ms`.
+    #[must_use]
+    pub fn first_at(unix_ms: u64) -> PublicationId {
+        PublicationId(position(unix_ms))
     }
 
     /// The last id given.

@@ -1,6 +1,7 @@
 //! Sessions come, lose their connection, come back, and end.
 
 use super::publish::{Author, is_traced};
+use super::remember::Trace;
 use super::{Effects, Realm};
 use crate::auth::Action;
 use crate::model::{
@@ -676,9 +677,12 @@ impl Realm {
         if will.publish.retain {
             self.keep_will(now, will.publish, author, effects);
         } else {
-            let traced = is_traced(will.publish.options.as_deref());
+            let trace = Trace {
+                asked: is_traced(will.publish.options.as_deref()),
+                stands: true,
+            };
             let event = self.event_of(now, will.publish, author);
-            self.announce(&event, author, traced, effects);
+            self.announce(&event, author, trace, effects);
         }
     }
 

@@ -10,6 +10,7 @@
 //! * All state of a session goes with it; wills are applied on the way.
 
 mod call;
+mod catchup;
 mod handover;
 mod ids;
 mod inspect;
@@ -18,8 +19,10 @@ mod lifecycle;
 mod lock;
 mod meta;
 mod own_calls;
+mod past;
 mod publish;
 mod queues;
+mod remember;
 mod replay;
 mod restore;
 mod resync;
@@ -33,12 +36,13 @@ pub use ids::IdClock;
 pub(crate) use meta::Testament;
 pub use meta::{Naming, ReadPattern, ReadPublish};
 pub use queues::Load;
+pub use remember::{RestoredMark, RestoredTrace};
 pub use restore::{RestoreError, Restored};
 pub use status::Census;
 
 use crate::broker::{Sharing, Subscriptions};
 use crate::dealer::{Calls, Registrations};
-use crate::history::{History, HistoryRule};
+use crate::history::{History, HistorySettings, Retention};
 use crate::kv::Kv;
 use crate::limits::RealmLimits;
 use crate::metrics::Counters;
@@ -94,8 +98,8 @@ pub struct Settings {
     pub durable: bool,
     /// How the groups of shared subscriptions pick a member.
     pub sharing: Sharing,
-    /// Topics whose events are remembered without being asked for.
-    pub history: Vec<HistoryRule>,
+    /// What is remembered.
+    pub history: HistorySettings,
 }
 
 /// An answer that waits for its commit.
@@ -163,6 +167,8 @@ pub struct Realm {
     watchers: keys::Watchers,
     kv: Kv,
     history: History,
+    /// When the next step of forgetting is taken.
+    forgetting: remember::Forgetting,
     /// Where the life of subscriptions is told.
     life_topics: meta::LifeTopics,
     /// Members that left subscriptions, until that is told.
@@ -226,11 +232,19 @@ impl Realm {
     pub fn new(settings: Settings, ids: Arc<IdClock>, seed: u64) -> Realm {
         let reserved = settings.naming.reserved.clone();
         let limits = &settings.limits;
+        let traced = settings.history.traced.unwrap_or(Retention {
+            events: limits.history_events,
+            bytes: limits.history_bytes,
+            age: None,
+            durable: true,
+        });
         let history = History::new(
-            limits.history_events,
-            limits.history_bytes,
-            &settings.history,
+            traced,
+            &settings.history.rules,
+            limits.history_resident_bytes,
+            settings.durable,
             reserved.clone(),
+            ids.last().0,
         );
         Realm {
             ids,
@@ -246,6 +260,7 @@ impl Realm {
             watchers: keys::Watchers::default(),
             kv: Kv::new(limits.tombstones),
             history,
+            forgetting: remember::Forgetting::default(),
             life_topics: meta::LifeTopics::new(&settings.naming),
             departures: Vec::new(),
             timers: Timers::default(),
@@ -427,6 +442,7 @@ impl Realm {
                 Timer::LastWill(place) => self.last_will_due(now, place, effects),
                 Timer::Load(id) => self.load_again(id, effects),
                 Timer::Trim => self.trim_step(effects),
+                Timer::Forget => self.forget_step(effects),
             }
             self.end_doomed(now, effects);
         }
@@ -462,6 +478,7 @@ impl Realm {
         self.note_time(now);
         self.committed = self.committed.max(commit);
         self.kv.committed(commit);
+        self.traces_committed();
         while self
             .in_flight
             .front()
@@ -505,6 +522,7 @@ impl Realm {
             self.persist_value(topic, effects);
         }
         self.write_unsynced(effects);
+        self.write_traces_again(effects);
         let mut waits = false;
         for held in self.held.iter_mut().rev() {
             if held.commit != NOT_SEALED {
@@ -540,6 +558,8 @@ impl Realm {
         self.store_down = true;
         let held = std::mem::take(&mut self.held);
         let durable = self.committed;
+        // Before the lost keys: what is not remembered any more is to be deleted, should it be on disk after all.
+        self.take_back_traces(self.committed);
         self.committed = self.commit.saturating_sub(1);
         for (_, keys) in std::mem::take(&mut self.in_flight) {
             for (space, key) in keys {

@@ -1,7 +1,9 @@
 //! Publishing and fan-out: who receives an event.
 
+use super::remember::Trace;
 use super::{Effects, NOT_SEALED, Realm, Undo};
 use crate::auth::Action;
+use crate::broker::Pace;
 use crate::model::{
     Admission, Answer, Audience, Delivery, ErrorKind, Event, EventDelivery, Handover, Now, Payload,
     PublicationId, Publish, PublishOptions, Publisher, RequestId, Slot, SubscriptionId, Topic,
@@ -10,6 +12,17 @@ use crate::records;
 use crate::session::{EventStyle, Session};
 use smallvec::SmallVec;
 use std::sync::Arc;
+
+/// What counts for all receivers of an event.
+#[derive(Clone, Copy, Debug)]
+struct Fan {
+    /// The session that published it, if it gets no copy.
+    exclude_me: Option<usize>,
+    /// More than one subscription matches.
+    several: bool,
+    /// It is remembered.
+    is_kept: bool,
+}
 
 /// On whose behalf something is published.
 #[derive(Clone, Debug)]
@@ -68,12 +81,21 @@ impl Realm {
         self.remember_receipt(place, &publish, effects);
         let author = self.author(place, &publish);
         let (request, receipt) = (publish.request, publish.receipt);
-        let traced = is_traced(publish.options.as_deref());
+        let trace = Trace {
+            asked: is_traced(publish.options.as_deref()),
+            stands: self.is_never_refused(place, &publish),
+        };
         let event = self.event_of(now, *publish, &author);
-        let matched = self.announce(&event, &author, traced, effects);
+        let matched = self.announce(&event, &author, trace, effects);
         let commit = self.commit_since(before, effects);
         let answer = (event.publication, matched);
         self.answer_published(place, request, answer, commit, Undo::Sent(receipt), effects);
+    }
+
+    /// Whether nobody is told if the store fails, or the sender is to send the same again, which is only answered then.
+    fn is_never_refused(&self, place: usize, publish: &Publish) -> bool {
+        let is_durable = || self.sessions.get(place).is_some_and(Session::is_durable);
+        publish.request.is_none() || (publish.receipt.is_some() && is_durable())
     }
 
     /// Until its release, a repeated exactly-once id is answered
@@ -198,11 +220,11 @@ impl Realm {
         publish: &Publish,
         effects: &mut Effects,
     ) -> Undo {
-        self.remember(place, publish.receipt, effects)
+        self.remember_id(place, publish.receipt, effects)
     }
 
     /// The session will know the exactly-once id again.
-    pub(super) fn remember(
+    pub(super) fn remember_id(
         &mut self,
         place: usize,
         receipt: Option<Slot>,
@@ -293,7 +315,7 @@ impl Realm {
         if self.subscriptions.has_listener(topic) {
             let publish = Publish::new(topic.clone(), payload());
             let event = self.event_of(now, publish, &Author::REALM);
-            self.announce(&event, &Author::REALM, false, effects);
+            self.announce(&event, &Author::REALM, Trace::OWN, effects);
         }
     }
 
@@ -303,20 +325,21 @@ impl Realm {
         &mut self,
         event: &Arc<Event>,
         author: &Author,
-        traced: bool,
+        trace: Trace,
         effects: &mut Effects,
     ) -> bool {
         self.counters.events_in += 1;
-        if self.history.wants(event, traced) {
-            let kept = super::detached(event);
-            self.counters.history_forgotten += self.history.append(kept, traced);
-        }
+        let is_kept = self.history.wants(event, trace.asked)
+            && self.remember(event, trace, author.exclude_me, effects);
         let found = self.subscriptions.matching(&event.topic);
-        let exclude_me = author.place.filter(|_| author.exclude_me);
+        let fan = Fan {
+            exclude_me: author.place.filter(|_| author.exclude_me),
+            several: found.len() > 1,
+            is_kept,
+        };
         let mut matched = false;
-        let several = found.len() > 1;
         for slot in found {
-            matched |= self.fan_out(slot, event, author, exclude_me, several, effects);
+            matched |= self.fan_out(slot, event, author, fan, effects);
         }
         let mut merged = std::mem::take(&mut self.merged);
         for (place, delivery) in merged.drain(..) {
@@ -337,8 +360,7 @@ impl Realm {
         slot: u32,
         event: &Arc<Event>,
         author: &Author,
-        exclude_me: Option<usize>,
-        several: bool,
+        fan: Fan,
         effects: &mut Effects,
     ) -> bool {
         let Some(subscription) = self.subscriptions.at(slot) else {
@@ -355,13 +377,13 @@ impl Realm {
             return self.share_out(slot, event, author, effects);
         }
         let (id, exact) = (subscription.id, subscription.key.pattern.is_exact());
-        let mut receivers: SmallVec<[(usize, EventDelivery); 4]> = SmallVec::new();
-        let (mut refused, mut sealed) = (0, 0);
+        let mut receivers: SmallVec<[(usize, Pace, EventDelivery); 4]> = SmallVec::new();
+        let (mut refused, mut sealed, mut is_shown_later) = (0, 0, false);
         for member in &subscription.members {
             let Some(session) = self.sessions.get(member.session) else {
                 continue;
             };
-            if exclude_me == Some(member.session)
+            if fan.exclude_me == Some(member.session)
                 || (member.options.no_local && author.is(session, member.session))
                 || !is_admitted(session, event)
             {
@@ -379,6 +401,10 @@ impl Realm {
                 sealed += 1;
                 continue;
             }
+            if fan.is_kept && member.pace == Pace::Behind {
+                is_shown_later = true;
+                continue;
+            }
             let delivery = EventDelivery {
                 event: event.clone(),
                 subscription: id,
@@ -390,15 +416,24 @@ impl Realm {
                 slot: None,
                 repeated: false,
                 lost: 0,
+                gap: member.pace == Pace::Gap,
                 handover: Handover::Nobody,
             };
-            receivers.push((member.session, delivery));
+            receivers.push((member.session, member.pace, delivery));
         }
         self.counters.delivery_refused += refused;
         self.counters.delivery_sealed += sealed;
-        let matched = !receivers.is_empty();
-        for (place, delivery) in receivers {
-            if several && self.joins_copy(place, &delivery, event.publication) {
+        let matched = is_shown_later || !receivers.is_empty();
+        for (place, pace, delivery) in receivers {
+            match pace {
+                Pace::Live => {}
+                Pace::Gap => self.set_pace(place, id, Pace::Live),
+                Pace::Behind => {
+                    self.hold_back(place, delivery, effects);
+                    continue;
+                }
+            }
+            if fan.several && self.joins_copy(place, &delivery, event.publication) {
                 continue;
             }
             self.deliver(place, delivery, effects);
@@ -451,6 +486,7 @@ impl Realm {
             slot: None,
             repeated: false,
             lost: 0,
+            gap: false,
             handover: Handover::Nobody,
         }
     }

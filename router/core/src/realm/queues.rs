@@ -5,6 +5,8 @@
 //! the next ones are read through the store's writer, never under the realm's lock. A read that fails is tried again;
 //! a record that is damaged or missing is counted, logged and passed over.
 
+use super::catchup::READ_BYTES;
+use super::meta::Reading;
 use super::publish::{Author, is_wanted};
 use super::{Effects, Realm, detached, note};
 use crate::auth::Action;
@@ -12,6 +14,7 @@ use crate::broker::{Member, Subscription};
 use crate::limits::WhenFull;
 use crate::model::{
     Delivery, EndReason, ErrorKind, Event, EventDelivery, Now, PublicationId, Publish, Qos, Slot,
+    SubscriptionId,
 };
 use crate::outbox::{Outbox, Pushed};
 use crate::records::{self, StoredDelivery};
@@ -44,9 +47,21 @@ pub struct Load {
 /// A load under way, or waiting to be tried again.
 #[derive(Debug)]
 pub(super) struct Loading {
-    place: usize,
-    outbox: Arc<Outbox>,
-    numbers: Vec<u64>,
+    pub place: usize,
+    pub outbox: Arc<Outbox>,
+    pub numbers: Vec<u64>,
+    pub purpose: Purpose,
+}
+
+/// What is read, and for what.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// Queued deliveries of the session.
+    Queue,
+    /// Remembered events for the replay of a subscription.
+    Replay(SubscriptionId),
+    /// Remembered events that were asked for.
+    Reading(Box<Reading>),
 }
 
 impl Realm {
@@ -177,6 +192,9 @@ impl Realm {
         );
         let stores = |place: usize| self.sessions.get(place).is_some_and(|s| self.is_stored(s));
         if needs_store && publish.receipt.is_some() && stores(place) {
+            return Some(unavailable);
+        }
+        if needs_store && self.stores_trace_of(publish) {
             return Some(unavailable);
         }
         if publish.qos == Qos::AtMostOnce {
@@ -322,32 +340,46 @@ impl Realm {
     fn load(&mut self, place: usize, outbox: &Arc<Outbox>, effects: &mut Effects) {
         let numbers = outbox.take_load();
         if !numbers.is_empty() {
-            self.last_load += 1;
             let loading = Loading {
                 place,
                 outbox: outbox.clone(),
                 numbers,
+                purpose: Purpose::Queue,
             };
-            self.ask_for(self.last_load, loading, effects);
+            self.begin_load(loading, effects);
         }
     }
 
+    /// Has records read; answers the number under which they come.
+    pub(super) fn begin_load(&mut self, loading: Loading, effects: &mut Effects) -> u64 {
+        self.last_load += 1;
+        self.ask_for(self.last_load, loading, effects);
+        self.last_load
+    }
+
     fn ask_for(&mut self, id: u64, loading: Loading, effects: &mut Effects) {
-        let client = self
+        let session = self
             .sessions
             .get(loading.place)
-            .filter(|session| Arc::ptr_eq(&session.outbox, &loading.outbox))
-            .and_then(|session| session.client.as_ref());
-        let Some(client) = client else { return };
-        let keys = loading
-            .numbers
-            .iter()
-            .map(|number| records::client_key(&self.settings.name, client, *number));
+            .filter(|session| Arc::ptr_eq(&session.outbox, &loading.outbox));
+        let Some(session) = session else { return };
+        let (name, numbers) = (&self.settings.name, loading.numbers.iter());
+        let (space, max_bytes, keys) = match (&loading.purpose, &session.client) {
+            (Purpose::Queue, None) => return,
+            (Purpose::Queue, Some(client)) => {
+                let keys = numbers.map(|number| records::client_key(name, client, *number));
+                (records::QUEUES, LOAD_BYTES, keys.collect())
+            }
+            (Purpose::Replay(_) | Purpose::Reading(_), _) => {
+                let keys = numbers.map(|number| records::trace_key(name, *number));
+                (records::HISTORY, READ_BYTES, keys.collect())
+            }
+        };
         effects.loads.push(Load {
             id,
-            space: records::QUEUES,
-            keys: keys.collect(),
-            max_bytes: LOAD_BYTES,
+            space,
+            keys,
+            max_bytes,
         });
         self.loads.insert(id, loading);
     }
@@ -357,14 +389,32 @@ impl Realm {
         let Some(loading) = self.loads.remove(&id) else {
             return;
         };
-        let place = loading.place;
         let is_current = self
             .sessions
-            .get(place)
+            .get(loading.place)
             .is_some_and(|session| Arc::ptr_eq(&session.outbox, &loading.outbox));
         if !is_current {
             return;
         }
+        match loading.purpose {
+            Purpose::Queue => self.queue_loaded(now, id, loading, found, effects),
+            Purpose::Replay(_) | Purpose::Reading(_) => {
+                self.note_time(now);
+                self.past_loaded(now, id, loading, found, effects);
+            }
+        }
+        self.end_doomed(now, effects);
+    }
+
+    fn queue_loaded(
+        &mut self,
+        now: Now,
+        id: u64,
+        loading: Loading,
+        found: Vec<Found>,
+        effects: &mut Effects,
+    ) {
+        let place = loading.place;
         for (at, (number, found)) in loading.numbers.iter().zip(found).enumerate() {
             match found {
                 Ok(record) => self.take_in(place, &loading.outbox, *number, record, effects),
@@ -378,8 +428,7 @@ impl Realm {
                     // What was read may go out meanwhile.
                     effects.wake.push(loading.outbox.clone());
                     let numbers = loading.numbers.get(at..).unwrap_or_default().to_vec();
-                    self.loads.insert(id, Loading { numbers, ..loading });
-                    self.set_timer(now, LOAD_AGAIN, Timer::Load(id));
+                    self.try_load_again(now, id, Loading { numbers, ..loading });
                     return;
                 }
             }
@@ -387,7 +436,12 @@ impl Realm {
         if loading.outbox.end_load() {
             effects.wake.push(loading.outbox);
         }
-        self.end_doomed(now, effects);
+    }
+
+    /// A read failed: it is repeated a little later.
+    pub(super) fn try_load_again(&mut self, now: Now, id: u64, loading: Loading) {
+        self.loads.insert(id, loading);
+        self.set_timer(now, LOAD_AGAIN, Timer::Load(id));
     }
 
     /// A failed read is tried again.

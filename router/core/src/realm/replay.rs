@@ -1,6 +1,6 @@
 //! Replays: what a new subscription is shown of the history and of the retained values.
 //!
-//! History is shown at once. Retained values are shown from a cursor, in steps: a step goes as far as
+//! History comes first (`catchup.rs`). Both are shown from a cursor, in steps: a step goes as far as
 //! the session's outbox has room, and never beyond the realm's budget for the time between two
 //! [`Realm::seal`]s, so that no replay holds the realm for long, however many keys there are and
 //! however few of them match. A session whose outbox has room again asks for its next step itself
@@ -13,13 +13,11 @@
 use super::publish::is_admitted;
 use super::{Effects, Realm};
 use crate::auth::Action;
-use crate::broker::{Filter, MemberOptions};
+use crate::broker::{Filter, MemberOptions, Pace};
 use crate::kv::{Visit, Walked};
-use crate::model::{
-    Delivery, Event, EventDelivery, Now, PublicationId, Qos, Subscribe, SubscriptionId,
-};
-use crate::records::StoredReplay;
-use crate::session::{EventStyle, Replay, ReplayAt, Session};
+use crate::model::{Delivery, Event, Now, PublicationId, Qos, Subscribe, SubscriptionId};
+use crate::records::{StoredCatchup, StoredReplay};
+use crate::session::{Catchup, EventStyle, Replay, ReplayAt, Session};
 use crate::timers::Timer;
 use bytestring::ByteString;
 use std::collections::VecDeque;
@@ -27,17 +25,17 @@ use std::sync::Arc;
 
 /// At-most-once values handed over before their cursor is stored: repeating these after a crash does
 /// no harm, and a commit for each step would.
-const UNSAVED_MAX: usize = 4_096;
+pub(super) const UNSAVED_MAX: usize = 4_096;
 
 /// What replays may still do while the realm is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Budget {
     /// Keys looked at.
-    looks: usize,
+    pub looks: usize,
     /// Values handed over.
-    values: usize,
+    pub values: usize,
     /// Bytes handed over or compared with a filter; may be exceeded by one value.
-    bytes: usize,
+    pub bytes: usize,
 }
 
 impl Budget {
@@ -47,7 +45,7 @@ impl Budget {
         bytes: 256 << 10,
     };
 
-    fn is_used_up(self) -> bool {
+    pub(super) fn is_used_up(self) -> bool {
         self.looks == 0 || self.values == 0 || self.bytes == 0
     }
 }
@@ -69,13 +67,13 @@ impl Realm {
             return false;
         };
         let gone = session.replays.remove(at);
-        let left = session
-            .replays
-            .iter()
-            .any(|replay| replay.wait_for.is_none());
+        let left = session.replays.iter().any(|replay| !replay.is_waiting(0));
         session.outbox.set_refill(left);
         if let Some(mut gone) = gone {
             self.stop_waiting(place, &mut gone);
+            if gone.catchup.is_some() {
+                self.set_pace(place, id, Pace::Live);
+            }
         }
         true
     }
@@ -101,9 +99,15 @@ impl Realm {
         let all = std::mem::take(&mut session.replays);
         let (mut kept, mut unsaved) = (VecDeque::new(), Vec::new());
         for mut replay in all {
+            let is_past = !replay.snapshot && replay.catchup.is_some();
             if replay.snapshot || replay.wait_for.is_some() {
                 self.stop_waiting(place, &mut replay);
-                continue;
+                if let Some(catchup) = &mut replay.catchup {
+                    catchup.values = false;
+                }
+                if !is_past {
+                    continue;
+                }
             }
             if std::mem::take(&mut replay.unsaved) > 0 {
                 replay.stored = true;
@@ -140,12 +144,20 @@ impl Realm {
         retained: bool,
         options: MemberOptions,
     ) {
-        if !retained {
-            self.drop_replay(place, id);
-        } else if let Some(session) = self.sessions.get_mut(place)
-            && let Some(replay) = session.replays.iter_mut().find(|r| r.subscription == id)
-        {
-            replay.options = options;
+        let Some(session) = self.sessions.get_mut(place) else {
+            return;
+        };
+        let Some(replay) = session.replays.iter_mut().find(|r| r.subscription == id) else {
+            return;
+        };
+        replay.options = options;
+        match &mut replay.catchup {
+            // Without it the member would miss what it skipped.
+            Some(catchup) => catchup.values &= retained,
+            None if retained => {}
+            None => {
+                self.drop_replay(place, id);
+            }
         }
     }
 
@@ -158,9 +170,14 @@ impl Realm {
             ReplayAt::Status(_) => None,
             ReplayAt::Values(after) => after.clone(),
         };
+        let history = replay.catchup.as_ref().map(|catchup| StoredCatchup {
+            after: catchup.after,
+            values: catchup.values,
+        });
         Some(StoredReplay {
             after,
             until: replay.until,
+            history,
         })
     }
 
@@ -175,6 +192,11 @@ impl Realm {
         let Some(subscription) = self.subscriptions.by_id(id) else {
             return;
         };
+        let asked = self.ids.last();
+        let history = stored.history.as_ref();
+        let catchup =
+            history.map(|past| Catchup::new(past.after, u64::MAX, asked, past.values).into());
+        let is_behind = history.is_some();
         let replay = Replay {
             subscription: id,
             pattern: subscription.key.pattern.clone(),
@@ -187,9 +209,13 @@ impl Realm {
             stored: true,
             snapshot: false,
             wait_for: None,
+            catchup,
         };
         if let Some(session) = self.sessions.get_mut(place) {
             session.replays.push_back(replay);
+        }
+        if is_behind {
+            self.set_pace(place, id, Pace::Behind);
         }
     }
 
@@ -199,48 +225,6 @@ impl Realm {
             self.timers.cancel(Some(timer));
             self.replay_waits
                 .remove(&(after, place, replay.subscription));
-        }
-    }
-
-    /// The history is bounded, so its replay is done at once: nothing live can come between.
-    #[expect(clippy::too_many_arguments, reason = "one call site")]
-    pub(super) fn replay_history(
-        &mut self,
-        place: usize,
-        id: SubscriptionId,
-        subscribe: &Subscribe,
-        filter: Option<&Filter>,
-        options: MemberOptions,
-        after: u64,
-        effects: &mut Effects,
-    ) {
-        let Some(session) = self.sessions.get(place) else {
-            return;
-        };
-        if subscribe.share.is_some() {
-            return;
-        }
-        let role = &session.identity.role;
-        let reserved = &self.settings.naming.reserved;
-        let events: Vec<_> = self
-            .history
-            .after(after)
-            .filter(|event| subscribe.pattern.matches(&event.topic, reserved))
-            .filter(|event| !(options.no_local && is_by(event, session)))
-            .filter(|event| filter.is_none_or(|filter| filter.accepts(event)))
-            .filter(|event| role.permits(Action::Subscribe, &event.topic))
-            .filter(|event| is_admitted(session, event))
-            .filter(|event| session.features.opens(&event.payload))
-            .cloned()
-            .collect();
-        let exact = subscribe.pattern.is_exact();
-        for event in events {
-            let delivery = EventDelivery {
-                replayed: false,
-                retain: false,
-                ..Realm::replayed(&event, id, exact, options)
-            };
-            self.deliver(place, delivery, effects);
         }
     }
 
@@ -260,7 +244,16 @@ impl Realm {
         if subscribe.share.is_some() {
             return;
         }
-        // Asked again, it begins anew.
+        // Asked again, it begins anew; but what was skipped or held back is still due.
+        let mut held = VecDeque::new();
+        let until = self.ids.last();
+        if let Some((past, values_until)) = self.past_of(place, id) {
+            if subscribe.after.is_none() {
+                (past.values, *values_until) = (retained, until);
+                return;
+            }
+            held = std::mem::take(&mut past.held);
+        }
         self.drop_replay(place, id);
         let wait_for = subscribe
             .after
@@ -272,7 +265,19 @@ impl Realm {
         if let Some((after, _)) = wait_for {
             self.replay_waits.insert((after, place, id));
         }
-        let until = self.ids.last();
+        let catchup = subscribe.after.map(|after| {
+            let end = match subscribe.snapshot {
+                true => until.0,
+                false => u64::MAX,
+            };
+            let mut past = Catchup::new(after, end, until, retained);
+            past.held_bytes = held.iter().map(|held| held.event.cost()).sum();
+            past.held = held;
+            Box::new(past)
+        });
+        if catchup.is_some() && !subscribe.snapshot {
+            self.set_pace(place, id, Pace::Behind);
+        }
         let Some(session) = self.sessions.get_mut(place) else {
             return;
         };
@@ -294,6 +299,7 @@ impl Realm {
             stored: false,
             snapshot: subscribe.snapshot,
             wait_for,
+            catchup,
         });
         self.pump_replays(now, place, effects);
         let goes_on = self.sessions.get_mut(place).and_then(|session| {
@@ -308,6 +314,17 @@ impl Realm {
         }
     }
 
+    /// The past that a member is still shown, and up to where it is shown the kept values after that.
+    fn past_of(
+        &mut self,
+        place: usize,
+        id: SubscriptionId,
+    ) -> Option<(&mut Catchup, &mut PublicationId)> {
+        let session = self.sessions.get_mut(place)?;
+        let replay = session.replays.iter_mut().find(|r| r.subscription == id)?;
+        Some((replay.catchup.as_deref_mut()?, &mut replay.until))
+    }
+
     /// Goes on with the session's replays as far as its outbox and the budget allow.
     pub(super) fn pump_replays(&mut self, now: Now, place: usize, effects: &mut Effects) {
         let mut waiting = VecDeque::new();
@@ -315,20 +332,21 @@ impl Realm {
         while let Some(session) = self.sessions.get_mut(place).filter(|s| s.attached)
             && let Some(mut replay) = session.replays.pop_front()
         {
-            if replay
-                .wait_for
-                .as_ref()
-                .is_some_and(|(after, _)| *after > self.kv.last_write())
-            {
+            if replay.is_waiting(self.kv.last_write()) {
                 waiting.push_back(replay);
                 continue;
             }
-            self.stop_waiting(place, &mut replay);
+            if replay.catchup.is_none() {
+                self.stop_waiting(place, &mut replay);
+            }
             let room = self.room_for(place, &replay);
             may_go_on = room > 0;
             let done = may_go_on
                 && !self.budget.is_used_up()
-                && self.step(now, place, &mut replay, room, &mut may_go_on, effects);
+                && match replay.catchup {
+                    Some(_) => self.catch_up(place, &mut replay, room, &mut may_go_on, effects),
+                    None => self.step(now, place, &mut replay, room, &mut may_go_on, effects),
+                };
             let (id, snapshot) = (replay.subscription, replay.snapshot);
             let is_due = match done {
                 true => replay.stored,
@@ -508,10 +526,19 @@ impl Realm {
         let waits = |replay: &Replay| replay.subscription == id && replay.wait_for.is_some();
         let timed_out = self
             .sessions
-            .get(place)
-            .and_then(|session| session.replays.iter().find(|replay| waits(replay)))
-            .map(|replay| replay.snapshot);
-        let Some(snapshot) = timed_out else { return };
+            .get_mut(place)
+            .and_then(|session| session.replays.iter_mut().find(|replay| waits(replay)));
+        let Some(replay) = timed_out else { return };
+        if let Some(catchup) = &mut replay.catchup {
+            // What is remembered did not wait.
+            catchup.values = false;
+            let waited = replay.wait_for.take();
+            if let Some((after, _)) = waited {
+                self.replay_waits.remove(&(after, place, id));
+            }
+            return;
+        }
+        let snapshot = replay.snapshot;
         self.drop_replay(place, id);
         if snapshot {
             self.end_snapshot(place, id, effects);
@@ -529,8 +556,20 @@ impl Realm {
     }
 }
 
+impl Replay {
+    /// Whether it waits for something else than room: a read, or values after `last_write`.
+    fn is_waiting(&self, last_write: u64) -> bool {
+        match (&self.catchup, &self.wait_for) {
+            (Some(past), _) => past.load.is_some(),
+            (None, wait_for) => wait_for
+                .as_ref()
+                .is_some_and(|(after, _)| *after > last_write),
+        }
+    }
+}
+
 /// Whether an event was published by this session, or by this client in another session.
-fn is_by(event: &Event, session: &Session) -> bool {
+pub(super) fn is_by(event: &Event, session: &Session) -> bool {
     event.publisher.as_ref().is_some_and(|publisher| {
         publisher.session == session.id
             || (session.client.is_some() && publisher.client == session.client)

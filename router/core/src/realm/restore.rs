@@ -2,13 +2,15 @@
 //! process is gone, so wills are applied and last wills published before anybody is let in.
 
 use super::publish::Author;
+use super::remember::{RestoredMark, RestoredTrace};
 use super::{Effects, Realm};
 use crate::auth::Role;
-use crate::broker::{Filter, Member, MemberOptions, SubscriptionKey};
+use crate::broker::{Filter, Member, MemberOptions, Pace, SubscriptionKey};
 use crate::kv::{ArmedWill, Entry};
 use crate::model::{LastWill, MatchKind, Now, Pattern, Publish, Publisher, Slot, Topic};
 use crate::records::{
-    self, StoredDelivery, StoredEntry, StoredHead, StoredSession, StoredSubscription, StoredWill,
+    self, StoredDelivery, StoredEntry, StoredHead, StoredMark, StoredSession, StoredSubscription,
+    StoredWill,
 };
 use crate::session::Identity;
 use crate::timers::Timer;
@@ -48,6 +50,10 @@ pub struct Restored {
     pub receipts: Vec<(String, u64)>,
     /// Client and record.
     pub last_wills: Vec<(String, Vec<u8>)>,
+    /// Of remembered events, without their bodies.
+    pub traces: Vec<RestoredTrace>,
+    /// How much is forgotten.
+    pub marks: Vec<RestoredMark>,
 }
 
 impl Restored {
@@ -59,6 +65,25 @@ impl Restored {
             && self.last_wills.is_empty()
             && self.queues.is_empty()
             && self.spilled.is_empty()
+            && self.traces.is_empty()
+    }
+
+    /// Adds a record of what is remembered, by its key after the realm's name. What is a bad record is told by
+    /// [`Realm::restore`].
+    pub fn add_trace(&mut self, part: &[u8], record: &[u8]) {
+        let broken = |why: String| (part.to_vec(), why);
+        let trace = match records::publication(part) {
+            Some(_) => records::trace_of(record).map_err(|error| broken(error.to_string())),
+            None => match records::decode(record).map(StoredMark::read) {
+                Ok(Some(mark)) => {
+                    self.marks.push(mark);
+                    return;
+                }
+                Ok(None) => Err(broken("the mark names no pattern".to_owned())),
+                Err(error) => Err(broken(error.to_string())),
+            },
+        };
+        self.traces.push(trace);
     }
 
     /// Adds a record of a client's queue; the records of a client come one after the other, by number. Only the first
@@ -91,6 +116,7 @@ impl Realm {
         role_of: &dyn Fn(&str) -> Option<Arc<Role>>,
         effects: &mut Effects,
     ) -> Result<(), RestoreError> {
+        self.restore_traces(found.traces, &found.marks)?;
         let wills = self.restore_values(found.values)?;
         let mut bounds = HashMap::new();
         for (client, record) in &found.sessions {
@@ -136,6 +162,7 @@ impl Realm {
             self.apply_will(now, &topic, &will, None, publisher, effects);
         }
         self.note_time(now);
+        self.arm_forgetting();
         self.trim_restored();
         self.end_doomed(now, effects);
         Ok(())
@@ -264,6 +291,7 @@ impl Realm {
         let member = Member {
             session: place,
             options,
+            pace: Pace::Live,
         };
         let joined =
             self.subscriptions

@@ -27,6 +27,7 @@ impl Realm {
     pub(super) fn note_lost(&mut self, space: Space, key: Vec<u8>) {
         match space {
             records::META => {}
+            records::HISTORY => self.note_lost_trace(&key),
             records::VALUES => {
                 let topic = records::split_key(&key)
                     .and_then(|(_, text)| std::str::from_utf8(text).ok())

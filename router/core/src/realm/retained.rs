@@ -8,6 +8,7 @@
 
 use super::lock::Ended;
 use super::publish::{Author, is_traced};
+use super::remember::Trace;
 use super::{Effects, NOT_SEALED, Realm, Undo};
 use crate::encoding::Encoding;
 use crate::kv::{ArmedWill, Entry, Waiter, Wants};
@@ -186,7 +187,12 @@ impl Realm {
         };
         let release = self.store_value(&event, will.filter(|_| !deletes), stands, effects);
         self.arm_value_expiry(now, &topic);
-        let matched = self.announce(&event, author, is_traced(options), effects);
+        let trace = Trace {
+            asked: is_traced(options),
+            // It is taken back together with the value.
+            stands: stands || release,
+        };
+        let matched = self.announce(&event, author, trace, effects);
         self.wake_replays(now, effects);
         for (token, holder) in ended {
             self.tell_released(now, &topic, (token, &holder), Ended::Released, effects);
@@ -628,7 +634,11 @@ impl Realm {
         });
         self.release_value(&event, effects);
         // A will is a traced write, so that whoever comes later can see when a holder was lost.
-        self.announce(&event, &author, true, effects);
+        let trace = Trace {
+            asked: true,
+            stands: true,
+        };
+        self.announce(&event, &author, trace, effects);
         self.wake_replays(now, effects);
         self.serve_waiters(now, topic, effects);
     }
@@ -686,7 +696,7 @@ impl Realm {
                     admission: None,
                 }),
             };
-            self.announce(&event, &Author::REALM, false, effects);
+            self.announce(&event, &Author::REALM, Trace::OWN, effects);
         }
     }
 

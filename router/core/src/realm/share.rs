@@ -120,7 +120,10 @@ impl Realm {
         let Some(subscription) = self.subscriptions.at(slot) else {
             return;
         };
-        let Some(&Member { session, options }) = subscription.members.get(member) else {
+        let Some(&Member {
+            session, options, ..
+        }) = subscription.members.get(member)
+        else {
             return;
         };
         let delivery = EventDelivery {
@@ -134,6 +137,7 @@ impl Realm {
             slot: None,
             repeated: false,
             lost: 0,
+            gap: false,
             handover,
         };
         if self.sessions.get(session).is_some_and(|s| !s.attached) {

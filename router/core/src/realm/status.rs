@@ -5,6 +5,7 @@
 //! idle. Wildcards do not reach them, because their first level must be named.
 
 use super::publish::Author;
+use super::remember::Trace;
 use super::{Effects, Realm};
 use crate::kv::{Visit, Walked};
 use crate::model::{Event, Now, Pattern, Payload, Publish, Topic, must_be_named};
@@ -55,7 +56,7 @@ impl Realm {
             };
             let event = self.event_of(now, publish, &Author::REALM);
             self.status.insert(event.topic.clone(), event.clone());
-            self.announce(&event, &Author::REALM, false, effects);
+            self.announce(&event, &Author::REALM, Trace::OWN, effects);
         }
         self.end_doomed(now, effects);
         let mut topics = self.status.keys();

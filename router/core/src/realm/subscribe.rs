@@ -3,7 +3,7 @@
 
 use super::{Effects, Realm, Undo};
 use crate::auth::Action;
-use crate::broker::{Filter, Member, MemberOptions, SubscriptionKey};
+use crate::broker::{Filter, Member, MemberOptions, Pace, SubscriptionKey};
 use crate::model::{
     Answer, Delivery, ErrorKind, Now, RequestId, Subscribe, SubscriptionId, UnsubscribeTarget,
 };
@@ -66,19 +66,8 @@ impl Realm {
             self.collect(id, effects);
             return;
         }
-        if let Some(after) = subscribe.after {
-            self.replay_history(
-                place,
-                id,
-                &subscribe,
-                filter.as_ref(),
-                options,
-                after,
-                effects,
-            );
-        }
         let retained = subscribe.retained && (is_new || !subscribe.retained_if_new);
-        if retained || subscribe.snapshot {
+        if retained || subscribe.snapshot || subscribe.after.is_some() {
             self.start_replay(
                 now, place, id, subscribe, filter, options, retained, effects,
             );
@@ -144,6 +133,7 @@ impl Realm {
         let member = Member {
             session: place,
             options,
+            pace: Pace::Live,
         };
         let Realm {
             subscriptions,

@@ -9,13 +9,14 @@ use bytestring::ByteString;
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::Instant;
-use storage::{Batch, Found, GroupCommit, Read, StorageError, Ticket};
+use storage::{Batch, Durability, Found, GroupCommit, Read, StorageError, Ticket};
 
 /// A realm and what surrounds it.
 pub struct RealmCell {
     owner: u64,
     name: ByteString,
     state: Mutex<State>,
+    durability: Durability,
     commits: Option<Arc<GroupCommit>>,
     clock: Arc<Clock>,
 }
@@ -50,6 +51,7 @@ impl RealmCell {
     pub(super) fn new(
         owner: u64,
         realm: Realm,
+        durability: Durability,
         commits: Option<Arc<GroupCommit>>,
         clock: Arc<Clock>,
     ) -> RealmCell {
@@ -65,6 +67,7 @@ impl RealmCell {
             owner,
             name,
             state: Mutex::new(state),
+            durability,
             commits,
             clock,
         }
@@ -219,7 +222,7 @@ impl RealmCell {
             realm.committed(now, seq, effects);
             return;
         };
-        if commits.submit(ticket, batch).is_err() {
+        if commits.submit_as(ticket, self.durability, batch).is_err() {
             // The writer has stopped for the shutdown: nothing more can become durable.
             *epoch += 1;
             realm.commit_failed(now, effects);

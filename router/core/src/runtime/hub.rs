@@ -5,7 +5,7 @@ use super::clock::{Clock, Kind};
 use super::now;
 use crate::auth::{Access, AuthError, Credentials, Proof, Verified};
 use crate::broker::Sharing;
-use crate::history::HistoryRule;
+use crate::history::HistorySettings;
 use crate::limits::RealmLimits;
 use crate::metrics::Counters;
 use crate::model::{EndReason, ErrorKind, Now};
@@ -23,8 +23,8 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use storage::{
-    Batch, CommitListener, Found, GroupCommit, GroupLimits, GroupStats, Outcome, Storage,
-    StorageError,
+    Batch, CommitListener, Durability, Found, GroupCommit, GroupLimits, GroupStats, Outcome,
+    Storage, StorageError,
 };
 use thiserror::Error;
 
@@ -52,8 +52,10 @@ pub struct HubSettings {
     pub naming: Naming,
     /// How the groups of shared subscriptions pick a member.
     pub sharing: Sharing,
-    /// realm -> topics whose events it remembers without being asked for
-    pub history: HashMap<ByteString, Vec<HistoryRule>>,
+    /// realm -> what it remembers
+    pub history: HashMap<ByteString, HistorySettings>,
+    /// realm -> what its acknowledged writes have gone through, where that is not the disk
+    pub durability: HashMap<ByteString, Durability>,
 }
 
 /// Why a hub cannot be opened.
@@ -227,6 +229,7 @@ impl Hub {
         let now = now();
         let ids = Arc::new(IdClock::new(stored_lease(&*storage)?));
         renew_lease(now, &ids, &*storage)?;
+        ids.start(now.unix_ms);
         let reports = Arc::new(Reports {
             inner: Mutex::new(Weak::new()),
         });
@@ -487,6 +490,11 @@ impl Inner {
         let cell = Arc::new(RealmCell::new(
             owner,
             realm,
+            self.settings
+                .durability
+                .get(name)
+                .copied()
+                .unwrap_or_default(),
             self.commits.clone(),
             self.clock.clone(),
         ));
@@ -611,6 +619,7 @@ fn read_records(
         records::QUEUES,
         records::RECEIPTS,
         records::LAST_WILLS,
+        records::HISTORY,
     ];
     for space in spaces {
         let mut bad = None;
@@ -643,6 +652,7 @@ fn place_record(
         records::VALUES => of.values.push((rest.to_vec(), value())),
         records::SESSIONS => of.sessions.push((text(rest)?, value())),
         records::LAST_WILLS => of.last_wills.push((text(rest)?, value())),
+        records::HISTORY => of.add_trace(rest, record),
         records::SUBSCRIPTIONS => {
             let (_, client, _) = records::split_client_key(key)?;
             of.subscriptions.push((client.to_owned(), value()));

@@ -22,6 +22,7 @@ pub use line::{body, line};
 
 use router_core::auth::Role;
 use router_core::broker::Sharing;
+use router_core::history::HistorySettings;
 use router_core::limits::RealmLimits;
 use router_core::model::{
     Command, Delivery, ErrorKind, MatchKind, Now, Pattern, Publish, Refusal, RequestId, SessionId,
@@ -139,6 +140,19 @@ impl World {
         World::sharing(durable, limits, seed, Sharing::default())
     }
 
+    /// ... remembering as `history` says.
+    pub fn remembering(durable: bool, limits: RealmLimits, history: HistorySettings) -> World {
+        let mut world = World::new(durable, limits);
+        world.settings.history = history;
+        world.realm = Realm::new(world.settings.clone(), world.ids.clone(), world.seed);
+        world
+    }
+
+    /// Remembers otherwise from the next restart on.
+    pub fn set_history(&mut self, history: HistorySettings) {
+        self.settings.history = history;
+    }
+
     pub fn sharing(durable: bool, limits: RealmLimits, seed: u64, sharing: Sharing) -> World {
         let settings = Settings {
             name: REALM.into(),
@@ -146,7 +160,7 @@ impl World {
             naming: naming(),
             durable,
             sharing,
-            history: Vec::new(),
+            history: HistorySettings::default(),
         };
         let ids = leased(0);
         World {
@@ -448,6 +462,7 @@ pub fn restored(disk: &Disk, resident: usize) -> Restored {
                 let number = records::number(part).expect("a number");
                 found.receipts.push((client.to_owned(), number));
             }
+            records::HISTORY => found.add_trace(rest, &value),
             records::META => {}
             other => panic!("an unknown space {other:?}"),
         }

@@ -3,12 +3,14 @@
 use super::{FakeSources, good, read};
 use crate::config::{
     Address, Anonymous, Bridge, BridgeVersion, Config, DataStore, HistoryTopic, Limits, Listener,
-    ListenerKind, ListenerLimits, Log, LogFormat, LogLevel, Mqtt, Realm, RequestIds, Role, Rule,
-    Secret, SharedGroup, UriGrammar, User,
+    ListenerKind, ListenerLimits, Log, LogFormat, LogLevel, Mqtt, Realm, Remembered, RequestIds,
+    Role, Rule, Secret, SharedGroup, UriGrammar, User,
 };
 use router_core::auth::Disclosure;
 use router_core::broker::ShareStrategy;
 use router_core::limits::WhenFull;
+use std::time::Duration;
+use storage::{Durability, EngineKind};
 
 const HASH: &str =
     "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
@@ -20,6 +22,7 @@ default_realm = "shop"
 auto_realms = false
 insecure = true
 worker_threads = 3
+storage_engine = "redb"
 bridge_id = "plant-7"
 
 [[listener]]
@@ -42,6 +45,7 @@ name = "shop"
 disclose = "deny"
 uri = "strict"
 request_ids = "strict"
+durability = "interval(250)"
 [[realm.user]]
 authid = "joe"
 role = "user"
@@ -64,6 +68,11 @@ topic = "app.log.#"
 limit = 42
 [[realm.history]]
 topic = "app/+"
+[realm.trace]
+keep = 7
+max_age_secs = 86400
+max_bytes = 1048576
+durable = false
 [realm.anonymous]
 role = "guest"
 
@@ -165,6 +174,7 @@ fn full() -> Config {
     };
     Config {
         data: DataStore::Memory,
+        storage_engine: EngineKind::Redb,
         default_realm: "shop".to_owned(),
         auto_realms: false,
         insecure: true,
@@ -201,11 +211,21 @@ fn full() -> Config {
             uri: UriGrammar::Strict,
             request_ids: RequestIds::Strict,
             history: [("app.log.#", 42), ("app/+", 1_000)]
-                .map(|(topic, limit)| HistoryTopic {
+                .map(|(topic, keep)| HistoryTopic {
                     topic: topic.to_owned(),
-                    limit,
+                    kept: Remembered {
+                        keep,
+                        ..Remembered::OF_TOPIC
+                    },
                 })
                 .into(),
+            durability: Durability::Interval(Duration::from_millis(250)),
+            trace: Remembered {
+                keep: 7,
+                max_age_secs: 86_400,
+                max_bytes: 1 << 20,
+                durable: false,
+            },
         }],
         bridge_id: Some("plant-7".to_owned()),
         bridges: vec![Bridge {
@@ -419,4 +439,37 @@ fn other_machines_need_credentials_for_every_realm() {
     }
     assert!(good(SAFE).requires_credentials());
     assert!(!Config::default().requires_credentials());
+}
+
+#[test]
+fn a_durability_is_spelled_in_one_of_three_ways() {
+    let read_as = |word: &str| {
+        let text = format!("[[realm]]\nname = \"realm1\"\ndurability = \"{word}\"\n");
+        read(&text, &FakeSources::default())
+    };
+    let ms = |ms| Durability::Interval(Duration::from_millis(ms));
+    for (word, durability) in [
+        ("always", Durability::Always),
+        ("none", Durability::None),
+        ("interval(1)", ms(1)),
+        ("interval(60000)", ms(60_000)),
+    ] {
+        let (config, _) = read_as(word).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(config.realms[0].durability, durability, "{word}");
+    }
+    for word in [
+        "",
+        "Always",
+        "interval",
+        "interval()",
+        "interval(0)",
+        "interval(60001)",
+        "interval(-1)",
+        "interval(200ms)",
+        "interval(200",
+        " none",
+    ] {
+        let text = read_as(word).expect_err(word).to_string();
+        assert!(text.contains("possible"), "{word}: {text}");
+    }
 }

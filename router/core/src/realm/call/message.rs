@@ -34,7 +34,7 @@ impl Realm {
             return;
         }
         let before = effects.batch.len();
-        self.remember(place, receipt, effects);
+        self.remember_id(place, receipt, effects);
         let commit = self.commit_since(before, effects);
         let answer = (self.ids.last(), true);
         let undo = Undo::Sent(receipt);

@@ -5,6 +5,7 @@ use crate::model::{
     Admission, Audience, Event, Now, Payload, PublicationId, Publisher, Qos, Topic, WillScope,
 };
 use crate::realm::publish::Author;
+use crate::realm::remember::Trace;
 use crate::realm::{Effects, Realm};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -95,7 +96,12 @@ impl Realm {
         }
         self.save_value(topic, effects);
         let traced = stands.is_some_and(Ended::is_traced);
-        self.announce(&event, &Author::REALM, traced, effects);
+        let trace = Trace {
+            asked: traced,
+            // A grant is taken back together with the value.
+            stands: stands.is_some(),
+        };
+        self.announce(&event, &Author::REALM, trace, effects);
         self.wake_replays(now, effects);
     }
 }
@@ -196,7 +202,7 @@ impl Realm {
             attributes: None,
             admission: Some(Box::new(admission)),
         });
-        self.announce(&event, &Author::REALM, false, effects);
+        self.announce(&event, &Author::REALM, Trace::OWN, effects);
     }
 }
 

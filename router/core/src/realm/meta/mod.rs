@@ -10,6 +10,7 @@ mod sessions;
 mod subscriptions;
 mod testaments;
 
+pub(super) use history::Reading;
 pub(super) use registrations::RegistrationEvent;
 pub(super) use subscriptions::{Departure, LifeTopics};
 pub(crate) use testaments::Testament;
@@ -83,6 +84,7 @@ pub(super) enum Own {
     AddTestament,
     FlushTestaments,
     Subscription(Asked),
+    GetEvents,
     ValueGet,
     Keys(KeyCall),
     Registrations(AboutRegistrations),
@@ -107,6 +109,9 @@ impl Realm {
         let rest = procedure.text().strip_prefix(&*naming.reserved)?;
         if let Some(name) = rest.strip_prefix("/registration/") {
             return AboutRegistrations::named(name).map(Own::Registrations);
+        }
+        if rest == "/subscription/get_events" {
+            return Some(Own::GetEvents);
         }
         if let Some(name) = rest.strip_prefix("/subscription/") {
             return Asked::named(name).map(Own::Subscription);
@@ -198,7 +203,11 @@ impl Realm {
             Own::FlushTestaments => self
                 .flush_testaments(place, payload)
                 .map(|()| (Vec::new(), 0)),
-            Own::Subscription(asked) => self.answer(now, place, asked, &args, payload, effects),
+            Own::Subscription(asked) => self.answer(now, asked, &args, payload, effects),
+            Own::GetEvents => match self.begin_reading(place, request, first, payload) {
+                Ok(reading) => return self.go_on_reading(now, place, reading, effects),
+                Err(refusal) => Err(refusal),
+            },
             Own::ValueGet => self.read_value(now, place, first, effects),
             Own::Registrations(what) => self
                 .about_registrations(now, what, &args, payload, effects)
@@ -206,6 +215,16 @@ impl Realm {
             Own::Keys(_) => Err(Refusal::new(ErrorKind::Internal, "answered elsewhere")),
             Own::Inspect(what) => self.inspect_for(now, place, what, payload, effects),
         };
+        self.answer_own(place, request, outcome, effects);
+    }
+
+    fn answer_own(
+        &mut self,
+        place: usize,
+        request: RequestId,
+        outcome: Outcome,
+        effects: &mut Effects,
+    ) {
         match outcome {
             Ok((values, commit)) => {
                 let payload = match values.is_empty() {

@@ -32,7 +32,6 @@ pub(in crate::realm) enum Asked {
     ListSubscribers,
     CountSubscribers,
     RemoveSubscriber,
-    GetEvents,
 }
 
 impl Asked {
@@ -45,7 +44,6 @@ impl Asked {
             "list_subscribers" => Asked::ListSubscribers,
             "count_subscribers" => Asked::CountSubscribers,
             "remove_subscriber" => Asked::RemoveSubscriber,
-            "get_events" => Asked::GetEvents,
             _ => return None,
         })
     }
@@ -90,7 +88,6 @@ impl Realm {
     pub(super) fn answer(
         &mut self,
         now: Now,
-        place: usize,
         asked: Asked,
         args: &[Value],
         payload: &Payload,
@@ -114,7 +111,6 @@ impl Realm {
                 let commit = self.remove_subscriber(now, args, payload, effects)?;
                 return Ok((Vec::new(), commit));
             }
-            Asked::GetEvents => self.remembered(now, place, first, payload)?,
         };
         Ok((vec![value], 0))
     }

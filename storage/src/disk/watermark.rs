@@ -10,7 +10,7 @@ use std::path::Path;
 
 const BYTES: usize = 12;
 
-pub(super) struct Watermark {
+pub(crate) struct Watermark {
     file: File,
 }
 

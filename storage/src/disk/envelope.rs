@@ -16,7 +16,10 @@ const HEADER: usize = 5;
 const LEDGER_BYTES: usize = 24;
 
 /// The flat key of the ledger's record.
-pub(super) const LEDGER_KEY: &[u8] = b"\xffledger";
+pub(crate) const LEDGER_KEY: &[u8] = b"\xffledger";
+
+/// The flat key of the mark that says up to where the journal has been taken in.
+pub(crate) const MARK_KEY: &[u8] = b"\xffmark";
 
 fn checksum(flat_key: &[u8], value: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
@@ -29,7 +32,7 @@ fn checksum(flat_key: &[u8], value: &[u8]) -> u32 {
 }
 
 /// Wraps a value for the disk; also says what the record adds to the ledger's digest.
-pub(super) fn seal(flat_key: &[u8], value: &[u8]) -> (Vec<u8>, u64) {
+pub(crate) fn seal(flat_key: &[u8], value: &[u8]) -> (Vec<u8>, u64) {
     let crc = checksum(flat_key, value);
     let mut bytes = Vec::with_capacity(HEADER + value.len());
     bytes.push(VERSION);
@@ -42,7 +45,7 @@ pub(super) fn seal(flat_key: &[u8], value: &[u8]) -> (Vec<u8>, u64) {
 ///
 /// # Errors
 /// `Damaged`, naming space and key.
-pub(super) fn open<'a>(flat_key: &[u8], stored: &'a [u8]) -> Result<(&'a [u8], u64), StorageError> {
+pub(crate) fn open<'a>(flat_key: &[u8], stored: &'a [u8]) -> Result<(&'a [u8], u64), StorageError> {
     let damaged = |what: String| StorageError::Damaged {
         what,
         where_: place(flat_key),
@@ -79,7 +82,7 @@ fn weight(crc: u32, flat_key: &[u8], value: &[u8]) -> u64 {
 }
 
 /// A record's place in words: the space and the key in hexadecimal, shortened.
-pub(super) fn place(flat_key: &[u8]) -> String {
+pub(crate) fn place(flat_key: &[u8]) -> String {
     const SHOWN: usize = 64;
     let Some((space, key)) = flat_key.split_first() else {
         return "a record without a key".into();
@@ -95,7 +98,7 @@ pub(super) fn place(flat_key: &[u8]) -> String {
 
 /// What all records together must add up to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     /// The number of the last commit; the first is 1.
     pub commits: u64,
     /// How many records there are, the ledger's own not counted.
@@ -151,7 +154,7 @@ impl Ledger {
 }
 
 /// True for keys that only the engine writes.
-pub(super) fn is_engine_key(flat_key: &[u8]) -> bool {
+pub(crate) fn is_engine_key(flat_key: &[u8]) -> bool {
     flat_key.first() == Some(&Space::ENGINE.0)
 }
 

@@ -1,4 +1,4 @@
-//! The sled engine against an ordered map, also across reopening.
+//! The engines on disk against an ordered map, also across reopening.
 #![allow(
     clippy::unwrap_used,
     reason = "test code: a failure is meant to end the test"
@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use storage::{Batch, SledStorage, Space, Storage, open_sled};
+use storage::{Batch, EngineKind, Space, Storage, open};
 
 type Model = BTreeMap<(u8, Vec<u8>), Vec<u8>>;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Commit(Vec<(u8, Vec<u8>, Option<Vec<u8>>)>),
+    Commit(Vec<(u8, Vec<u8>, Option<Vec<u8>>)>, bool),
+    Sync,
     Scan(u8, Vec<u8>),
     Reopen,
 }
@@ -34,13 +35,14 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
 fn step() -> impl Strategy<Value = Step> {
     let change = (0..3_u8, key(), prop::option::weighted(0.7, value()));
     prop_oneof![
-        12 => prop::collection::vec(change, 0..30).prop_map(Step::Commit),
+        12 => (prop::collection::vec(change, 0..30), any::<bool>()).prop_map(|(changes, relaxed)| Step::Commit(changes, relaxed)),
+        1 => Just(Step::Sync),
         4 => (0..3_u8, key()).prop_map(|(space, prefix)| Step::Scan(space, prefix)),
         2 => Just(Step::Reopen),
     ]
 }
 
-fn scan(storage: &SledStorage, space: u8, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn scan(storage: &dyn Storage, space: u8, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut found = Vec::new();
     let mut visit = |key: &[u8], value: &[u8]| {
         found.push((key.to_vec(), value.to_vec()));
@@ -60,15 +62,16 @@ fn expected(model: &Model, space: u8, prefix: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
     #[test]
-    fn equals_an_ordered_map(steps in prop::collection::vec(step(), 1..40)) {
+    fn equals_an_ordered_map(steps in prop::collection::vec(step(), 1..40), engine in prop::sample::select(EngineKind::ALL)) {
         let dir = tempfile::tempdir().unwrap();
-        let mut storage = open_sled(dir.path()).unwrap();
+        let mut storage = open(dir.path(), engine).unwrap();
         let mut model = Model::new();
         for step in steps.into_iter().chain([Step::Reopen]) {
             match step {
-                Step::Commit(changes) => {
+                Step::Sync => storage.sync().unwrap(),
+                Step::Commit(changes, relaxed) => {
                     let mut batch = Batch::new();
                     for (space, key, value) in changes {
                         match value {
@@ -82,18 +85,21 @@ proptest! {
                             }
                         }
                     }
-                    storage.commit(&batch).unwrap();
+                    match relaxed {
+                        true => storage.commit_relaxed(&batch).unwrap(),
+                        false => storage.commit(&batch).unwrap(),
+                    }
                 }
                 Step::Scan(space, prefix) => {
-                    prop_assert!(scan(&storage, space, &prefix) == expected(&model, space, &prefix));
+                    prop_assert!(scan(&*storage, space, &prefix) == expected(&model, space, &prefix));
                     let one = storage.get(Space(space), &prefix).unwrap();
                     prop_assert!(one.as_ref() == model.get(&(space, prefix)));
                 }
                 Step::Reopen => {
                     drop(storage);
-                    storage = open_sled(dir.path()).unwrap();
+                    storage = open(dir.path(), engine).unwrap();
                     for space in 0..3 {
-                        prop_assert!(scan(&storage, space, &[]) == expected(&model, space, &[]));
+                        prop_assert!(scan(&*storage, space, &[]) == expected(&model, space, &[]));
                     }
                 }
             }

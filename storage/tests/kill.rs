@@ -4,6 +4,7 @@
     reason = "test code: a failure is meant to end the test"
 )]
 
+#[macro_use]
 mod common;
 
 use std::io::{BufRead, BufReader, Write};
@@ -11,9 +12,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use common::{last_commit, numbered};
-use storage::{Storage, open_sled};
+use storage::{EngineKind, Storage, open};
 
 const DIR: &str = "STORAGE_KILL_TEST_DIR";
+const ENGINE: &str = "STORAGE_KILL_TEST_ENGINE";
+/// If set: every commit but each fifth is relaxed.
+const RELAXED: &str = "STORAGE_KILL_TEST_RELAXED";
 
 /// Not a test of its own: the process that is killed. It commits numbered batches and says each number when it is
 /// acknowledged.
@@ -22,23 +26,34 @@ fn child() {
     let Some(dir) = std::env::var_os(DIR) else {
         return;
     };
+    let engine = std::env::var(ENGINE).unwrap().parse().unwrap();
+    let relaxed = std::env::var_os(RELAXED).is_some();
     let say = |word: &str| {
         let mut out = std::io::stdout().lock();
         writeln!(out, "\n{word}").unwrap();
         out.flush().unwrap();
     };
     say("opening");
-    let storage = open_sled(Path::new(&dir)).unwrap();
+    let storage = open(Path::new(&dir), engine).unwrap();
     for number in last_commit(&storage) + 1.. {
-        storage.commit(&numbered(number)).unwrap();
+        if relaxed && number % 5 != 0 {
+            storage.commit_relaxed(&numbered(number)).unwrap();
+        } else {
+            storage.commit(&numbered(number)).unwrap();
+        }
         say(&format!("acknowledged {number}"));
     }
 }
 
-fn spawn(dir: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+fn spawn(dir: &Path, engine: EngineKind, relaxed: bool) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    if relaxed {
+        command.env(RELAXED, "1");
+    }
+    command
         .args(["--exact", "child", "--nocapture", "--test-threads=1"])
         .env(DIR, dir)
+        .env(ENGINE, engine.name())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -46,8 +61,8 @@ fn spawn(dir: &Path) -> Child {
 }
 
 /// Lets a child run until it has acknowledged `commits` more, kills it, and gives the last number it acknowledged.
-fn run_and_kill(dir: &Path, commits: usize) -> Option<u32> {
-    let mut child = spawn(dir);
+fn run_and_kill(dir: &Path, engine: EngineKind, relaxed: bool, commits: usize) -> Option<u32> {
+    let mut child = spawn(dir, engine, relaxed);
     let mut last = None;
     let mut seen = 0;
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
@@ -66,14 +81,26 @@ fn run_and_kill(dir: &Path, commits: usize) -> Option<u32> {
     last
 }
 
-#[test]
-fn a_killed_process_loses_nothing_acknowledged() {
+with_each_engine!(
+    a_killed_process_loses_nothing_acknowledged,
+    a_killed_process_loses_nothing_acknowledged_before_the_sync,
+);
+
+fn a_killed_process_loses_nothing_acknowledged(engine: EngineKind) {
+    kill_again_and_again(engine, false);
+}
+
+fn a_killed_process_loses_nothing_acknowledged_before_the_sync(engine: EngineKind) {
+    kill_again_and_again(engine, true);
+}
+
+fn kill_again_and_again(engine: EngineKind, relaxed: bool) {
     let dir = tempfile::tempdir().unwrap();
     let mut acknowledged = 0;
     // 0: killed while it opens, sometimes during the very creation.
     for commits in [0, 1, 7, 0, 60, 150, 0, 33] {
-        acknowledged = run_and_kill(dir.path(), commits).unwrap_or(acknowledged);
-        let storage = open_sled(dir.path()).unwrap();
+        acknowledged = run_and_kill(dir.path(), engine, relaxed, commits).unwrap_or(acknowledged);
+        let storage = open(dir.path(), engine).unwrap();
         let found = last_commit(&storage);
         assert!(
             found >= acknowledged,

@@ -4,22 +4,23 @@
     reason = "test code: a failure is meant to end the test"
 )]
 
+#[macro_use]
 mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{content, content_after, copy_dir, last_commit, numbered};
-use storage::{Storage, StorageError, open_sled};
+use common::{content, content_after, copy_dir, database_file, last_commit, numbered};
+use storage::{EngineKind, Storage, StorageError, open, open_sled};
 use tempfile::TempDir;
 
 const COMMITS: u32 = 32;
 
 /// A closed directory that was reopened in the middle, so that a snapshot covers a part of its log.
-fn written() -> TempDir {
+fn written(engine: EngineKind) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for half in [1..=COMMITS / 2, COMMITS / 2 + 1..=COMMITS] {
-        let storage = open_sled(dir.path()).unwrap();
+        let storage = open(dir.path(), engine).unwrap();
         half.for_each(|number| storage.commit(&numbered(number)).unwrap());
     }
     dir
@@ -45,15 +46,28 @@ enum Found {
     Whole,
 }
 
-/// Opens a copy that `damage` has treated, twice: sled cuts its log when it opens, and the second start must not be
+with_each_engine!(
+    a_flipped_byte_anywhere_is_refused_or_harmless,
+    a_truncated_file_is_refused_or_harmless,
+    a_missing_file_is_refused_or_harmless,
+    an_older_database_under_a_newer_watermark_is_told_apart,
+    a_torn_commit_opens_with_all_or_nothing_of_it,
+);
+
+/// Opens a copy that `damage` has treated, twice: engines repair what they open, and the second start must not be
 /// fooled by that.
-fn open_damaged(original: &Path, what: &str, damage: impl FnOnce(&Path)) -> Found {
+fn open_damaged(
+    engine: EngineKind,
+    original: &Path,
+    what: &str,
+    damage: impl FnOnce(&Path),
+) -> Found {
     let copy = tempfile::tempdir().unwrap();
     copy_dir(original, copy.path());
     damage(copy.path());
     let mut outcomes = Vec::new();
     for _ in 0..2 {
-        outcomes.push(match open_sled(copy.path()) {
+        outcomes.push(match open(copy.path(), engine) {
             Err(StorageError::Damaged { .. } | StorageError::Newer { .. }) => Found::Refused,
             Err(error) => panic!("{what}: {error:?}"),
             Ok(storage) => {
@@ -97,19 +111,18 @@ fn relative<'a>(file: &'a Path, dir: &Path) -> &'a Path {
     file.strip_prefix(dir).unwrap()
 }
 
-#[test]
-fn a_flipped_byte_anywhere_is_refused_or_harmless() {
-    let dir = written();
+fn a_flipped_byte_anywhere_is_refused_or_harmless(engine: EngineKind) {
+    let dir = written(engine);
     let (mut refused, mut whole) = (0, 0);
     for file in files(dir.path()) {
         let name = relative(&file, dir.path());
-        let is_log = name.ends_with("db");
+        let is_database = name == Path::new(database_file(engine));
         for at in positions(
             fs::metadata(&file).unwrap().len() as usize,
-            if is_log { 160 } else { 6 },
+            if is_database { 160 } else { 6 },
         ) {
             let mask = [0x01, 0x80, 0xff][at % 3];
-            match open_damaged(dir.path(), &format!("{name:?} byte {at}"), |copy| {
+            match open_damaged(engine, dir.path(), &format!("{name:?} byte {at}"), |copy| {
                 flip(&copy.join(name), at, mask)
             }) {
                 Found::Refused => refused += 1,
@@ -183,9 +196,8 @@ fn a_flipped_byte_in_an_early_segment_is_refused_or_harmless() {
     );
 }
 
-#[test]
-fn a_truncated_file_is_refused_or_harmless() {
-    let dir = written();
+fn a_truncated_file_is_refused_or_harmless(engine: EngineKind) {
+    let dir = written(engine);
     let mut refused = 0;
     for file in files(dir.path()) {
         let name = relative(&file, dir.path());
@@ -200,7 +212,9 @@ fn a_truncated_file_is_refused_or_harmless() {
                     .set_len(to as u64)
                     .unwrap()
             };
-            if open_damaged(dir.path(), &format!("{name:?} cut to {to}"), cut) == Found::Refused {
+            if open_damaged(engine, dir.path(), &format!("{name:?} cut to {to}"), cut)
+                == Found::Refused
+            {
                 refused += 1;
             }
         }
@@ -211,44 +225,48 @@ fn a_truncated_file_is_refused_or_harmless() {
     );
 }
 
-#[test]
-fn a_missing_file_is_refused_or_harmless() {
-    let dir = written();
+fn a_missing_file_is_refused_or_harmless(engine: EngineKind) {
+    let dir = written(engine);
     for file in files(dir.path()) {
         let name = relative(&file, dir.path());
-        let found = open_damaged(dir.path(), &format!("{name:?} removed"), |copy| {
+        let found = open_damaged(engine, dir.path(), &format!("{name:?} removed"), |copy| {
             fs::remove_file(copy.join(name)).unwrap()
         });
-        if name.ends_with("db") || name.ends_with("FORMAT") {
+        if name == Path::new(database_file(engine)) || name.ends_with("FORMAT") {
             assert_eq!(found, Found::Refused, "{name:?}");
         }
     }
-    let gone = open_damaged(dir.path(), "database removed", |copy| {
-        fs::remove_dir_all(copy.join("sled")).unwrap()
-    });
+    let gone = open_damaged(
+        engine,
+        dir.path(),
+        "database removed",
+        |copy| match engine {
+            EngineKind::Sled => fs::remove_dir_all(copy.join("sled")).unwrap(),
+            EngineKind::Redb => fs::remove_file(copy.join("records.redb")).unwrap(),
+        },
+    );
     assert_eq!(gone, Found::Refused);
 }
 
-#[test]
-fn an_older_log_under_a_newer_watermark_is_told_apart() {
+fn an_older_database_under_a_newer_watermark_is_told_apart(engine: EngineKind) {
     let dir = tempfile::tempdir().unwrap();
     let older = tempfile::tempdir().unwrap();
-    let storage = open_sled(dir.path()).unwrap();
+    let storage = open(dir.path(), engine).unwrap();
     (1..=5).for_each(|number| storage.commit(&numbered(number)).unwrap());
     drop(storage);
     copy_dir(dir.path(), older.path());
-    let storage = open_sled(dir.path()).unwrap();
+    let storage = open(dir.path(), engine).unwrap();
     storage.commit(&numbered(6)).unwrap();
     drop(storage);
     fs::copy(dir.path().join("watermark"), older.path().join("watermark")).unwrap();
-    let text = open_sled(older.path()).err().unwrap().to_string();
+    let text = open(older.path(), engine).err().unwrap().to_string();
     assert!(
         text.contains("ends at commit 5 but commit 6 was acknowledged"),
         "{text}"
     );
     fs::remove_file(older.path().join("watermark")).unwrap();
     assert_eq!(
-        last_commit(&open_sled(older.path()).unwrap()),
+        last_commit(&open(older.path(), engine).unwrap()),
         5,
         "the way out that the message names"
     );
@@ -256,30 +274,29 @@ fn an_older_log_under_a_newer_watermark_is_told_apart() {
 
 /// A power cut in the middle of a commit: of the bytes it changed only the first ones have arrived. That must neither
 /// lose what was acknowledged before nor keep the directory from opening.
-#[test]
-fn a_torn_commit_opens_with_all_or_nothing_of_it() {
+fn a_torn_commit_opens_with_all_or_nothing_of_it(engine: EngineKind) {
     // One small commit, one with a value in parts, one of many records that fills several buffers.
     for number in [8, 10] {
-        torn_commit(number, numbered(number));
+        torn_commit(engine, number, numbered(number));
     }
     let mut large = numbered(8);
     (0..3000_u32)
         .for_each(|at| large.put(storage::Space(2), at.to_be_bytes(), vec![at as u8; 200]));
-    torn_commit(8, large);
+    torn_commit(engine, 8, large);
 }
 
-fn torn_commit(number: u32, batch: storage::Batch) {
+fn torn_commit(engine: EngineKind, number: u32, batch: storage::Batch) {
     let dir = tempfile::tempdir().unwrap();
     let (before, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let storage = open_sled(dir.path()).unwrap();
+    let storage = open(dir.path(), engine).unwrap();
     (1..number).for_each(|number| storage.commit(&numbered(number)).unwrap());
     copy_dir(dir.path(), before.path());
     storage.commit(&batch).unwrap();
     copy_dir(dir.path(), after.path());
     drop(storage);
 
-    let old = fs::read(before.path().join("sled/db")).unwrap();
-    let new = fs::read(after.path().join("sled/db")).unwrap();
+    let old = fs::read(before.path().join(database_file(engine))).unwrap();
+    let new = fs::read(after.path().join(database_file(engine))).unwrap();
     let same = |at: &usize| old.get(*at) == new.get(*at);
     let first = (0..new.len()).find(|at| !same(at)).unwrap();
     let last = (0..new.len()).rfind(|at| !same(at)).unwrap() + 1;
@@ -295,8 +312,12 @@ fn torn_commit(number: u32, batch: storage::Batch) {
         .unwrap();
         let mut torn = new[..cut].to_vec();
         torn.extend_from_slice(old.get(cut..).unwrap_or_default());
-        fs::write(copy.path().join("sled/db"), torn).unwrap();
-        let storage = open_sled(copy.path())
+        if engine == EngineKind::Redb {
+            // The new length has been synced before anything else was written.
+            torn.resize(new.len().max(torn.len()), 0);
+        }
+        fs::write(copy.path().join(database_file(engine)), torn).unwrap();
+        let storage = open(copy.path(), engine)
             .unwrap_or_else(|error| panic!("commit {number} cut at {cut}: {error}"));
         match last_commit(&storage) {
             found if found == number => with += 1,
@@ -317,8 +338,9 @@ fn torn_commit(number: u32, batch: storage::Batch) {
 
 #[test]
 fn an_interrupted_snapshot_or_creation_does_not_keep_the_directory_from_opening() {
-    let dir = written();
-    let found = open_damaged(dir.path(), "torn snapshot", |copy| {
+    let engine = EngineKind::Sled;
+    let dir = written(engine);
+    let found = open_damaged(engine, dir.path(), "torn snapshot", |copy| {
         fs::write(copy.join("sled/snap.7FFFFFFFFFFFFFFF.generating"), b"torn").unwrap();
     });
     assert_eq!(found, Found::Whole);
@@ -330,4 +352,12 @@ fn an_interrupted_snapshot_or_creation_does_not_keep_the_directory_from_opening(
     let storage = open_sled(dir.path()).unwrap();
     storage.commit(&numbered(1)).unwrap();
     assert!(!dir.path().join("sled.creating").exists());
+
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path(), EngineKind::Redb).unwrap());
+    fs::remove_file(dir.path().join("records.redb")).unwrap();
+    fs::write(dir.path().join("records.redb.creating"), b"torn").unwrap();
+    let storage = open(dir.path(), EngineKind::Redb).unwrap();
+    storage.commit(&numbered(1)).unwrap();
+    assert!(!dir.path().join("records.redb.creating").exists());
 }

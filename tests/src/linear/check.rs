@@ -1,0 +1,162 @@
+//! The search for an order that explains a history.
+
+use std::collections::{HashMap, HashSet};
+
+use super::history::{Action, Op, Reply};
+use super::model::Key;
+
+/// The longest history of one key.
+pub const OPS_MAX: usize = 128;
+/// Configurations after which a search gives up.
+const CONFIGURATIONS_MAX: usize = 2_000_000;
+
+/// What a search found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// An order that explains it, after looking at so many configurations.
+    Linearizable(usize),
+    /// There is none.
+    Violated,
+    /// It gave up.
+    Undecided,
+}
+
+/// What is known of an action before the search.
+#[derive(Clone, Copy, Default)]
+struct Bounds {
+    /// The request before it in the same session.
+    after: Option<usize>,
+    /// The end of its session.
+    before: Option<usize>,
+}
+
+struct Search<'a> {
+    ops: &'a [Op],
+    bounds: Vec<Bounds>,
+}
+
+type Configuration = (u128, Key);
+
+/// Whether the history of one key, fresh in this life of the router, is linearizable.
+#[must_use]
+pub fn check(ops: &[Op], life: u32) -> Verdict {
+    if ops.len() > OPS_MAX {
+        return Verdict::Undecided;
+    }
+    let search = Search {
+        ops,
+        bounds: bounds(ops),
+    };
+    let mut seen: HashSet<Configuration> = HashSet::new();
+    let mut open = vec![(0, Key::fresh(life))];
+    while let Some(configuration) = open.pop() {
+        if seen.len() >= CONFIGURATIONS_MAX {
+            return Verdict::Undecided;
+        }
+        if !seen.insert(configuration.clone()) {
+            continue;
+        }
+        let Some(frontier) = search.frontier(&configuration) else {
+            return Verdict::Linearizable(seen.len());
+        };
+        search.follow(&configuration, frontier, &mut open);
+    }
+    Verdict::Violated
+}
+
+fn bounds(ops: &[Op]) -> Vec<Bounds> {
+    let mut order: Vec<usize> = (0..ops.len()).collect();
+    order.sort_by_key(|at| ops[*at].invoked);
+    let ends: HashMap<(u64, u32), usize> = (0..ops.len())
+        .filter(|at| ops[*at].action == Action::End)
+        .map(|at| ((ops[at].session, ops[at].life), at))
+        .collect();
+    let mut last: HashMap<(u64, u32), usize> = HashMap::new();
+    let mut bounds = vec![Bounds::default(); ops.len()];
+    for at in order {
+        let op = &ops[at];
+        if matches!(op.action, Action::End | Action::Restart { .. }) {
+            continue;
+        }
+        let session = (op.session, op.life);
+        bounds[at] = Bounds {
+            after: last.insert(session, at),
+            before: ends.get(&session).copied(),
+        };
+    }
+    bounds
+}
+
+impl Search<'_> {
+    /// The earliest answer to something that has not happened yet: nothing that was asked for later
+    /// may come before it. `None` if everything answered has happened.
+    fn frontier(&self, (done, key): &Configuration) -> Option<u64> {
+        let is_over = |at: usize| done >> at & 1 == 1 && !key.queue.contains(&at);
+        self.ops
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| !is_over(*at))
+            .filter_map(|(_, op)| op.reply.map(|(returned, _)| returned))
+            .min()
+    }
+
+    /// Adds what can be next, the likeliest last.
+    fn follow(&self, configuration: &Configuration, frontier: u64, open: &mut Vec<Configuration>) {
+        let (done, key) = configuration;
+        for &at in &key.queue {
+            if self.may_expire(at) {
+                open.push((*done, key.expire(at)));
+            }
+        }
+        let mut next: Vec<usize> = (0..self.ops.len())
+            .filter(|at| self.ops[*at].invoked < frontier && self.may_follow(configuration, *at))
+            .collect();
+        next.sort_by_key(|at| std::cmp::Reverse(self.likely_at(*at)));
+        for at in next {
+            if let Some(key) = key.apply(self.ops, at) {
+                open.push((done | 1 << at, key));
+            }
+        }
+    }
+
+    fn may_expire(&self, at: usize) -> bool {
+        let op = &self.ops[at];
+        match op.reply {
+            Some((_, reply)) => reply == Reply::TimedOut,
+            None => matches!(op.action, Action::Write(write) if write.timed),
+        }
+    }
+
+    fn may_follow(&self, (done, key): &Configuration, at: usize) -> bool {
+        let (op, bounds) = (&self.ops[at], self.bounds[at]);
+        let has = |at: usize| done >> at & 1 == 1;
+        if has(at) {
+            return false;
+        }
+        match op.action {
+            Action::Restart { .. } => op.life == key.life + 1,
+            // An end that changes nothing here only takes away.
+            Action::End => {
+                let owns = key.will.is_some_and(|(owner, _)| owner == op.session);
+                let waits = |at: &usize| self.ops[*at].session == op.session;
+                op.life == key.life && (owns || key.queue.iter().any(waits))
+            }
+            Action::Write(_) | Action::Get => {
+                op.life == key.life
+                    && bounds.after.is_none_or(has)
+                    && !bounds.before.is_some_and(has)
+            }
+        }
+    }
+
+    /// Writes in the order of their tokens, then reads, then what nobody was told of. (All that
+    /// depends on this is how soon an order is found.)
+    fn likely_at(&self, at: usize) -> (u8, u64) {
+        match self.ops[at].reply {
+            Some((_, Reply::Read { .. } | Reply::Refused | Reply::TimedOut)) => (0, 0),
+            Some((_, Reply::Written(token))) => (1, token),
+            Some((returned, Reply::Ready)) => (2, returned),
+            None => (3, self.ops[at].invoked),
+        }
+    }
+}
