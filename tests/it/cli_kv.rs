@@ -103,13 +103,14 @@ fn a_condition_that_does_not_hold_is_exit_code_4() -> Outcome {
     let server = memory()?;
     let token = out(&server, &["cas", "app.a", "0", "1"])?;
     let token = token.trim();
+    let number: u64 = token.parse()?;
     let failed = fails(&server, &["cas", "app.a", "0", "2"], 4)?;
     ensure!(failed.stderr.contains(token), "{failed:?}");
     let failed = fails(&server, &["cas", "app.a", "0", "2", "--json"], 4)?;
     let error: Value = serde_json::from_str(&failed.stderr)?;
     ensure!(error["error"] == "fox.error.conflict", "{error}");
     ensure!(
-        error["key"] == "app.a" && error["token"].to_string() == token,
+        error["key"] == "app.a" && error["token"] == number,
         "{error}"
     );
     fails(&server, &["put", "app.a", "3", "--when", "null"], 4)?;
