@@ -69,6 +69,22 @@ fn a_remembered_event_is_told_as_it_was() {
 }
 
 #[test]
+fn the_first_event_after_what_is_forgotten_says_so() {
+    let mut world = remembering("log/#", 2);
+    let (publisher, late) = (world.json(), world.json());
+    for i in 0..4 {
+        world.publish(publisher, "log.a", json!({}), &[json!([i])]);
+    }
+    world.send(late, json!([32, 1, {"after": 1}, "log.a"]));
+    let got = world.take(late);
+    assert_eq!(args_of(&got[1..]), [json!([2]), json!([3])]);
+    assert_eq!(
+        [&got[1][3], &got[2][3]],
+        [&json!({"x_gap": true}), &json!({})]
+    );
+}
+
+#[test]
 fn every_filter_of_the_specification_holds_and_all_at_once() {
     let mut world = World::new();
     let peer = world.json();
