@@ -4,6 +4,7 @@
 mod directory;
 mod envelope;
 mod guarded;
+mod opening;
 mod panics;
 mod plan;
 mod watermark;
