@@ -44,7 +44,7 @@ fn answers_that_promise_durability_wait_for_their_commit_and_no_others_do() {
     );
     assert_eq!(w.ask(&b, call(4, "fox/kv/get", json!(["other"]))).len(), 1);
     assert_eq!(
-        w.ask(&a, put(5, "k", json!([2])).when(json!(9)).into()),
+        w.ask(&a, put(5, "other", json!([2])).when(json!(9)).into()),
         ["refused 5 ConditionFailed"]
     );
     w.send(&a, put(6, "j", json!([1])).into());
@@ -54,6 +54,37 @@ fn answers_that_promise_durability_wait_for_their_commit_and_no_others_do() {
     assert!(w.commit_one());
     assert_eq!(w.lines(&a), ["done 6 published"]);
     assert!(!w.commit_one());
+}
+
+/// Otherwise a crash could take back the reason for a refusal that somebody has acted on.
+#[test]
+fn a_condition_is_refused_when_what_it_failed_on_is_durable() {
+    let mut w = by_hand();
+    let (a, b) = (w.plain(), w.plain());
+    let lock = |n| put(n, "k", json!([n])).when(json!(null));
+    w.ask(&a, lock(1).into());
+    assert_eq!(w.ask(&b, lock(2).into()), NONE);
+    w.commit();
+    assert_eq!(w.lines(&a), ["done 1 published unmatched"]);
+    assert_eq!(w.lines(&b), ["refused 2 ConditionFailed"]);
+    assert_eq!(
+        w.ask(&b, lock(3).into()),
+        ["refused 3 ConditionFailed"],
+        "nothing to wait for"
+    );
+    // A deletion is as good a reason as a value.
+    w.ask(&a, put(4, "k", json!([])).into());
+    assert_eq!(
+        w.ask(&b, put(5, "k", json!([5])).when(json!(1)).into()),
+        NONE
+    );
+    w.fail();
+    assert_eq!(w.lines(&a), ["refused 4 StorageUnavailable"]);
+    assert_eq!(
+        w.lines(&b),
+        ["refused 5 StorageUnavailable"],
+        "the value is there again"
+    );
 }
 
 #[test]

@@ -627,6 +627,11 @@ impl Realm {
                     failure: CallFailure::Realm(refusal),
                 })
             }
+            // What a condition failed on is taken back.
+            (Delivery::Refused { request, .. }, _) => Some(Delivery::Refused {
+                request: *request,
+                refusal,
+            }),
             (Delivery::Joined { .. }, _) => Some(Delivery::Ended(EndReason::StorageUnavailable)),
             _ => None,
         };

@@ -196,7 +196,6 @@ impl Realm {
                 self.counters.publish_refused += 1;
             }
             ErrorKind::InvalidArgument => self.counters.publish_invalid += 1,
-            ErrorKind::ConditionFailed => self.counters.conditions_failed += 1,
             ErrorKind::StorageUnavailable => self.counters.storage_refused += 1,
             _ => {}
         }

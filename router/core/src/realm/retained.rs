@@ -13,8 +13,8 @@ use super::{Effects, NOT_SEALED, Realm, Undo};
 use crate::encoding::Encoding;
 use crate::kv::{ArmedWill, Entry, Waiter, Wants};
 use crate::model::{
-    Admission, Args, Body, ErrorKind, Event, Now, Payload, PublicationId, Publish, PublishOptions,
-    Publisher, Qos, SessionId, Topic, WillScope,
+    Admission, Args, Body, Delivery, ErrorKind, Event, Now, Payload, PublicationId, Publish,
+    PublishOptions, Publisher, Qos, Refusal, SessionId, Topic, WillScope,
 };
 use crate::records::{self, StoredEntry};
 use crate::session::Leave;
@@ -56,8 +56,7 @@ impl Realm {
             if watch {
                 self.park(now, place, publish, effects);
             } else {
-                let kind = ErrorKind::ConditionFailed;
-                self.refuse_publish(place, publish.request, kind, "not accepted", effects);
+                self.refuse_condition(place, &publish, effects);
             }
             return;
         }
@@ -68,6 +67,23 @@ impl Realm {
         let topic = publish.topic.clone();
         self.carry_out(now, place, publish, effects);
         self.serve_waiters(now, &topic, effects);
+    }
+
+    /// A failed condition tells what the key holds, as a read does: it waits as long as one, lest a
+    /// crash take back the reason for it.
+    fn refuse_condition(&mut self, place: usize, publish: &Publish, effects: &mut Effects) {
+        self.counters.conditions_failed += 1;
+        let Some(request) = publish.request else {
+            return;
+        };
+        let (kind, message) = (ErrorKind::ConditionFailed, "not accepted");
+        if self.refuse_own_write(place, request, kind, message, effects) {
+            return;
+        }
+        let (_, commit) = self.kv.last_token(&publish.topic);
+        let refusal = Refusal::new(kind, message);
+        let delivery = Delivery::Refused { request, refusal };
+        self.push_after(place, delivery, commit, effects);
     }
 
     /// Stores, announces and answers one write of a living session.
