@@ -130,7 +130,11 @@ Examples:
     /// Run a command under a lock; list, show and break locks
     Lock(lock::LockArgs),
     /// Check, repair, compact or migrate a data directory
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        disable_help_subcommand = true,
+        after_help = "Examples:\n  reynard storage check ./reynard-data"
+    )]
     Storage(StorageCommand),
 }
 

@@ -22,7 +22,12 @@ const LISTED: usize = 20;
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum StorageCommand {
     /// Read every record and say how many there are and which are damaged
-    #[command(after_help = "Exit code 0 if everything is whole (or was repaired), else 3.")]
+    #[command(after_help = "\
+Exit code 0 if everything is whole (or was repaired), else 3.
+
+Examples:
+  reynard storage check ./reynard-data
+  reynard storage check ./reynard-data --repair")]
     Check {
         /// The data directory
         dir: PathBuf,
@@ -34,10 +39,16 @@ pub enum StorageCommand {
         json: bool,
     },
     /// Rewrite the records without the room that is free inside
+    #[command(after_help = "\
+Examples:
+  reynard storage compact ./reynard-data")]
     Compact(Target),
     /// Copy the records to the other engine, compare, and swap the directories
-    #[command(after_help = "The former directory is kept as DIR.backup-1. \
-                            Afterwards set `storage_engine` in the configuration.")]
+    #[command(after_help = "\
+The former directory is kept as DIR.backup-1. Afterwards set `storage_engine` in the configuration.
+
+Examples:
+  reynard storage migrate ./reynard-data --to redb")]
     Migrate {
         /// Which directory, and how to answer
         #[command(flatten)]
