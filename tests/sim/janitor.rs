@@ -3,7 +3,8 @@
 use crate::actor::{Cx, Phase};
 use crate::ledger::ActorId;
 use crate::wamp::Role;
-use crate::wamp_end::{PUBLISH, SUBSCRIBE, WampEnd, dict, uri};
+use crate::wamp_end::{PUBLISH, SUBSCRIBE, WampEnd, dict};
+use protocols::wamp::map;
 use protocols::wamp::message::{Message, Publish, Subscribe};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -53,7 +54,7 @@ impl Role for Janitor {
                     .and_then(Value::as_str)
                     .unwrap_or_default();
                 let uid = end.uid(&event.payload, cx);
-                cx.ledger.found.insert(topic.replace('.', "/"), uid);
+                cx.ledger.found.insert(core_text(topic), uid);
                 self.keys.insert(topic.to_owned());
             }
             Message::Error(error) => cx.ledger.fail(format!("the janitor: {error:?}")),
@@ -69,7 +70,7 @@ impl Role for Janitor {
             self.is_done = true;
             return;
         };
-        let uid = cx.ledger.publication(end.me, &key.replace('.', "/"), 0);
+        let uid = cx.ledger.publication(end.me, &core_text(&key), 0);
         if let Some(link) = end.link {
             cx.ledger.sent(link, uid);
         }
@@ -81,7 +82,7 @@ impl Role for Janitor {
             &Publish {
                 request,
                 options,
-                topic: uri(&key),
+                topic: key.into(),
                 payload,
             }
             .into(),
@@ -91,4 +92,9 @@ impl Role for Janitor {
     fn waits(&self) -> Option<String> {
         (!self.is_done).then(|| format!("the janitor still has {} keys", self.keys.len()))
     }
+}
+
+/// Malformed peers leave keys whose levels need an escape in WAMP's spelling.
+fn core_text(uri: &str) -> String {
+    map::topic(uri).map_or_else(|_| uri.to_owned(), |topic| topic.text().to_owned())
 }

@@ -183,10 +183,12 @@ impl Core {
         let before = *self.realm.counters();
         self.realm
             .handle(now, connection, command, &mut self.effects);
-        // A message that could not be queued durably is turned down before anybody receives it.
+        // A message that could not be queued durably is turned down before anybody receives it, and
+        // what comes from a connection that was taken over is not looked at.
         let after = self.realm.counters();
         if let Some((uid, retained)) = executed
-            && (after.refused_queue_full > before.refused_queue_full
+            && (after.publishes == before.publishes
+                || after.refused_queue_full > before.refused_queue_full
                 || (!retained && after.storage_refused > before.storage_refused))
         {
             ledger.turned_down(uid);

@@ -63,7 +63,10 @@ proptest! {
             key.starts_with(&prefix) && (!key.starts_with('$') || prefix.starts_with('$'))
         };
         let expected: Vec<(String, usize)> =
-            kept.into_iter().filter(|(key, _)| is_found(key)).collect();
+            kept.into_iter()
+            .filter(|(key, _)| is_found(key))
+            .map(|(key, n)| (key.replace('/', "."), n))
+            .collect();
         let mut found = Vec::new();
         let mut after = Value::Null;
         loop {

@@ -167,10 +167,8 @@ impl Run {
         self.check();
     }
 
-    /// Time passes; what a restart found beyond the bound goes.
     fn pass(&mut self, by: u64) {
         self.w.pass(secs(by));
-        self.make_room();
     }
 
     fn limit(&self) -> usize {
@@ -389,8 +387,9 @@ impl Run {
             item.unsure |= crashed;
         }
         self.model.repeated = 0;
-        // What was in flight waits again, beyond the bound.
+        // What was in flight waits again, beyond the bound, until there is time to drop it.
         self.pass(1);
+        self.make_room();
     }
 
     fn outage(&mut self, count: u8) {
@@ -480,4 +479,24 @@ proptest! {
         }
         run.finish();
     }
+}
+
+/// The bound sinks with the delivery that shows the client to be stuck; what is beyond it goes with
+/// the next one.
+#[test]
+fn what_came_until_a_client_is_found_stuck_stays_until_the_next_delivery() {
+    let mut run = Run::new(WhenFull::DropOldest, 0);
+    run.take(&Step::Restart);
+    let publish = |run: &mut Run, count| (0..count).for_each(|_| run.take(&Step::Publish(None)));
+    publish(&mut run, 3);
+    run.take(&Step::Join(1));
+    publish(&mut run, 3);
+    run.take(&Step::Pass(3));
+    publish(&mut run, 4);
+    assert!(run.model.is_stuck);
+    assert_eq!(run.model.waiting.len(), 10);
+    run.take(&Step::Pass(1));
+    publish(&mut run, 1);
+    assert_eq!(run.model.waiting.len(), run.limit());
+    run.finish();
 }

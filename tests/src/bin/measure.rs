@@ -39,6 +39,11 @@ fn main() -> Result<()> {
             None => Ok(default),
         }
     };
+    let word = |at: usize| {
+        args.get(at)
+            .map(String::as_str)
+            .context("an argument is missing")
+    };
     match args.first().map(String::as_str) {
         Some("restarts") => {
             measure_restarts(number(1, 1_000_000)?, number(2, 20)?, number(3, 200)?)
@@ -55,8 +60,8 @@ fn main() -> Result<()> {
             measure_kills(number(1, 500)?, number(2, 600)?, durability)
         }
         Some("keys") => measure_keys(number(1, 1_000_000)?),
-        Some("keys-fill") => keys::fill(Path::new(&args[1]), args[2].parse()?, number(3, 0)?),
-        Some("keys-open") => keys::open(Path::new(&args[1]), args[2].parse()?),
+        Some("keys-fill") => keys::fill(Path::new(word(1)?), word(2)?.parse()?, number(3, 0)?),
+        Some("keys-open") => keys::open(Path::new(word(1)?), word(2)?.parse()?),
         Some("power") => measure_power(number(1, 20_000)?, number(2, 1)?),
         Some("calls") => measure_calls(),
         Some("flips") => {

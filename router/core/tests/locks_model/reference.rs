@@ -75,6 +75,8 @@ pub struct Key {
     pub holders: Vec<Holder>,
     pub raw: Option<Raw>,
     pub line: Vec<Waiter>,
+    /// Its last write is not on disk yet.
+    pub fresh: bool,
 }
 
 /// What the key's subscribers must hear: the grant that it tells of, if it tells of one.
@@ -182,6 +184,12 @@ impl Reference {
             text,
             instead,
         });
+    }
+
+    /// The key was written.
+    fn say(&mut self, key: usize, said: Said) {
+        self.said[key].push(said);
+        self.keys[key].fresh = self.durable && !self.down;
     }
 
     fn failed(&mut self, session: usize, request: u64, kind: &str) {
@@ -298,7 +306,7 @@ impl Reference {
             durable,
             requests: vec![request],
         });
-        self.said[key].push(Said::Granted(uid));
+        self.say(key, Said::Granted(uid));
         self.answer_of(durable, session, request, granted(request, key, ends));
     }
 
@@ -371,6 +379,11 @@ impl Reference {
         {
             match write.watch {
                 true => self.park(session, request, key, What::Write(write), wait),
+                false if state.fresh => {
+                    let text = format!("refused {request} ConditionFailed");
+                    let instead = Some(format!("refused {request} StorageUnavailable"));
+                    self.answer(session, request, text, instead);
+                }
                 false => self.refused(session, request, "ConditionFailed"),
             }
             return;
@@ -402,7 +415,7 @@ impl Reference {
                 owner,
             });
         }
-        self.said[key].push(Said::Other { clears });
+        self.say(key, Said::Other { clears });
         let instead = (!releases).then(|| format!("refused {request} StorageUnavailable"));
         self.answer(session, request, format!("done {request}"), instead);
     }
@@ -415,7 +428,7 @@ impl Reference {
             .extract_if(.., |holder| uids.contains(&holder.uid))
             .collect();
         let clears = state.holders.is_empty();
-        self.said[key].push(Said::Other { clears });
+        self.say(key, Said::Other { clears });
         for holder in gone.iter().filter(|h| involuntary && !h.durable) {
             for request in &holder.requests {
                 let mine = |h: &Held| h.session == holder.session && h.request == *request;
@@ -476,7 +489,7 @@ impl Reference {
             .is_some()
         {
             broken = 1;
-            self.said[key].push(Said::Other { clears: true });
+            self.say(key, Said::Other { clears: true });
             self.serve(key);
         }
         let text = format!("broke {request} {broken}");
@@ -519,7 +532,7 @@ impl Reference {
         held.sort_unstable();
         for key in owned {
             self.keys[key].raw = None;
-            self.said[key].push(Said::Other { clears: true });
+            self.say(key, Said::Other { clears: true });
             self.serve(key);
         }
         for (uid, key) in held {
@@ -569,6 +582,7 @@ impl Reference {
             holder.durable = true;
             holder.requests.clear();
         }
+        self.keys.iter_mut().for_each(|key| key.fresh = false);
     }
 
     /// Nothing since the last commit is: grants are taken back, ends stand. What was published is
@@ -583,6 +597,7 @@ impl Reference {
         }
         for key in &mut self.keys {
             key.holders.retain(|holder| holder.durable);
+            key.fresh = false;
         }
     }
 
