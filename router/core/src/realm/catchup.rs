@@ -58,14 +58,9 @@ impl Realm {
     ) -> bool {
         let mut budget = self.budget;
         budget.values = budget.values.min(room);
-        let (values, looks) = (budget.values, budget.looks);
+        let values = budget.values;
         let past = self.next_of_past(place, replay, &mut budget, may_go_on);
-        self.counters.replay_steps += 1;
-        self.counters.replay_looks += (looks - budget.looks) as u64;
-        self.counters.replayed += past.events.len() as u64;
-        self.budget.looks = budget.looks;
-        self.budget.bytes = budget.bytes;
-        self.budget.values = self.budget.values.saturating_sub(past.events.len());
+        self.spend(budget, past.events.len());
         let left = values.saturating_sub(past.events.len());
         for (event, gap) in past.events {
             let before = Before {

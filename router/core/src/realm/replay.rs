@@ -393,6 +393,16 @@ impl Realm {
             })
     }
 
+    /// A step left so much of the budget and shows so many values.
+    pub(super) fn spend(&mut self, left: Budget, shown: usize) {
+        self.counters.replay_steps += 1;
+        self.counters.replay_looks += (self.budget.looks - left.looks) as u64;
+        self.counters.replayed += shown as u64;
+        self.budget.looks = left.looks;
+        self.budget.bytes = left.bytes;
+        self.budget.values = self.budget.values.saturating_sub(shown);
+    }
+
     /// One step of a replay; answers whether it is at its end. Clears `may_go_on` when the session
     /// must take something first.
     fn step(
@@ -406,14 +416,8 @@ impl Realm {
     ) -> bool {
         let mut budget = self.budget;
         budget.values = budget.values.min(room);
-        let looks = budget.looks;
         let found = self.next_values(now, place, replay, &mut budget, may_go_on);
-        self.counters.replay_steps += 1;
-        self.counters.replay_looks += (looks - budget.looks) as u64;
-        self.counters.replayed += found.events.len() as u64;
-        self.budget.looks = budget.looks;
-        self.budget.bytes = budget.bytes;
-        self.budget.values = self.budget.values.saturating_sub(found.events.len());
+        self.spend(budget, found.events.len());
         let exact = replay.pattern.is_exact();
         for event in found.events {
             let delivery = Realm::replayed(&event, replay.subscription, exact, replay.options);
