@@ -559,7 +559,7 @@ fn place_record(
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
     let value = || record.to_vec();
     match space {
-        records::VALUES => found.values.push((rest.to_vec(), value())),
+        records::VALUES => found.add_value(rest, record).ok()?,
         records::SESSIONS => found.sessions.push((text(rest)?, value())),
         records::LAST_WILLS => found.last_wills.push((text(rest)?, value())),
         records::HISTORY => found.add_trace(rest, record),

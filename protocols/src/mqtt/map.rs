@@ -186,7 +186,7 @@ pub const fn close_code(reason: ReasonCode) -> u16 {
 #[must_use]
 pub fn topic(text: ByteString, max_levels: usize) -> Option<Topic> {
     validate_topic_name(&text, max_levels).ok()?;
-    Topic::new(text).ok()
+    Topic::new(&*text).ok()
 }
 
 /// What stands beside the payload of a message from a client; copied, because a retained or

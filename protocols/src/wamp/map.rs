@@ -72,7 +72,7 @@ impl From<PatternError> for Reject {
 /// # Errors
 /// `wamp.error.invalid_uri`.
 pub fn topic(uri: &str) -> Result<Topic, Reject> {
-    Ok(Topic::new(uris::uri_to_core(uri)?)?)
+    Ok(Topic::new(&*uris::uri_to_core(uri)?)?)
 }
 
 /// The same where only the router itself may use the reserved component (section "Reserved

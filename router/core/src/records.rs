@@ -44,7 +44,7 @@ pub struct StoredEvent {
     topic: Topic,
     body: StoredBody,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    publisher: Option<Publisher>,
+    publisher: Option<Arc<Publisher>>,
     qos: Qos,
     retain: bool,
     clears: bool,

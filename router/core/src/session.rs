@@ -4,13 +4,14 @@ use crate::auth::Role;
 use crate::broker::{Filter, MemberOptions};
 use crate::model::{
     EndReason, Event, EventDelivery, InvocationId, LastWill, Pattern, Payload, PublicationId,
-    RegistrationId, RequestId, SessionId, Slot, SubscriptionId, Topic,
+    Publisher, RegistrationId, RequestId, SessionId, Slot, SubscriptionId, Topic,
 };
 use crate::outbox::Outbox;
 use crate::realm::Testament;
 use crate::timers::TimerKey;
 use bytestring::ByteString;
 use serde_json::Value;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -229,6 +230,8 @@ pub(crate) struct Session {
     pub attached: bool,
     pub outbox: Arc<Outbox>,
     pub identity: Identity,
+    /// What its events say about it: undisclosed, disclosed.
+    pub published_as: [OnceCell<Arc<Publisher>>; 2],
     pub features: Features,
     pub style: EventStyle,
     pub client: Option<ByteString>,
@@ -279,5 +282,27 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn is_durable(&self) -> bool {
         self.client.is_some() && !self.expiry.is_zero()
+    }
+
+    /// What its events say about it, made once for all of them.
+    pub(crate) fn publisher(&self, disclosed: bool) -> Arc<Publisher> {
+        let [undisclosed, open] = &self.published_as;
+        let known = if disclosed { open } else { undisclosed };
+        let publisher = known.get_or_init(|| {
+            Arc::new(Publisher {
+                client: self.client.clone(),
+                session: self.id,
+                authid: self.identity.authid.clone(),
+                role: self.identity.role.name.clone(),
+                disclosed,
+            })
+        });
+        publisher.clone()
+    }
+
+    /// The session goes on as somebody else's, or with other rights.
+    pub(crate) fn identify(&mut self, identity: Identity) {
+        self.identity = identity;
+        self.published_as = Default::default();
     }
 }

@@ -85,7 +85,7 @@ pub struct Event {
     /// It deletes the retained value.
     pub deleted: bool,
     /// Who published it, if disclosed.
-    pub publisher: Option<Publisher>,
+    pub publisher: Option<Arc<Publisher>>,
 }
 
 impl Event {

@@ -248,7 +248,7 @@ impl Way {
     /// itself, which has no name without the prefix `a/`.
     fn rename(&self, topic: &Topic) -> Option<ByteString> {
         if self.strip == self.prepend {
-            return Some(topic.as_byte_string().clone());
+            return Some(ByteString::from(topic.text()));
         }
         let rest = topic.text().strip_prefix(&*self.strip)?;
         let name = format!("{}{rest}", self.prepend);

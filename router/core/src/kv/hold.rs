@@ -8,6 +8,7 @@ use crate::model::{Publisher, RequestId, SessionId, Topic};
 use crate::timers::TimerKey;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How a key is held.
@@ -97,7 +98,7 @@ pub struct Lease {
 #[derive(Clone, Debug)]
 pub struct Holder {
     /// Whose hold it is.
-    pub publisher: Publisher,
+    pub publisher: Arc<Publisher>,
     /// The calls that were granted and whose answers wait for the same commit, to be taken back
     /// until then.
     pub requests: Vec<RequestId>,
@@ -250,7 +251,7 @@ impl Holds {
             Some(hold) => hold,
             None => self
                 .by_key
-                .entry(topic.detached())
+                .entry(topic.clone())
                 .or_insert_with(|| Hold::new(wish)),
         };
         hold.add(token, holder);

@@ -191,6 +191,7 @@ fn behind_wild(text: &str, end: Option<usize>) -> Look {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kv::Former;
     use crate::model::{Event, Payload, PublicationId, Qos};
     use proptest::prelude::*;
     use std::collections::BTreeSet;
@@ -198,7 +199,7 @@ mod tests {
 
     fn kv(keys: impl IntoIterator<Item = Topic>, deleted: impl Fn(usize) -> bool) -> Kv {
         let mut kv = Kv::new(1_000);
-        for (n, topic) in keys.into_iter().enumerate() {
+        let former = |(n, topic): (usize, Topic)| {
             let event = Arc::new(Event {
                 publication: PublicationId(1),
                 topic: topic.clone(),
@@ -218,8 +219,13 @@ mod tests {
                 will: None,
                 is_hold: false,
             };
-            kv.restore(topic, (!deleted(n)).then_some(entry), 1);
-        }
+            Former {
+                topic,
+                entry: (!deleted(n)).then_some(entry),
+                token: 1,
+            }
+        };
+        kv.restore(keys.into_iter().enumerate().map(former).collect());
         kv
     }
 

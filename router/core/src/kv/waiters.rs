@@ -163,7 +163,7 @@ impl Waiters {
 
     /// Appends to the queue of its topic. Answers the place in line, or 0 for who stands aside.
     pub fn park(&mut self, topic: &Topic, waiter: Waiter) -> usize {
-        let queue = self.queues.entry(topic.detached()).or_default();
+        let queue = self.queues.entry(topic.clone()).or_default();
         if !waiter.when().is_null() {
             queue.aside.push_back(waiter);
             return 0;

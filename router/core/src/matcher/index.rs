@@ -18,7 +18,7 @@ type Ids = SmallVec<[u32; 1]>;
 /// Patterns -> the ids that were inserted with them.
 #[derive(Debug)]
 pub struct Index {
-    exact: HashMap<ByteString, Ids, RandomState>,
+    exact: HashMap<Topic, Ids, RandomState>,
     trie: Trie,
     prefixes: BTreeMap<ByteString, Ids>,
     reserved: ByteString,
@@ -40,10 +40,7 @@ impl Index {
     pub fn insert(&mut self, pattern: &Pattern, id: u32) {
         match pattern {
             Pattern::Exact(topic) => {
-                self.exact
-                    .entry(topic.as_byte_string().clone())
-                    .or_default()
-                    .push(id);
+                self.exact.entry(topic.clone()).or_default().push(id);
             }
             Pattern::Levels(levels) => self.trie.insert(levels, id),
             Pattern::Prefix(prefix) => self.prefixes.entry(prefix.clone()).or_default().push(id),
@@ -54,12 +51,12 @@ impl Index {
     pub fn remove(&mut self, pattern: &Pattern, id: u32) -> bool {
         match pattern {
             Pattern::Exact(topic) => {
-                let Some(ids) = self.exact.get_mut(topic.as_byte_string()) else {
+                let Some(ids) = self.exact.get_mut(topic) else {
                     return false;
                 };
                 let found = take(ids, id);
                 if ids.is_empty() {
-                    self.exact.remove(topic.as_byte_string());
+                    self.exact.remove(topic);
                 }
                 found
             }
@@ -80,7 +77,7 @@ impl Index {
     /// Appends every id whose pattern matches `topic`, each once: exact ones, then prefixes from
     /// short to long, then those with wildcards.
     pub fn find(&self, topic: &Topic, found: &mut Found) {
-        if let Some(ids) = self.exact.get(topic.as_byte_string()) {
+        if let Some(ids) = self.exact.get(topic) {
             found.extend_from_slice(ids);
         }
         let named_only = crate::model::must_be_named(topic.text(), &self.reserved);

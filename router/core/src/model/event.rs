@@ -4,6 +4,7 @@ use super::{Admission, Payload, PublicationId, SessionId, Topic};
 use bytes::Bytes;
 use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// How much a delivery may cost to arrive; ordered, so that the lower of two wins.
 #[derive(
@@ -61,7 +62,7 @@ pub struct Event {
     /// What was said.
     pub payload: Payload,
     /// By whom; `None` for the realm itself.
-    pub publisher: Option<Publisher>,
+    pub publisher: Option<Arc<Publisher>>,
     /// The assurance the publisher asked for; deliveries have at most this.
     pub qos: Qos,
     /// The publisher asked to keep it.

@@ -188,7 +188,7 @@ impl Pattern {
     #[must_use]
     pub fn detached(&self) -> Pattern {
         match self {
-            Pattern::Exact(topic) => Pattern::Exact(topic.detached()),
+            Pattern::Exact(topic) => Pattern::Exact(topic.clone()),
             Pattern::Prefix(prefix) => Pattern::Prefix(ByteString::from(&**prefix)),
             Pattern::Levels(levels) => Pattern::Levels(
                 levels

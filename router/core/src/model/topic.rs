@@ -5,10 +5,10 @@
 //! U+0000 in the text, which cannot occur otherwise, so the text stays injective. Nothing is
 //! normalised: two topics are equal exactly when their texts are.
 
-use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
 use std::fmt;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// The longest topic text, in bytes.
@@ -16,10 +16,11 @@ pub const MAX_TOPIC_BYTES: usize = 65_535;
 /// The most levels a topic or pattern may have.
 pub const MAX_LEVELS: usize = 200;
 
-/// A concrete topic or procedure name.
+/// A concrete topic or procedure name. Its text is shared by its copies and nothing else: unlike a slice of what was
+/// read it keeps no buffer alive.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Topic(ByteString);
+pub struct Topic(Arc<str>);
 
 /// Why a text is no topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -43,24 +44,18 @@ impl Topic {
     ///
     /// # Errors
     /// See [`TopicError`].
-    pub fn new(text: impl Into<ByteString>) -> Result<Topic, TopicError> {
-        let text = text.into();
-        check_text(&text)?;
-        if memchr::memchr(b'#', text.as_bytes()).is_some() {
+    pub fn new(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Topic, TopicError> {
+        let known = text.as_ref();
+        check_text(known)?;
+        if memchr::memchr(b'#', known.as_bytes()).is_some() {
             return Err(TopicError::Wildcard);
         }
-        Ok(Topic(text))
+        Ok(Topic(text.into()))
     }
 
     /// The levels joined by `/`, with U+0000 for a `/` inside a level.
     #[must_use]
     pub fn text(&self) -> &str {
-        &self.0
-    }
-
-    /// The shared text.
-    #[must_use]
-    pub fn as_byte_string(&self) -> &ByteString {
         &self.0
     }
 
@@ -73,13 +68,6 @@ impl Topic {
     #[must_use]
     pub fn first_level(&self) -> &str {
         first_level(&self.0)
-    }
-
-    /// A copy that shares no buffer with its origin: for whatever is kept longer than the frame
-    /// it came in, since a slice pins the whole read buffer.
-    #[must_use]
-    pub fn detached(&self) -> Topic {
-        Topic(ByteString::from(self.text()))
     }
 
     /// Whether every level can be named in a slash-separated filter language in which `+` and `#`

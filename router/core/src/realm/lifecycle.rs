@@ -52,7 +52,8 @@ impl Realm {
             Some(place) => {
                 self.withhold_denied(place, &identity, effects);
                 if let Some(session) = self.sessions.get_mut(place) {
-                    (session.identity, session.features) = (identity, features);
+                    session.identify(identity);
+                    session.features = features;
                 }
                 place
             }
@@ -176,6 +177,7 @@ impl Realm {
             attached: false,
             outbox: Arc::new(Outbox::new(self.settings.limits.outbox)),
             identity,
+            published_as: Default::default(),
             features,
             style,
             client: client.map(|client| client.id.clone()),
@@ -621,7 +623,7 @@ impl Realm {
         let publish = &will.publish;
         let event = Event {
             publication: PublicationId(0),
-            topic: publish.topic.detached(),
+            topic: publish.topic.clone(),
             payload: publish.payload.detached(),
             publisher: Some(session.publisher(false)),
             qos: publish.qos,

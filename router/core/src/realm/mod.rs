@@ -875,7 +875,7 @@ fn detached(event: &Arc<crate::model::Event>) -> Arc<crate::model::Event> {
     let event = &**event;
     Arc::new(crate::model::Event {
         publication: event.publication,
-        topic: event.topic.detached(),
+        topic: event.topic.clone(),
         payload: event.payload.detached(),
         publisher: event.publisher.clone(),
         qos: event.qos,

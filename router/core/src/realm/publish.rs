@@ -30,7 +30,7 @@ pub(super) struct Author {
     /// The session's place, while it lives.
     pub place: Option<usize>,
     /// What receivers may learn; `None` for the realm itself.
-    pub publisher: Option<Publisher>,
+    pub publisher: Option<Arc<Publisher>>,
     /// The session itself gets no copy.
     pub exclude_me: bool,
 }
@@ -487,18 +487,6 @@ impl Realm {
             lost: 0,
             gap: false,
             handover: Handover::Nobody,
-        }
-    }
-}
-
-impl Session {
-    pub(super) fn publisher(&self, disclosed: bool) -> Publisher {
-        Publisher {
-            client: self.client.clone(),
-            session: self.id,
-            authid: self.identity.authid.clone(),
-            role: self.identity.role.name.clone(),
-            disclosed,
         }
     }
 }

@@ -2,24 +2,25 @@
 //! process is gone, so wills are applied and last wills published before anybody is let in.
 
 use super::publish::Author;
-use super::remember::{RestoredMark, RestoredTrace};
 use super::{Effects, Realm};
 use crate::auth::Role;
 use crate::broker::{Filter, Member, MemberOptions, Pace, SubscriptionKey};
-use crate::kv::{ArmedWill, Entry};
+use crate::kv::{ArmedWill, Former};
 use crate::model::{LastWill, MatchKind, Now, Pattern, Publish, Publisher, Slot, Topic};
 use crate::records::{
-    self, StoredDelivery, StoredEntry, StoredHead, StoredMark, StoredSession, StoredSubscription,
-    StoredWill,
+    self, StoredDelivery, StoredHead, StoredSession, StoredSubscription, StoredWill,
 };
 use crate::session::Identity;
 use crate::timers::Timer;
 use bytestring::ByteString;
-use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
+
+mod found;
+
+pub use found::Restored;
 
 /// A record that passed its checksum but does not say what it must.
 #[derive(Debug, Error)]
@@ -31,76 +32,6 @@ pub struct RestoreError {
     pub whose: String,
     /// What is wrong.
     pub why: String,
-}
-
-/// The records of one realm, as found.
-#[derive(Debug, Default)]
-pub struct Restored {
-    /// Topic text and record.
-    pub values: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Client and record.
-    pub sessions: Vec<(String, Vec<u8>)>,
-    /// Client and record.
-    pub subscriptions: Vec<(String, Vec<u8>)>,
-    /// Client, number and record.
-    pub queues: Vec<(String, u64, Vec<u8>)>,
-    /// Of queued deliveries whose body is not read: client, number and the rest.
-    pub spilled: Vec<(String, u64, StoredHead)>,
-    /// Client and id.
-    pub receipts: Vec<(String, u64)>,
-    /// Client and record.
-    pub last_wills: Vec<(String, Vec<u8>)>,
-    /// Of remembered events, without their bodies.
-    pub traces: Vec<RestoredTrace>,
-    /// How much is forgotten.
-    pub marks: Vec<RestoredMark>,
-}
-
-impl Restored {
-    /// Whether nothing was found.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
-            && self.sessions.is_empty()
-            && self.last_wills.is_empty()
-            && self.queues.is_empty()
-            && self.spilled.is_empty()
-            && self.traces.is_empty()
-    }
-
-    /// Adds a record of what is remembered, by its key after the realm's name. What is a bad record is told by
-    /// [`Realm::restore`].
-    pub fn add_trace(&mut self, part: &[u8], record: &[u8]) {
-        let broken = |why: String| (part.to_vec(), why);
-        let trace = match records::publication(part) {
-            Some(_) => records::trace_of(record).map_err(|error| broken(error.to_string())),
-            None => match records::decode(record).map(StoredMark::read) {
-                Ok(Some(mark)) => {
-                    self.marks.push(mark);
-                    return;
-                }
-                Ok(None) => Err(broken("the mark names no pattern".to_owned())),
-                Err(error) => Err(broken(error.to_string())),
-            },
-        };
-        self.traces.push(trace);
-    }
-
-    /// Adds a record of a client's queue; the records of a client come one after the other, by number. Only the first
-    /// `resident` are kept as a whole, if they need not be.
-    pub fn add_queued(&mut self, client: &str, number: u64, record: &[u8], resident: usize) {
-        let first = self.queues.len().checked_sub(resident);
-        let has_enough = resident == 0
-            || first
-                .and_then(|at| self.queues.get(at))
-                .is_some_and(|(known, ..)| known == client);
-        match StoredHead::of(record).filter(|_| has_enough) {
-            Some(head) => self.spilled.push((client.to_owned(), number, head)),
-            None => self
-                .queues
-                .push((client.to_owned(), number, record.to_vec())),
-        }
-    }
 }
 
 impl Realm {
@@ -117,7 +48,7 @@ impl Realm {
         effects: &mut Effects,
     ) -> Result<(), RestoreError> {
         self.restore_traces(found.traces, &found.marks)?;
-        let wills = self.restore_values(found.values)?;
+        let wills = self.restore_values(found.values);
         let mut bounds = HashMap::new();
         for (client, record) in &found.sessions {
             let stored: StoredSession = read("session", client, record)?;
@@ -179,50 +110,20 @@ impl Realm {
         self.committed = self.commit - 1;
     }
 
+    /// Answers what is to be released because nobody holds it any more, in the order of the writes.
     fn restore_values(
         &mut self,
-        found: Vec<(Vec<u8>, Vec<u8>)>,
-    ) -> Result<Vec<(Topic, ArmedWill, Publisher)>, RestoreError> {
-        let mut wills = Vec::new();
-        for (text, record) in found {
-            let name = String::from_utf8_lossy(&text).into_owned();
-            let topic = std::str::from_utf8(&text)
-                .ok()
-                .and_then(|text| Topic::new(text.to_owned()).ok())
-                .ok_or_else(|| broken("value", &name, "the key is no topic"))?;
-            match read("value", &name, &record)? {
-                StoredEntry::Deleted { token } => self.kv.restore(topic, None, token),
-                StoredEntry::Kept { event, will } => {
-                    let event = records::event(event);
-                    let will = will.map(|(session, value, scope)| {
-                        let value: Value = serde_json::from_str(&value).unwrap_or(Value::Null);
-                        ArmedWill {
-                            session,
-                            value,
-                            scope,
-                        }
-                    });
-                    if let (Some(will), Some(publisher)) = (&will, &event.publisher) {
-                        wills.push((topic.clone(), will.clone(), publisher.clone()));
-                    }
-                    let token = event.publication.0;
-                    self.kv.restore(
-                        topic,
-                        Some(Entry {
-                            event,
-                            commit: 0,
-                            will,
-                            // Nobody holds anything after a restart: the will releases it.
-                            is_hold: false,
-                        }),
-                        token,
-                    );
-                }
-            }
-        }
-        // The order of arming is the order of the writes.
-        wills.sort_by_key(|(topic, ..)| self.kv.last_token(topic));
-        Ok(wills)
+        former: Vec<Former>,
+    ) -> Vec<(Topic, Box<ArmedWill>, Arc<Publisher>)> {
+        let armed = |former: &Former| {
+            let entry = former.entry.as_ref()?;
+            let (will, publisher) = (entry.will.clone()?, entry.event.publisher.clone()?);
+            Some((former.token, (former.topic.clone(), will, publisher)))
+        };
+        let mut wills: Vec<_> = former.iter().filter_map(armed).collect();
+        wills.sort_by_key(|(token, _)| *token);
+        self.kv.restore(former);
+        wills.into_iter().map(|(_, will)| will).collect()
     }
 
     /// The connection is gone since it was lost, or at the latest since the restart.
@@ -406,7 +307,7 @@ impl Realm {
     }
 }
 
-fn last_will(stored: StoredWill) -> (LastWill, Option<Publisher>) {
+fn last_will(stored: StoredWill) -> (LastWill, Option<Arc<Publisher>>) {
     let event: crate::model::Event = stored.event.into();
     let publish = Publish {
         qos: event.qos,

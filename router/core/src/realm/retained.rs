@@ -166,7 +166,7 @@ impl Realm {
         stands: bool,
         effects: &mut Effects,
     ) -> Kept {
-        let topic = publish.topic.detached();
+        let topic = publish.topic.clone();
         let deletes = self.deletes(&topic, &publish.payload, options);
         let payload = match options {
             Some(options) if options.merge && !deletes => {
@@ -191,11 +191,11 @@ impl Realm {
         let will = options.and_then(|options| {
             let session = author.publisher.as_ref()?.session;
             let value = options.will.clone()?;
-            Some(ArmedWill {
+            Some(Box::new(ArmedWill {
                 session,
                 value,
                 scope: options.will_scope,
-            })
+            }))
         });
         let ended = match deletes {
             true => self.take_holders(&topic),
@@ -224,7 +224,7 @@ impl Realm {
     fn store_value(
         &mut self,
         event: &Arc<Event>,
-        will: Option<ArmedWill>,
+        will: Option<Box<ArmedWill>>,
         stands: bool,
         effects: &mut Effects,
     ) -> bool {
@@ -405,9 +405,9 @@ impl Realm {
             .and_then(|options| options.watch_timeout);
         let timer = timeout
             .and_then(|after| now.instant.checked_add(after))
-            .map(|at| self.timers.set(at, Timer::Waiter(topic.detached(), id)));
+            .map(|at| self.timers.set(at, Timer::Waiter(topic.clone(), id)));
         if let Some(session) = self.sessions.get_mut(place) {
-            session.waiting.insert(id, topic.detached());
+            session.waiting.insert(id, topic.clone());
         }
         self.counters.writes_parked += 1;
         self.kv.waiters.park(
@@ -615,7 +615,7 @@ impl Realm {
         topic: &Topic,
         will: &ArmedWill,
         how: Option<Leave>,
-        publisher: Publisher,
+        publisher: Arc<Publisher>,
         effects: &mut Effects,
     ) {
         if will.scope == WillScope::Lost && how == Some(Leave::Clean) {

@@ -3,6 +3,7 @@
 use super::cell::RealmCell;
 use super::clock::{Clock, Kind};
 use super::now;
+use super::reading::read_records;
 use crate::auth::{Access, AuthError, Credentials, Proof, Verified};
 use crate::broker::Sharing;
 use crate::history::HistorySettings;
@@ -10,7 +11,7 @@ use crate::limits::RealmLimits;
 use crate::metrics::Counters;
 use crate::model::{EndReason, ErrorKind, Now};
 use crate::outbox::Outbox;
-use crate::realm::{IdClock, Naming, Realm, RestoreError, Restored, Settings};
+use crate::realm::{IdClock, Naming, Realm, RestoreError, Settings};
 use crate::records;
 use crate::session::{ClientJoin, Connection, EventStyle, Facts, Features, Identity, Join, Joined};
 use bytestring::ByteString;
@@ -604,68 +605,4 @@ fn renew_lease(now: Now, ids: &IdClock, storage: &dyn Storage) -> Result<(), Sto
         ids.lease_granted(ceiling);
     }
     Ok(())
-}
-
-/// Reads every record, by realm.
-fn read_records(
-    storage: &dyn Storage,
-    resident: usize,
-) -> Result<HashMap<String, Restored>, OpenError> {
-    let mut found: HashMap<String, Restored> = HashMap::new();
-    let spaces = [
-        records::VALUES,
-        records::SESSIONS,
-        records::SUBSCRIPTIONS,
-        records::QUEUES,
-        records::RECEIPTS,
-        records::LAST_WILLS,
-        records::HISTORY,
-    ];
-    for space in spaces {
-        let mut bad = None;
-        storage.scan(space, &[], &mut |key, value| {
-            let placed = place_record(&mut found, space, key, value, resident);
-            if placed.is_none() {
-                bad = Some(key.to_vec());
-            }
-            placed.is_some()
-        })?;
-        if let Some(key) = bad {
-            return Err(OpenError::Key(key));
-        }
-    }
-    Ok(found)
-}
-
-fn place_record(
-    found: &mut HashMap<String, Restored>,
-    space: storage::Space,
-    key: &[u8],
-    record: &[u8],
-    resident: usize,
-) -> Option<()> {
-    let value = || record.to_vec();
-    let (realm, rest) = records::split_key(key)?;
-    let of = found.entry(realm.to_owned()).or_default();
-    let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
-    match space {
-        records::VALUES => of.values.push((rest.to_vec(), value())),
-        records::SESSIONS => of.sessions.push((text(rest)?, value())),
-        records::LAST_WILLS => of.last_wills.push((text(rest)?, value())),
-        records::HISTORY => of.add_trace(rest, record),
-        records::SUBSCRIPTIONS => {
-            let (_, client, _) = records::split_client_key(key)?;
-            of.subscriptions.push((client.to_owned(), value()));
-        }
-        records::QUEUES => {
-            let (_, client, part) = records::split_client_key(key)?;
-            of.add_queued(client, records::number(part)?, record, resident);
-        }
-        _ => {
-            let (_, client, part) = records::split_client_key(key)?;
-            of.receipts
-                .push((client.to_owned(), records::number(part)?));
-        }
-    }
-    Some(())
 }

@@ -7,6 +7,7 @@
 mod cell;
 mod clock;
 mod hub;
+mod reading;
 
 pub use cell::{Ran, RealmCell};
 pub use hub::{

@@ -448,7 +448,7 @@ pub fn restored(disk: &Disk, resident: usize) -> Restored {
         };
         let of_client = || records::split_client_key(key).expect("a client's key");
         match storage::Space(*space) {
-            records::VALUES => found.values.push((rest.to_vec(), value)),
+            records::VALUES => found.add_value(rest, &value).expect("a value's record"),
             records::SESSIONS => found.sessions.push((text(rest), value)),
             records::LAST_WILLS => found.last_wills.push((text(rest), value)),
             records::SUBSCRIPTIONS => found.subscriptions.push((of_client().1.to_owned(), value)),

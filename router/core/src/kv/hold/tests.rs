@@ -22,13 +22,13 @@ fn wish() -> impl Strategy<Value = Wish> {
 
 fn holder(wish: &Wish, commit: u64) -> Holder {
     Holder {
-        publisher: Publisher {
+        publisher: Arc::new(Publisher {
             session: SessionId(1),
             client: None,
             authid: "a".into(),
             role: "r".into(),
             disclosed: false,
-        },
+        }),
         requests: vec![RequestId(1)],
         mode: wish.mode,
         permits: wish.permits,

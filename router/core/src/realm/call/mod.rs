@@ -182,7 +182,7 @@ impl Realm {
             serial: 0,
             caller: Some((place, request)),
             state: CallState::Queued,
-            procedure: known.cloned().unwrap_or_else(|| procedure.detached()),
+            procedure: known.cloned().unwrap_or_else(|| procedure.clone()),
             parts: Parts::new(Arc::new(payload)),
             in_parts: options.more,
             more: options.more,

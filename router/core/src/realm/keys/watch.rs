@@ -42,7 +42,7 @@ pub(in crate::realm) struct Watchers {
 
 impl Watchers {
     pub fn add(&mut self, key: &Topic, serial: u64, watcher: Watcher) {
-        let watchers = self.by_key.entry(key.detached()).or_default();
+        let watchers = self.by_key.entry(key.clone()).or_default();
         watchers.insert(serial, watcher);
     }
 
@@ -117,7 +117,7 @@ impl Realm {
             self.counters.quota_refused += 1;
             return refuse(self, ErrorKind::QueueFull, "the session watches too much");
         }
-        let key = key.detached();
+        let key = key.clone();
         self.open_own_call(now, caller, Waits::Change { key, told }, wait);
         if is_news {
             self.change(present, effects);

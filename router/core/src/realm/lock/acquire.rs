@@ -177,7 +177,7 @@ impl Realm {
         };
         self.kv.held.add(topic, &wish, token, holder);
         if let Some(session) = self.sessions.get_mut(place) {
-            session.holds.insert(token, topic.detached());
+            session.holds.insert(token, topic.clone());
         }
         self.set_lease(now, topic, token, ttl);
         self.counters.lock_grants += 1;
@@ -241,12 +241,10 @@ impl Realm {
         }
         let id = self.kv.waiters.next_id();
         let timer =
-            wait.and_then(|wait| self.set_timer(now, wait, Timer::Waiter(topic.detached(), id)));
+            wait.and_then(|wait| self.set_timer(now, wait, Timer::Waiter(topic.clone(), id)));
         if let Some(session) = self.sessions.get_mut(place) {
-            session.waiting.insert(id, topic.detached());
-            session
-                .acquiring
-                .insert(order.request, (topic.detached(), id));
+            session.waiting.insert(id, topic.clone());
+            session.acquiring.insert(order.request, (topic.clone(), id));
         }
         self.counters.lock_waits += 1;
         let told = order.progress.then(|| (order.request, order.key.clone()));

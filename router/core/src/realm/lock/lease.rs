@@ -21,7 +21,7 @@ impl Realm {
         let Some(ttl) = ttl else {
             return;
         };
-        let timer = Timer::Lease(topic.detached(), token);
+        let timer = Timer::Lease(topic.clone(), token);
         let timer = self.set_timer(now, ttl, timer);
         let ends_ms = now.unix_ms_after(ttl).min(MAX_ID);
         if let Some(holder) = self.kv.held.holder_mut(topic, token) {

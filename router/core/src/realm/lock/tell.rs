@@ -55,7 +55,7 @@ impl Realm {
         now: Now,
         publication: PublicationId,
         topic: &Topic,
-        publisher: Publisher,
+        publisher: Arc<Publisher>,
         stands: Option<Ended>,
         effects: &mut Effects,
     ) {
@@ -64,7 +64,7 @@ impl Realm {
         let session = publisher.session;
         let event = Arc::new(Event {
             publication,
-            topic: topic.detached(),
+            topic: topic.clone(),
             payload: Payload::from_value(&value),
             publisher: Some(publisher),
             qos: Qos::AtLeastOnce,
@@ -89,7 +89,7 @@ impl Realm {
             let entry = Entry {
                 event: event.clone(),
                 commit,
-                will: Some(will),
+                will: Some(Box::new(will)),
                 is_hold: true,
             };
             self.kv.put(topic, entry, stands.is_some());
@@ -162,7 +162,7 @@ impl Realm {
         effects: &mut Effects,
     ) {
         let admission = Admission {
-            about: Some(topic.detached()),
+            about: Some(topic.clone()),
             ..Admission::default()
         };
         let (key, session) = (self.spelled(topic), holder.session().0);
