@@ -18,12 +18,13 @@ use router_core::auth::{Access, Role};
 use router_core::broker::Sharing;
 use router_core::encoding::Encoding;
 use router_core::limits::{LaneLimit, OutboxLimits, RealmLimits};
+use router_core::runtime::reading::{self, Found};
 use router_core::runtime::{Hub, HubSettings, OpenError, now};
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use storage::{Durability, MemoryStorage, Storage, StorageError};
+use storage::{Durability, MemoryStorage, Storage};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -119,7 +120,6 @@ impl Router {
     /// # Errors
     /// See [`StartError`].
     pub fn open(config: &Config) -> Result<Router, StartError> {
-        let storage = open_storage(config).map_err(OpenError::from)?;
         let access = access::compile(config)?;
         let limits = realm_limits(config);
         let settings = HubSettings {
@@ -133,7 +133,8 @@ impl Router {
             history: access::history(config)?,
             durability: durability(config),
         };
-        let hub = Hub::open(settings, storage)?;
+        let (storage, found) = open_storage(config, limits.outbox.resident)?;
+        let hub = Hub::open_with(settings, storage, found)?;
         let max_message_bytes = gates::wamp_message_bytes(config);
         let inner = Inner {
             hub,
@@ -443,11 +444,11 @@ impl Drop for Open {
     }
 }
 
-fn open_storage(config: &Config) -> Result<Arc<dyn Storage>, StorageError> {
-    Ok(match &config.data {
-        DataStore::Memory => Arc::new(MemoryStorage::new()),
-        DataStore::Directory(path) => Arc::from(storage::open(path, config.storage_engine)?),
-    })
+fn open_storage(config: &Config, resident: usize) -> Result<(Arc<dyn Storage>, Found), OpenError> {
+    match &config.data {
+        DataStore::Memory => Ok((Arc::new(MemoryStorage::new()), Found::default())),
+        DataStore::Directory(path) => reading::open(path, config.storage_engine, resident),
+    }
 }
 
 fn realm_limits(config: &Config) -> RealmLimits {

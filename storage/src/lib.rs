@@ -24,7 +24,7 @@ pub mod testing;
 pub mod tool;
 
 pub use batch::{Batch, Op, Space};
-pub use disk::engine_of;
+pub use disk::{Reader, engine_of};
 pub use durability::Durability;
 pub use engine::Storage;
 pub use error::StorageError;
@@ -33,4 +33,4 @@ pub use group::{
 };
 pub use kind::{EngineKind, UnknownEngine};
 pub use memory::MemoryStorage;
-pub use open::{RedbStorage, SledStorage, open, open_redb, open_sled};
+pub use open::{RedbStorage, SledStorage, open, open_reading, open_redb, open_sled};

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::disk::Reader;
 use crate::redb_engine;
 use crate::relaxed::Journaled;
 use crate::sled_engine;
@@ -17,9 +18,29 @@ pub type RedbStorage = Journaled<redb_engine::Database>;
 /// # Errors
 /// `NotADirectory`, `Locked`, `Newer`, `OtherEngine`, `Damaged`, and `Full` or `Io` when the system refuses.
 pub fn open(dir: &Path, engine: EngineKind) -> Result<Box<dyn Storage>, StorageError> {
+    Ok(open_reading(dir, engine, &mut |_, _, _| {})?.0)
+}
+
+/// The same, and shows every record to `reader` while it is checked, by space and key. The flag says whether that was
+/// all: otherwise commits of a process that ended early were taken in afterwards, and the records are to be read again.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_reading(
+    dir: &Path,
+    engine: EngineKind,
+    reader: Reader<'_>,
+) -> Result<(Box<dyn Storage>, bool), StorageError> {
     Ok(match engine {
-        EngineKind::Sled => Box::new(open_sled(dir)?),
-        EngineKind::Redb => Box::new(open_redb(dir)?),
+        EngineKind::Sled => {
+            let (storage, took_in) = Journaled::open(sled_engine::open_sled(dir, reader)?)?;
+            (Box::new(storage), !took_in)
+        }
+        EngineKind::Redb => {
+            let engine = redb_engine::open_redb(dir, redb_engine::CHECKING, reader)?;
+            let (storage, took_in) = Journaled::open(engine)?;
+            (Box::new(storage), !took_in)
+        }
     })
 }
 
@@ -28,7 +49,7 @@ pub fn open(dir: &Path, engine: EngineKind) -> Result<Box<dyn Storage>, StorageE
 /// # Errors
 /// As [`open`].
 pub fn open_sled(dir: &Path) -> Result<SledStorage, StorageError> {
-    Journaled::open(sled_engine::open_sled(dir)?)
+    Ok(Journaled::open(sled_engine::open_sled(dir, &mut |_, _, _| {})?)?.0)
 }
 
 /// Opens a data directory of redb.
@@ -36,5 +57,6 @@ pub fn open_sled(dir: &Path) -> Result<SledStorage, StorageError> {
 /// # Errors
 /// As [`open`].
 pub fn open_redb(dir: &Path) -> Result<RedbStorage, StorageError> {
-    Journaled::open(redb_engine::open_redb(dir, redb_engine::CHECKING)?)
+    let engine = redb_engine::open_redb(dir, redb_engine::CHECKING, &mut |_, _, _| {})?;
+    Ok(Journaled::open(engine)?.0)
 }

@@ -13,13 +13,14 @@ use std::path::Path;
 
 use common::{content, content_after, copy_dir, last_commit, numbered};
 use storage::testing::conformance::{self, Reopen};
-use storage::{Batch, EngineKind, Space, Storage, StorageError, open};
+use storage::{Batch, EngineKind, Space, Storage, StorageError, open, open_reading};
 use tempfile::TempDir;
 
 with_each_engine!(
     relaxed_commits_keep_the_contract_of_commits,
     what_is_read_does_not_depend_on_where_it_is,
     a_kill_keeps_every_relaxed_commit,
+    what_is_shown_while_opening_is_all_unless_a_journal_was_left,
     a_journal_cut_anywhere_gives_a_prefix_of_the_commits_and_keeps_the_rest_aside,
     a_flipped_bit_in_the_journal_never_gives_anything_but_a_prefix,
     a_journal_is_taken_in_once,
@@ -153,6 +154,30 @@ fn a_kill_keeps_every_relaxed_commit(engine: EngineKind) {
     drop(storage);
     assert_eq!(last_commit(&open(dir.path(), engine).unwrap()), 26);
     assert!(!aside(dir.path()), "nothing was cut off");
+}
+
+fn what_is_shown_while_opening_is_all_unless_a_journal_was_left(engine: EngineKind) {
+    let dir = killed(engine, 25);
+    let read = || {
+        let mut shown = Vec::new();
+        let (storage, is_all) = open_reading(dir.path(), engine, &mut |space, key, value| {
+            shown.push((space, key.to_vec(), value.to_vec()));
+        })
+        .unwrap();
+        let mut scanned = Vec::new();
+        for space in 0..=u8::MAX {
+            storage
+                .scan(Space(space), &[], &mut |key, value| {
+                    scanned.push((Space(space), key.to_vec(), value.to_vec()));
+                    true
+                })
+                .unwrap();
+        }
+        assert!(!scanned.is_empty());
+        (shown == scanned, is_all)
+    };
+    assert_eq!(read(), (false, false), "a journal was left");
+    assert_eq!(read(), (true, true), "it was taken in");
 }
 
 fn aside(dir: &Path) -> bool {

@@ -31,6 +31,9 @@ pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StorageErro
 /// The same with the database they come from.
 pub(crate) type Look<'a, D> = &'a mut dyn FnMut(&D, &[u8], &[u8]) -> bool;
 
+/// Is shown records as they were written while they are checked for the first time.
+pub type Reader<'a> = &'a mut dyn FnMut(Space, &[u8], &[u8]);
+
 /// What an engine does by itself: sealed records by flat key. None of its calls may panic.
 pub trait Database: Sized + Send + Sync + 'static {
     /// Which engine it is.
@@ -114,11 +117,16 @@ pub(crate) struct Inner<D: Database> {
 }
 
 impl<D: Database> Guarded<D> {
-    /// Opens the data directory, creating it if absent, and checks everything in it.
+    /// Opens the data directory, creating it if absent, and checks everything in it. The reader is shown what is
+    /// checked; it is all there is if this returns `Ok`.
     ///
     /// # Errors
     /// `NotADirectory`, `Locked`, `Newer`, `OtherEngine`, `Damaged`, and `Full` or `Io` when the system refuses.
-    pub(crate) fn open(dir: &Path, options: D::Options) -> Result<Self, StorageError> {
+    pub(crate) fn open(
+        dir: &Path,
+        options: D::Options,
+        reader: Reader<'_>,
+    ) -> Result<Self, StorageError> {
         let dir = DataDir::open(dir, D::KIND)?;
         let mark_path = dir.watermark();
         let (watermark, acknowledged) = Watermark::open(&mark_path)
@@ -128,7 +136,7 @@ impl<D: Database> Guarded<D> {
             create_database::<D>(&dir, acknowledged, &options)?;
         }
         let database = D::open(&dir.database(), &options)?;
-        let ledger = match verify(&database, &dir.database())
+        let ledger = match verify(&database, &dir.database(), reader)
             .and_then(|ledger| not_behind(ledger, acknowledged, &dir))
         {
             Ok(ledger) => ledger,
@@ -251,7 +259,7 @@ impl<D: Database> Guarded<D> {
         }
         let path = self.dir.database();
         let database = D::open(&path, &self.options)?;
-        let found = match verify(&database, &path) {
+        let found = match verify(&database, &path, &mut |_, _, _| {}) {
             Ok(found) => found,
             Err(error) => {
                 database.give_up();

@@ -12,7 +12,7 @@ mod watermark;
 pub use directory::engine_of;
 pub(crate) use directory::{hold, opening_error, private_file, sync_dir};
 pub(crate) use envelope::{LEDGER_KEY, Ledger, MARK_KEY, open, place, seal};
-pub use guarded::{Database, Guarded, Visit};
+pub use guarded::{Database, Guarded, Reader, Visit};
 pub(crate) use panics::{caught, failure};
 #[cfg(test)]
 pub(crate) use plan::plan;

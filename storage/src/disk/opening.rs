@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::directory::{DataDir, private_dir, sync_dir};
 use super::envelope::{self, LEDGER_KEY, Ledger, MARK_KEY, place};
-use super::guarded::Database;
-use crate::StorageError;
+use super::guarded::{Database, Reader};
+use crate::{Space, StorageError};
 
 /// Creates the database under another name first, so that one under its own name is complete.
 pub(super) fn create_database<D: Database>(
@@ -66,8 +66,12 @@ pub(super) fn not_behind(
     })
 }
 
-/// Checks every record and the ledger over them.
-pub(super) fn verify<D: Database>(database: &D, path: &Path) -> Result<Ledger, StorageError> {
+/// Checks every record and the ledger over them, and shows the reader what others wrote.
+pub(super) fn verify<D: Database>(
+    database: &D,
+    path: &Path,
+    reader: Reader<'_>,
+) -> Result<Ledger, StorageError> {
     let mut found = Ledger::default();
     let mut ledger = None;
     database.scan(&[], &mut |key, stored| {
@@ -81,6 +85,11 @@ pub(super) fn verify<D: Database>(database: &D, path: &Path) -> Result<Ledger, S
             });
         } else {
             found.add(envelope::open(key, stored)?.1);
+            if let Some((space, rest)) = key.split_first()
+                && !envelope::is_engine_key(key)
+            {
+                reader(Space(*space), rest, &database.value(key, stored)?);
+            }
         }
         Ok(true)
     })?;

@@ -9,7 +9,7 @@ pub use database::Database;
 pub(crate) use database::{CHECKING, TRUSTING};
 
 use crate::StorageError;
-use crate::disk::Guarded;
+use crate::disk::{Guarded, Reader};
 
 /// Records in a redb database.
 pub(crate) type RedbEngine = Guarded<Database>;
@@ -21,6 +21,7 @@ pub(crate) type RedbEngine = Guarded<Database>;
 pub(crate) fn open_redb(
     dir: &Path,
     options: database::Options,
+    reader: Reader<'_>,
 ) -> Result<RedbEngine, StorageError> {
-    Guarded::open(dir, options)
+    Guarded::open(dir, options, reader)
 }

@@ -45,11 +45,11 @@ struct State {
 type Pending = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 impl<D: Database> Journaled<D> {
-    /// Takes in what a former process left in the journal.
+    /// Takes in what a former process left in the journal; answers whether there was anything.
     ///
     /// # Errors
     /// `Damaged` if the journal belongs to a later state than the engine's; otherwise as for [`Storage::commit`].
-    pub(crate) fn open(engine: Guarded<D>) -> Result<Self, StorageError> {
+    pub(crate) fn open(engine: Guarded<D>) -> Result<(Self, bool), StorageError> {
         let mark = engine.mark()?.unwrap_or(0);
         let path = engine.dir().journal();
         let left = journal::read(&path, mark)?;
@@ -68,10 +68,11 @@ impl<D: Database> Journaled<D> {
             journal: Journal::new(path, next),
             failed: None,
         };
-        Ok(Self {
+        let opened = Self {
             state: RwLock::new(state),
             engine,
-        })
+        };
+        Ok((opened, left.commits > 0))
     }
 
     fn commit_over(&self, state: &mut State, batch: &Batch) -> Result<(), StorageError> {

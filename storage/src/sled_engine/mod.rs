@@ -13,7 +13,7 @@ use std::path::Path;
 pub use database::Database;
 
 use crate::StorageError;
-use crate::disk::Guarded;
+use crate::disk::{Guarded, Reader};
 
 /// Records in a sled database.
 pub(crate) type SledEngine = Guarded<Database>;
@@ -22,8 +22,8 @@ pub(crate) type SledEngine = Guarded<Database>;
 ///
 /// # Errors
 /// As [`Guarded::open`].
-pub(crate) fn open_sled(dir: &Path) -> Result<SledEngine, StorageError> {
-    Guarded::open(dir, ())
+pub(crate) fn open_sled(dir: &Path, reader: Reader<'_>) -> Result<SledEngine, StorageError> {
+    Guarded::open(dir, (), reader)
 }
 
 fn config(path: &Path) -> sled::Config {

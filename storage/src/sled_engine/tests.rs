@@ -10,6 +10,10 @@ use crate::disk::{self, LEDGER_KEY, Ledger, plan};
 use crate::engine::flat_key;
 use crate::{Batch, Space, Storage};
 
+fn opened(dir: &Path) -> Result<SledEngine, StorageError> {
+    open_sled(dir, &mut |_, _, _| {})
+}
+
 fn put(key: &str, value: &[u8]) -> Batch {
     let mut batch = Batch::new();
     batch.put(Space(1), key, value);
@@ -35,7 +39,7 @@ fn fail_after_reaching_the_disk(storage: &SledEngine, batch: &Batch) {
 #[test]
 fn a_failed_commit_that_reached_the_disk_is_taken_back() {
     let dir = tempfile::tempdir().unwrap();
-    let storage = open_sled(dir.path()).unwrap();
+    let storage = opened(dir.path()).unwrap();
     storage.commit(&put("kept", b"old")).unwrap();
     let mut failing = put("kept", &[7; 50_000]);
     failing.append(put("added", b"new"));
@@ -53,13 +57,13 @@ fn a_failed_commit_that_reached_the_disk_is_taken_back() {
     };
     check(&storage);
     drop(storage);
-    check(&open_sled(dir.path()).unwrap());
+    check(&opened(dir.path()).unwrap());
 }
 
 #[test]
 fn a_log_that_is_neither_the_old_nor_the_failed_state_switches_storage_off() {
     let dir = tempfile::tempdir().unwrap();
-    let storage = open_sled(dir.path()).unwrap();
+    let storage = opened(dir.path()).unwrap();
     storage.commit(&put("a", b"1")).unwrap();
     fail_after_reaching_the_disk(&storage, &put("b", b"2"));
     storage.inner.write().undo = None;
@@ -72,7 +76,7 @@ fn a_log_that_is_neither_the_old_nor_the_failed_state_switches_storage_off() {
 #[test]
 fn a_sync_that_fails_switches_storage_off_and_loses_nothing_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
-    let storage = open_sled(dir.path()).unwrap();
+    let storage = opened(dir.path()).unwrap();
     storage.commit(&put("a", b"1")).unwrap();
     let (blobs, away) = (dir.path().join("sled/blobs"), dir.path().join("away"));
     fs::rename(&blobs, &away).unwrap();
@@ -86,7 +90,7 @@ fn a_sync_that_fails_switches_storage_off_and_loses_nothing_acknowledged() {
         "what was not acknowledged is not visible"
     );
     drop(storage);
-    let storage = open_sled(dir.path()).unwrap();
+    let storage = opened(dir.path()).unwrap();
     assert_eq!(get(&storage, "a"), Some(b"1".to_vec()));
     assert_eq!(get(&storage, "c"), None);
 }
@@ -94,7 +98,7 @@ fn a_sync_that_fails_switches_storage_off_and_loses_nothing_acknowledged() {
 #[test]
 fn what_changes_nothing_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let storage = open_sled(dir.path()).unwrap();
+    let storage = opened(dir.path()).unwrap();
     storage.commit(&put("a", b"1")).unwrap();
     let mut same = put("a", b"1");
     same.delete(Space(1), "absent");
@@ -105,7 +109,7 @@ fn what_changes_nothing_writes_nothing() {
 #[test]
 fn a_value_in_parts_grows_and_shrinks_without_leftovers() {
     let dir = tempfile::tempdir().unwrap();
-    let storage = open_sled(dir.path()).unwrap();
+    let storage = opened(dir.path()).unwrap();
     let sizes = [
         0,
         1,
@@ -146,7 +150,7 @@ fn a_value_in_parts_grows_and_shrinks_without_leftovers() {
 
 /// Lets sled itself change the database behind the engine's back, as if it had recovered something else.
 fn tamper(dir: &Path, change: impl FnOnce(&sled::Db)) -> Result<SledEngine, StorageError> {
-    let storage = open_sled(dir).unwrap();
+    let storage = opened(dir).unwrap();
     storage.commit(&put("a", b"1")).unwrap();
     storage.commit(&put("b", b"1")).unwrap();
     storage.commit(&put("b", b"2")).unwrap();
@@ -155,7 +159,7 @@ fn tamper(dir: &Path, change: impl FnOnce(&sled::Db)) -> Result<SledEngine, Stor
     change(&db);
     db.flush().unwrap();
     drop(db);
-    open_sled(dir)
+    opened(dir)
 }
 
 #[test]

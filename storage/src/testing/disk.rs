@@ -19,7 +19,7 @@ pub fn open_on(dir: &Path, disk: &Disk) -> Result<RedbStorage, StorageError> {
     let disk = disk.clone();
     let mut options = CHECKING;
     options.wrap = Some(Arc::new(move |_file| Box::new(disk.clone())));
-    Journaled::open(open_redb(dir, options)?)
+    Ok(Journaled::open(open_redb(dir, options, &mut |_, _, _| {})?)?.0)
 }
 
 /// What a disk was told, in order.

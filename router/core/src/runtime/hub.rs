@@ -3,7 +3,7 @@
 use super::cell::RealmCell;
 use super::clock::{Clock, Kind};
 use super::now;
-use super::reading::read_records;
+use super::reading::{self, Found as Records};
 use crate::auth::{Access, AuthError, Credentials, Proof, Verified};
 use crate::broker::Sharing;
 use crate::history::HistorySettings;
@@ -227,6 +227,19 @@ impl Hub {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(settings: HubSettings, storage: Arc<dyn Storage>) -> Result<Hub, OpenError> {
+        let found = reading::read(&*storage, settings.limits.outbox.resident)?;
+        Hub::open_with(settings, storage, found)
+    }
+
+    /// The same with what was found in the store already.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_with(
+        settings: HubSettings,
+        storage: Arc<dyn Storage>,
+        found: Records,
+    ) -> Result<Hub, OpenError> {
         let now = now();
         let ids = Arc::new(IdClock::new(stored_lease(&*storage)?));
         renew_lease(now, &ids, &*storage)?;
@@ -258,7 +271,7 @@ impl Hub {
             draining: AtomicBool::new(false),
         });
         *reports.inner.lock() = Arc::downgrade(&inner);
-        inner.restore(now)?;
+        inner.restore(now, found)?;
         inner.clock.lease_at(now.instant + LEASE_CHECK);
         let weak = Arc::downgrade(&inner);
         let clock = inner.clock.clone();
@@ -504,14 +517,10 @@ impl Inner {
         cell
     }
 
-    fn restore(&self, now: Now) -> Result<(), OpenError> {
-        let mut found = read_records(&*self.storage, self.settings.limits.outbox.resident)?;
-        let mut names: Vec<String> = found.keys().cloned().collect();
-        names.sort_unstable();
-        for name in names {
-            let Some(records) = found.remove(&name) else {
-                continue;
-            };
+    fn restore(&self, now: Now, found: Records) -> Result<(), OpenError> {
+        let mut realms: Vec<_> = found.0.into_iter().collect();
+        realms.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        for (name, records) in realms {
             let name = ByteString::from(name);
             let access = self.settings.realms.get(&name).cloned().unwrap_or_else(|| {
                 Arc::new(if self.settings.auto_realms {

@@ -7,7 +7,7 @@
 mod cell;
 mod clock;
 mod hub;
-mod reading;
+pub mod reading;
 
 pub use cell::{Ran, RealmCell};
 pub use hub::{

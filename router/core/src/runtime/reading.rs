@@ -4,9 +4,11 @@ use super::hub::OpenError;
 use crate::realm::Restored;
 use crate::records;
 use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
-use storage::{Space, Storage, StorageError};
+use storage::{EngineKind, Space, Storage, StorageError};
 
 /// Bytes of records that are passed on together.
 const CHUNK: usize = 256 << 10;
@@ -57,46 +59,111 @@ impl Chunk {
     }
 }
 
-/// Reads every record, by realm. Of a queue `resident` deliveries are kept in memory.
-pub(super) fn read_records(
-    storage: &dyn Storage,
+/// What a store was found to hold, by realm.
+#[derive(Debug, Default)]
+pub struct Found(pub(super) HashMap<String, Restored>);
+
+/// Opens a data directory and reads it while it is checked. Of a queue `resident` deliveries are kept in memory.
+///
+/// # Errors
+/// What opening says, or the first record that cannot be read.
+pub fn open(
+    dir: &Path,
+    engine: EngineKind,
     resident: usize,
-) -> Result<HashMap<String, Restored>, OpenError> {
-    let mut found = HashMap::new();
-    let (sender, chunks) = sync_channel(CHUNKS);
-    thread::scope(|scope| {
-        let reader = thread::Builder::new()
-            .name("reading".into())
-            .spawn_scoped(scope, move || read(storage, &sender))?;
-        // Dropped at the first bad record, which ends the reading.
-        let placed = chunks
-            .into_iter()
-            .try_for_each(|chunk: Chunk| place(&mut found, &chunk, resident));
-        match reader.join() {
-            Ok(read) => read?,
-            Err(panic) => std::panic::resume_unwind(panic),
+) -> Result<(Arc<dyn Storage>, Found), OpenError> {
+    let ((storage, is_all), found) = side_by_side(resident, |sender| {
+        let mut sender = Sender::new(sender);
+        let opened = storage::open_reading(dir, engine, &mut |space, key, record| {
+            sender.add(space, key, record);
+        })?;
+        sender.flush();
+        Ok(opened)
+    })?;
+    let storage: Arc<dyn Storage> = Arc::from(storage);
+    let found = match is_all {
+        true => found,
+        false => read(&*storage, resident)?,
+    };
+    Ok((storage, found))
+}
+
+/// Reads every record of an open store. Of a queue `resident` deliveries are kept in memory.
+pub(super) fn read(storage: &dyn Storage, resident: usize) -> Result<Found, OpenError> {
+    let ((), found) = side_by_side(resident, |sender| {
+        let mut sender = Sender::new(sender);
+        for space in SPACES {
+            storage.scan(space, &[], &mut |key, record| {
+                sender.add(space, key, record)
+            })?;
         }
-        placed
+        sender.flush();
+        Ok(())
     })?;
     Ok(found)
 }
 
-fn read(storage: &dyn Storage, chunks: &SyncSender<Chunk>) -> Result<(), StorageError> {
-    for space in SPACES {
-        let mut chunk = Chunk::new(space);
-        storage.scan(space, &[], &mut |key, record| {
-            chunk.add(key, record);
-            let is_full = chunk.bytes.len() >= CHUNK;
-            !is_full || {
-                let full = std::mem::replace(&mut chunk, Chunk::new(space));
-                chunks.send(full).is_ok()
-            }
-        })?;
-        if chunks.send(chunk).is_err() {
-            break;
+/// Runs `reading` on a thread of its own and takes in what it sends.
+fn side_by_side<R: Send>(
+    resident: usize,
+    reading: impl FnOnce(SyncSender<Chunk>) -> Result<R, StorageError> + Send,
+) -> Result<(R, Found), OpenError> {
+    let mut found = Found::default();
+    let (sender, chunks) = sync_channel(CHUNKS);
+    let read = thread::scope(|scope| {
+        let reader = thread::Builder::new()
+            .name("reading".into())
+            .spawn_scoped(scope, move || reading(sender))?;
+        // The receiver goes with the first bad record, which ends the reading.
+        let placed = chunks
+            .into_iter()
+            .try_for_each(|chunk| place(&mut found.0, &chunk, resident));
+        let read = match reader.join() {
+            Ok(read) => read?,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        placed.map(|()| read)
+    })?;
+    Ok((read, found))
+}
+
+/// Gathers records until there are enough to pass on.
+struct Sender {
+    chunks: SyncSender<Chunk>,
+    chunk: Chunk,
+    /// Nobody takes them any more.
+    is_over: bool,
+}
+
+impl Sender {
+    fn new(chunks: SyncSender<Chunk>) -> Sender {
+        Sender {
+            chunks,
+            chunk: Chunk::new(Space(0)),
+            is_over: false,
         }
     }
-    Ok(())
+
+    /// Answers whether to go on.
+    fn add(&mut self, space: Space, key: &[u8], record: &[u8]) -> bool {
+        if self.chunk.space != space {
+            self.flush();
+            self.chunk.space = space;
+        }
+        if !self.is_over && SPACES.contains(&space) {
+            self.chunk.add(key, record);
+        }
+        if self.chunk.bytes.len() >= CHUNK {
+            self.flush();
+        }
+        !self.is_over
+    }
+
+    fn flush(&mut self) {
+        let next = Chunk::new(self.chunk.space);
+        let full = std::mem::replace(&mut self.chunk, next);
+        self.is_over |= !full.lengths.is_empty() && self.chunks.send(full).is_err();
+    }
 }
 
 fn place(
