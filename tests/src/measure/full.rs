@@ -16,7 +16,7 @@ use crate::{Options, Server, http};
 const REFUSED: u8 = 0x80;
 const REALM: &str = "realm1";
 const DISK_MEBIBYTES: u32 = 160;
-const VALUE: usize = 3_000;
+const VALUE: usize = 60_000;
 /// More writes than any file has room for on a full disk.
 const ENOUGH: u32 = 20_000;
 /// Of a cycle's values so many stay.
