@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use integration_tests::measure::{
-    broken, full, histories, idle, keys, kills, locks, malformed, mutexes, order, restarts,
+    histories, idle, keys, kills, locks, malformed, mutexes, order, restarts,
     retained,
 };
 use integration_tests::server::free_port;
@@ -28,8 +28,6 @@ measure kills [ROUNDS=500] [SECONDS=600] [DURABILITY=always]
 measure keys [KEYS=1000000]
 measure power redb|sled [CUTS=20000] [SEED=1]
 measure calls redb|sled|files
-measure broken
-measure full [CYCLES=20]
 measure flips sled|redb [STEP=1]
 measure histories [HISTORIES=20000] [SEED=1] [KILL_AFTER=500]
 measure mutexes [GRANTS=1000000] [KILLS=20] [SEED=1]";
@@ -74,8 +72,6 @@ fn main() -> Result<()> {
             EngineKind::Sled => measure_traced_calls(EngineKind::Sled),
             EngineKind::Redb => measure_calls(),
         },
-        Some("broken") => measure_broken(),
-        Some("full") => measure_full(u32::try_from(number(1, 20)?)?),
         Some("flips") => {
             let engine = args.get(1).context("which engine?")?.parse()?;
             measure_flips(engine, usize::try_from(number(2, 1)?)?)
@@ -302,27 +298,6 @@ fn measure_traced_calls(engine: EngineKind) -> Result<()> {
         let strikes = traced::break_everywhere(home.path(), faults, &traced_child)
             .map_err(anyhow::Error::msg)?;
         println!("{faults:?}: {strikes:?} in {:.1?}", began.elapsed());
-    }
-    Ok(())
-}
-
-fn measure_broken() -> Result<()> {
-    for engine in EngineKind::ALL {
-        let began = Instant::now();
-        let report = broken::run(*engine)?;
-        println!("{engine}: {report:?} in {:.1?}", began.elapsed());
-    }
-    Ok(())
-}
-
-fn measure_full(cycles: u32) -> Result<()> {
-    for engine in EngineKind::ALL {
-        let began = Instant::now();
-        let report = full::run(&full::Plan {
-            engine: engine.name().to_owned(),
-            cycles,
-        })?;
-        println!("{engine}: {report:?} in {:.1?}", began.elapsed());
     }
     Ok(())
 }

@@ -5,8 +5,6 @@
 //! * [`retained`]: a large replay to a slow reader, and what it costs somebody else;
 //! * [`idle`]: what a connection that says nothing costs;
 //! * [`kills`]: what is acknowledged is there after the router is killed;
-//! * [`broken`]: what a disk that breaks under the router costs: nothing that was acknowledged;
-//! * [`full`]: the same for a disk that fills up, and that it goes on afterwards;
 //! * [`keys`]: what a key costs in each engine;
 //! * [`malformed`]: that strangers who talk nonsense leave nothing behind;
 //! * [`order`]: that WAMP's order is kept while all threads are busy;
@@ -17,8 +15,6 @@
 //! `cargo run --release -p integration-tests --bin measure` runs them by name.
 
 pub mod arena;
-pub mod broken;
-pub mod full;
 pub mod histories;
 pub mod idle;
 pub mod keys;
