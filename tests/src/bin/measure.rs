@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use integration_tests::measure::{
-    histories, idle, keys, kills, locks, malformed, mutexes, order, restarts,
-    retained,
+    histories, idle, keys, kills, locks, malformed, mutexes, order, restarts, retained,
 };
 use integration_tests::server::free_port;
 use integration_tests::{Options, PATIENCE, Server};
