@@ -14,7 +14,7 @@ use std::time::Duration;
 use sled::IVec;
 
 use super::chunks;
-use super::durable::FileSync;
+use super::durable::{FileSync, read_through};
 use super::nudge::Nudge;
 use crate::disk::{self, Changes, LEDGER_KEY, Parts, Visit, caught, failure, opening_error};
 use crate::{EngineKind, StorageError};
@@ -46,6 +46,7 @@ impl disk::Database for Database {
         })?;
         remove_unfinished_snapshots(path)
             .map_err(|error| opening_error("removing a snapshot in", path, &error))?;
+        read_through(path).map_err(|error| opening_error("reading", path, &error))?;
         let db = open_sled(path)?;
         let files = FileSync::start(path)
             .map_err(|error| opening_error("syncing the files in", path, &error));

@@ -9,10 +9,32 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::disk::sync_dir;
+
+/// Read at once.
+const READ_BYTES: usize = 1 << 20;
+
+/// Reads the whole log before sled does. sled takes a place that it cannot read for the end of its log, and overwrites
+/// what follows: an error of the disk that passes, or is repaired, would have destroyed what was behind it.
+pub(super) fn read_through(dir: &Path) -> io::Result<()> {
+    let mut log = match File::open(dir.join("db")) {
+        Ok(log) => log,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        match log.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
 
 pub(super) struct FileSync {
     /// Kept open: an error of writing back reaches only descriptors that were open when it happened.

@@ -6,6 +6,8 @@ mod disk;
 mod faulty;
 mod flips;
 mod power;
+mod small_disk;
+pub mod traced;
 pub mod workload;
 
 pub use callsites::break_everywhere;
@@ -13,3 +15,4 @@ pub use disk::{Disk, Told, open_on};
 pub use faulty::{Fault, FaultyStorage};
 pub use flips::{Flips, flip_everywhere};
 pub use power::{Cuts, cut_everywhere};
+pub use small_disk::SmallDisk;

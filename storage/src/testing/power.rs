@@ -123,10 +123,10 @@ fn reopen(dir: &Path, image: Vec<u8>) -> Result<u32, String> {
 }
 
 /// Xorshift: the cuts must be the same for the same seed, and need not be better.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub(super) fn roll(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -1,8 +1,6 @@
 //! A disk so small that it fills up: a tmpfs, mounted for one test.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -13,60 +11,34 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// A mounted tmpfs, unmounted at the end whatever happens.
 pub struct SmallDisk {
-    at: tempfile::TempDir,
+    // Unmounted before the directory is removed.
+    disk: storage::testing::SmallDisk,
+    _at: tempfile::TempDir,
 }
 
 impl SmallDisk {
     pub fn mount(mebibytes: u32) -> Option<Self> {
         let at = tempfile::tempdir().unwrap();
-        let size = format!("size={mebibytes}m");
-        let output = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
-            .arg(at.path())
-            .output()
-            .ok()?;
-        if !output.status.success() {
-            eprintln!(
-                "mount is not permitted here: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
-            return None;
+        match storage::testing::SmallDisk::mount(at.path(), mebibytes) {
+            Ok(disk) => Some(Self { disk, _at: at }),
+            Err(why) => {
+                eprintln!("{why}");
+                None
+            }
         }
-        Some(Self { at })
     }
 
     pub fn path(&self) -> &Path {
-        self.at.path()
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.at.path().join("filler")
+        self.disk.path()
     }
 
     /// Takes all room but `spare` bytes.
     pub fn fill(&self, spare: u64) {
-        let mut file = fs::File::create(self.filler()).unwrap();
-        // Ends with an error when there is no more room.
-        let _full = std::io::copy(&mut std::io::repeat(1), &mut file).unwrap_err();
-        let length = file.metadata().unwrap().len();
-        file.set_len(length.saturating_sub(spare)).unwrap();
+        self.disk.fill(spare).unwrap();
     }
 
     pub fn free(&self) {
-        fs::remove_file(self.filler()).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let done = Command::new("umount")
-            .arg("-l")
-            .arg(self.at.path())
-            .status();
-        assert!(
-            std::thread::panicking() || done.is_ok_and(|status| status.success()),
-            "the tmpfs stays mounted"
-        );
+        self.disk.free().unwrap();
     }
 }
 

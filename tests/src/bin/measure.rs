@@ -15,7 +15,7 @@ use integration_tests::measure::{
 use integration_tests::server::free_port;
 use integration_tests::{Options, PATIENCE, Server};
 use storage::EngineKind;
-use storage::testing;
+use storage::testing::{self, traced};
 
 const USAGE: &str = "measure restarts [MESSAGES=1000000] [KILLS=20] [RECONNECTS=200]
 measure retained [VALUES=100000] [RECEIVE_MAXIMUM=10] [ROUND_TRIP_MICROSECONDS=1000]
@@ -25,13 +25,16 @@ measure order [MESSAGES=20000] [SENDERS=6] [RECEIVERS=2]
 measure locks [WAITERS=1000] [SECONDS=5] [ROUNDS=3]
 measure kills [ROUNDS=500] [SECONDS=600] [DURABILITY=always]
 measure keys [KEYS=1000000]
-measure power [CUTS=20000] [SEED=1]
-measure calls
+measure power redb|sled [CUTS=20000] [SEED=1]
+measure calls redb|sled|files
 measure flips sled|redb [STEP=1]
 measure histories [HISTORIES=20000] [SEED=1] [KILL_AFTER=500]
 measure mutexes [GRANTS=1000000] [KILLS=20] [SEED=1]";
 
 fn main() -> Result<()> {
+    if traced::child::run() {
+        return Ok(());
+    }
     let args: Vec<String> = std::env::args().skip(1).collect();
     let number = |at: usize, default: u64| -> Result<u64> {
         match args.get(at) {
@@ -62,8 +65,12 @@ fn main() -> Result<()> {
         Some("keys") => measure_keys(number(1, 1_000_000)?),
         Some("keys-fill") => keys::fill(Path::new(word(1)?), word(2)?.parse()?, number(3, 0)?),
         Some("keys-open") => keys::open(Path::new(word(1)?), word(2)?.parse()?),
-        Some("power") => measure_power(number(1, 20_000)?, number(2, 1)?),
-        Some("calls") => measure_calls(),
+        Some("power") => measure_power(word(1)?.parse()?, number(2, 20_000)?, number(3, 1)?),
+        Some("calls") if word(1)? == "files" => measure_traced_calls(EngineKind::Redb),
+        Some("calls") => match word(1)?.parse()? {
+            EngineKind::Sled => measure_traced_calls(EngineKind::Sled),
+            EngineKind::Redb => measure_calls(),
+        },
         Some("flips") => {
             let engine = args.get(1).context("which engine?")?.parse()?;
             measure_flips(engine, usize::try_from(number(2, 1)?)?)
@@ -252,10 +259,45 @@ fn measure_keys(keys: u64) -> Result<()> {
     Ok(())
 }
 
-fn measure_power(cuts: u64, seed: u64) -> Result<()> {
+fn measure_power(engine: EngineKind, points: u64, seed: u64) -> Result<()> {
     let (home, began) = (scratch()?, Instant::now());
-    let cuts = testing::cut_everywhere(home.path(), 40, cuts, seed).map_err(anyhow::Error::msg)?;
-    println!("redb: {cuts:?} in {:.1?}", began.elapsed());
+    let cuts = match engine {
+        EngineKind::Redb => testing::cut_everywhere(home.path(), 40, points, seed),
+        EngineKind::Sled => {
+            let plan = traced::Plan {
+                engine,
+                commits: 150,
+                points,
+                seed,
+                data_is_not_synced: false,
+            };
+            traced::cut_everywhere(home.path(), &plan, &traced_child)
+        }
+    };
+    let cuts = cuts.map_err(anyhow::Error::msg)?;
+    println!("{engine}: {cuts:?} in {:.1?}", began.elapsed());
+    Ok(())
+}
+
+/// This program is the child as well: see the beginning of `main`.
+fn traced_child() -> Command {
+    Command::new(std::env::current_exe().unwrap_or_else(|_| "measure".into()))
+}
+
+/// The files of an engine, and those that stand beside them.
+fn measure_traced_calls(engine: EngineKind) -> Result<()> {
+    for (is_full, lasts) in [(false, false), (false, true), (true, false), (true, true)] {
+        let (home, began) = (scratch()?, Instant::now());
+        let faults = traced::Faults {
+            engine,
+            is_full,
+            lasts,
+            step: 1,
+        };
+        let strikes = traced::break_everywhere(home.path(), faults, &traced_child)
+            .map_err(anyhow::Error::msg)?;
+        println!("{faults:?}: {strikes:?} in {:.1?}", began.elapsed());
+    }
     Ok(())
 }
 
