@@ -23,6 +23,7 @@ mod noise;
 mod pubsub;
 mod router;
 mod rpc;
+mod schedule;
 mod shared;
 mod store;
 mod verify;

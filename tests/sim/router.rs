@@ -8,6 +8,7 @@ use crate::dice::Dice;
 use crate::driver::SimDriver;
 use crate::ledger::{Ledger, Uid};
 use crate::net::{LinkId, Net, Wire};
+use crate::schedule::Woken;
 use crate::store::{Outcome, Store};
 use bytestring::ByteString;
 use protocols::gate::Gate;
@@ -82,7 +83,8 @@ impl Clock {
     /// The moment `at` in milliseconds of the run, rounded up.
     pub fn ms(self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.start);
-        u64::try_from(since.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+        let part = u64::from(since.subsec_nanos().div_ceil(1_000_000));
+        since.as_secs().saturating_mul(1_000).saturating_add(part)
     }
 }
 
@@ -379,6 +381,7 @@ impl Core {
 pub struct Router {
     pub core: Core,
     pub drivers: BTreeMap<LinkId, Box<SimDriver>>,
+    pub woken: Woken,
     mqtt: MqttOptions,
     wamp: WampOptions,
     limits: RealmLimits,
@@ -418,6 +421,7 @@ impl Router {
         Router {
             core,
             drivers,
+            woken: Woken::default(),
             mqtt,
             wamp,
             limits,
@@ -434,8 +438,8 @@ impl Router {
             }
             Wire::WampCbor => Box::new(WampMachine::new(now, Encoding::Cbor, self.wamp.clone())),
         };
-        self.drivers
-            .insert(link, Box::new(SimDriver::new(link, wire, gate, now)));
+        let driver = SimDriver::new(link, wire, gate, now, self.woken.clone());
+        self.drivers.insert(link, Box::new(driver));
     }
 
     pub fn run_driver(
