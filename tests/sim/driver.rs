@@ -3,8 +3,9 @@
 use crate::dice::Dice;
 use crate::ledger::Ledger;
 use crate::net::{Item, LinkId, Net, Wire};
-use crate::router::{Broken, Core};
+use crate::router::Core;
 use crate::schedule::Woken;
+use crate::witness::Broken;
 use bytes::{Bytes, BytesMut};
 use protocols::gate::{Action, Gate, Input, JoinError, JoinRequest, JoinedAs, Output};
 use router_core::model::{Delivery, EndReason, Now};

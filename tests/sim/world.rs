@@ -8,11 +8,12 @@ use crate::dice::Dice;
 use crate::janitor::Janitor;
 use crate::ledger::Ledger;
 use crate::net::{LinkId, Net};
-use crate::router::{Broken, Router};
+use crate::router::Router;
 use crate::schedule::{Schedule, Turn};
 use crate::shared;
 use crate::verify;
 use crate::wamp::WampActor;
+use crate::witness::Broken;
 use misfortune::{Rates, often};
 use router_core::limits::{RealmLimits, WhenFull};
 use std::collections::BTreeMap;
@@ -135,6 +136,7 @@ impl World {
             turn: None,
             ready: Vec::new(),
         };
+        world.set_wall();
         world.ledger.tight = tight || queue_full == Some(WhenFull::Disconnect);
         world.ledger.queue_full = queue_full;
         world.router.core.store.bad_reads = often(&mut world.dice, 100);
@@ -179,6 +181,7 @@ impl World {
         self.rest(Phase::Settle)?;
         let found = std::mem::take(&mut self.ledger.found);
         verify::values_hold(&self.ledger, |key| found.get(key).copied().flatten())?;
+        verify::locks_are_free(found.keys())?;
         self.rest(Phase::Leave)?;
         self.now += EXPIRY_MS;
         self.router.set_time(self.now);
@@ -219,6 +222,7 @@ impl World {
         if self.durable {
             let stored = self.router.core.stored_values()?;
             verify::values_hold(&self.ledger, |key| stored.get(key).copied().flatten())?;
+            verify::locks_are_free(stored.keys())?;
         }
         Ok(())
     }
@@ -328,6 +332,12 @@ impl World {
         }
     }
 
+    /// The judge of leases must know what the wall clock shows.
+    fn set_wall(&mut self) {
+        let now = self.router.core.now();
+        self.ledger.holds.begins(now.unix_ms - self.router.core.ms);
+    }
+
     fn give(&mut self, turn: Turn) {
         let World {
             net,
@@ -386,6 +396,7 @@ impl World {
             // The wall clock may have been set in between, either way.
             let skew = self.dice.range(0, 200_000) as i64 - 100_000;
             self.router.restart(skew, &mut self.dice)?;
+            self.set_wall();
             let stored = self.router.core.stored_values()?;
             verify::acknowledged_is_stored(&self.ledger, |key| stored.get(key).copied().flatten())?;
         }
@@ -404,6 +415,8 @@ impl World {
     fn tally(&self) -> BTreeMap<&'static str, u64> {
         let mut tally = self.ledger.tally.clone();
         tally.insert("locks granted", self.ledger.locks.count() as u64);
+        let holds = self.ledger.holds.count() as u64;
+        tally.insert("locks granted to calls", holds);
         tally.insert("calls invoked", self.ledger.calls.count() as u64);
         let dropped = self.router.core.realm.counters().dropped_sure;
         tally.insert("messages dropped", self.ledger.dropped + dropped);

@@ -2,8 +2,11 @@
 
 use super::World;
 use crate::kv::KvClient;
+use crate::kv_calls::KvCaller;
 use crate::lock::LockClient;
+use crate::lock_calls::LockCaller;
 use crate::mqtt::{MqttActor, Plan};
+use crate::mqtt_rpc::MqttCaller;
 use crate::noise::Noise;
 use crate::pubsub::PubSub;
 use crate::rpc::{Callee, Caller};
@@ -97,6 +100,14 @@ impl World {
         }
         for _ in 0..2 {
             self.add(|me| WampActor::new(me, Caller::new(me, vec!["p/a", "p/b"])));
+        }
+        const HELD: [&str; 2] = ["h/a", "h/b"];
+        for _ in 0..3 {
+            self.add(|me| WampActor::new(me, LockCaller::new(me, HELD.to_vec())));
+        }
+        self.add(|me| MqttCaller::new(me, HELD.to_vec()));
+        for _ in 0..2 {
+            self.add(|me| WampActor::new(me, KvCaller::new(me, vec!["v/a", "v/b"], "c/a")));
         }
         self.add(Noise::new);
     }
