@@ -3,7 +3,9 @@
 use crate::dice::Dice;
 use crate::ledger::Ledger;
 use crate::net::{Item, LinkId, Net, Wire};
-use crate::router::{Broken, Core};
+use crate::router::Core;
+use crate::schedule::Woken;
+use crate::witness::Broken;
 use bytes::{Bytes, BytesMut};
 use protocols::gate::{Action, Gate, Input, JoinError, JoinRequest, JoinedAs, Output};
 use router_core::model::{Delivery, EndReason, Now};
@@ -26,12 +28,16 @@ const TURNS_PER_POLL: usize = 16;
 const READS_PER_TURN: usize = 8;
 
 /// Set by the outbox.
-#[derive(Default)]
-struct Flag(AtomicBool);
+struct Flag {
+    set: AtomicBool,
+    link: LinkId,
+    woken: Woken,
+}
 
 impl Wake for Flag {
     fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
+        self.set.store(true, Ordering::Relaxed);
+        self.woken.add(self.link);
     }
 }
 
@@ -69,7 +75,12 @@ enum Turn {
 }
 
 impl SimDriver {
-    pub fn new(link: LinkId, wire: Wire, gate: Box<dyn Gate>, now: Now) -> SimDriver {
+    pub fn new(link: LinkId, wire: Wire, gate: Box<dyn Gate>, now: Now, woken: Woken) -> SimDriver {
+        let flag = Flag {
+            set: AtomicBool::default(),
+            link,
+            woken,
+        };
         SimDriver {
             link,
             wire,
@@ -84,24 +95,19 @@ impl SimDriver {
             last_write: now.instant,
             ping_sent: false,
             aborted: false,
-            flag: Arc::default(),
+            flag: Arc::new(flag),
             again: true,
         }
     }
 
-    /// Whether something would wake its task at `ms`.
-    pub fn is_ready(&self, core: &Core, net: &Net, ms: u64) -> bool {
-        self.again
-            || self.flag.0.load(Ordering::Relaxed)
-            || (!self.read_closed && self.closing.is_none() && net.router_ready(self.link, ms))
-            || (!self.queue.is_empty() && net.has_room(self.link))
-            || self
-                .deadline()
-                .is_some_and(|at| at <= core.clock.now(ms).instant)
-    }
-
-    /// When its input or its deadline will wake it.
-    pub fn next(&self, core: &Core, net: &Net) -> Option<u64> {
+    /// When something will wake its task; what has woken it already counts from the beginning.
+    pub fn moment(&self, core: &Core, net: &Net) -> Option<u64> {
+        let is_woken = self.again
+            || self.flag.set.load(Ordering::Relaxed)
+            || (!self.queue.is_empty() && net.has_room(self.link));
+        if is_woken {
+            return Some(0);
+        }
         let reads = !self.read_closed && self.closing.is_none();
         let input = if reads {
             net.router_next(self.link)
@@ -126,7 +132,7 @@ impl SimDriver {
         ledger: &mut Ledger,
         dice: &mut Dice,
     ) -> bool {
-        self.flag.0.store(false, Ordering::Relaxed);
+        self.flag.set.store(false, Ordering::Relaxed);
         self.again = false;
         for _ in 0..TURNS_PER_POLL {
             match self.turn(core, net, ledger, dice) {

@@ -5,8 +5,9 @@
 //! it is delivered to whom. `step` is the simulation's logical clock: each observation takes the
 //! next one, so "before" and "after" mean the order in which things really happened.
 //!
-//! Locks, calls and counters are judged in [`crate::locks`] and [`crate::calls`].
+//! Locks, calls and counters are judged in [`crate::locks`], [`crate::holds`] and [`crate::calls`].
 
+use crate::holds::Holds;
 use crate::locks::Locks;
 use crate::net::LinkId;
 use router_core::limits::WhenFull;
@@ -146,6 +147,7 @@ pub struct Ledger {
     /// Wills that were disarmed, with the number of the batch that says so.
     disarmed: Vec<(Uid, u64)>,
     pub locks: Locks,
+    pub holds: Holds,
     pub calls: crate::calls::Calls,
     pub faults: BTreeMap<&'static str, u64>,
     pub tally: BTreeMap<&'static str, u64>,
@@ -268,6 +270,20 @@ impl Ledger {
         publication.execs.push(step);
         publication.lives.insert(life);
         Some(uid)
+    }
+
+    /// The realm is about to carry out a write that one of this connection's calls asks for.
+    pub fn calls_a_write(&mut self, link: LinkId, uid: Uid) {
+        let (step, life) = (self.tick(), self.life);
+        let Some(facts) = self.links.get(&link) else {
+            return;
+        };
+        let author = facts.actor;
+        let publication = self.publications.get_mut(uid as usize);
+        if let Some(publication) = publication.filter(|p| p.author == author) {
+            publication.execs.push(step);
+            publication.lives.insert(life);
+        }
     }
 
     /// What was just carried out had no effect.
@@ -418,6 +434,7 @@ impl Ledger {
         }
         let wills = std::mem::take(&mut facts.wills);
         self.locks.ended(link, step);
+        self.holds.ended(link);
         let life = self.life;
         for will in wills {
             let armed_last = match (&will.by, &will.key) {

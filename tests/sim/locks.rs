@@ -6,7 +6,7 @@
 //!   end of its session or by a crash, before anybody is told of the later one;
 //! * tokens grow: a request sent after a token was seen gets a higher one;
 //! * within one life of the router requests are granted in the order the realm took them;
-//! * no step of a counter is acknowledged twice.
+//! * no step of a counter is acknowledged twice, and no token is replaced twice.
 
 use crate::net::LinkId;
 use std::collections::{BTreeMap, HashMap};
@@ -30,6 +30,8 @@ pub struct Locks {
     seen: BTreeMap<String, u64>,
     /// (key, value) -> token
     steps: HashMap<(String, u64), u64>,
+    /// (key, token) -> the token of what was written over it
+    swaps: HashMap<(String, u64), u64>,
 }
 
 impl Locks {
@@ -126,6 +128,19 @@ impl Locks {
             None => Ok(()),
             Some(other) => Err(format!(
                 "{key}: two writers made it {value}, with tokens {other} and {token}"
+            )),
+        }
+    }
+
+    /// A write over what had the token `over` was acknowledged. 0 stands for any absent key.
+    pub fn swapped(&mut self, key: &str, over: u64, token: u64) -> Result<(), String> {
+        if over == 0 {
+            return Ok(());
+        }
+        match self.swaps.insert((key.to_owned(), over), token) {
+            None => Ok(()),
+            Some(other) => Err(format!(
+                "{key}: two writers replaced {over}, with {other} and {token}"
             )),
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! Clients of both protocols work and misbehave, connections are cut, fall silent or are read
 //! slowly, commits fail, the router is killed and started again. A judge who saw everything says
-//! what must never happen ([`ledger`], [`locks`], [`calls`], [`verify`]).
+//! what must never happen ([`ledger`], [`locks`], [`holds`], [`calls`], [`verify`]).
 //!
 //! `SIM_SEEDS=n` runs that many seeds instead of the default, `SIM_SEED=n` runs one and prints
 //! what happened in it.
@@ -12,29 +12,36 @@ mod actor;
 mod calls;
 mod dice;
 mod driver;
+mod holder;
+mod holds;
 mod janitor;
 mod kv;
+mod kv_calls;
 mod ledger;
 mod lock;
+mod lock_calls;
 mod locks;
 mod mqtt;
+mod mqtt_rpc;
 mod net;
 mod noise;
 mod pubsub;
 mod router;
 mod rpc;
+mod schedule;
 mod shared;
 mod store;
 mod verify;
 mod wamp;
 mod wamp_end;
+mod witness;
 mod world;
 
-use router::Broken;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use witness::Broken;
 use world::{Report, Setting, run};
 
 /// Steps of work and faults in each run.
@@ -217,4 +224,27 @@ fn the_judge_sees_a_read_that_is_lost() {
 #[test]
 fn the_judge_sees_a_message_that_two_members_get() {
     assert_caught(Broken::IgnoresGroups, &["more than"]);
+}
+
+#[test]
+fn the_judge_sees_a_permit_too_many() {
+    assert_caught(Broken::CountsWrong, &["permits of"]);
+}
+
+#[test]
+fn the_judge_sees_two_holders() {
+    assert_caught(Broken::SharesLocks, &["exclude each other"]);
+}
+
+#[test]
+fn the_judge_sees_a_lease_that_is_forgotten() {
+    assert_caught(
+        Broken::ForgetsLeases,
+        &["its lease ends at None", "a renewal until None"],
+    );
+}
+
+#[test]
+fn the_judge_sees_a_swap_that_did_not_compare() {
+    assert_caught(Broken::SwapsBlindly, &["two writers", " after "]);
 }

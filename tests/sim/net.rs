@@ -78,13 +78,6 @@ impl Pipe {
         Some(item)
     }
 
-    fn is_ready(&self, now: u64) -> bool {
-        match self.queue.front() {
-            Some((at, _)) => *at <= now,
-            None => self.end.is_some_and(|at| at <= now),
-        }
-    }
-
     fn is_ended(&self, now: u64) -> bool {
         self.queue.is_empty() && self.end.is_some_and(|at| at <= now)
     }
@@ -134,6 +127,8 @@ pub struct Net {
     pub fresh: Vec<LinkId>,
     /// Changes with everything that was sent: two runs of a seed must agree on it.
     pub digest: u64,
+    /// Connections to which something was done.
+    touched: Vec<LinkId>,
 }
 
 impl Net {
@@ -162,10 +157,23 @@ impl Net {
         &self.links[id]
     }
 
+    /// Whatever changes a connection gets it here, so that both its ends are looked at again.
+    fn touch(&mut self, id: LinkId) -> &mut Link {
+        if self.touched.last() != Some(&id) {
+            self.touched.push(id);
+        }
+        &mut self.links[id]
+    }
+
+    /// Moves the connections to which something was done since the last time to `into`.
+    pub fn take_touched(&mut self, into: &mut Vec<LinkId>) {
+        into.append(&mut self.touched);
+    }
+
     /// The client sends.
     pub fn client_send(&mut self, id: LinkId, item: Item, now: u64, dice: &mut Dice) {
         self.note(id, 1, &item);
-        let link = &mut self.links[id];
+        let link = self.touch(id);
         if link.silent || link.router_gone || link.client_gone {
             return;
         }
@@ -174,7 +182,7 @@ impl Net {
 
     /// The client reads, or finds nothing yet.
     pub fn client_take(&mut self, id: LinkId, now: u64) -> Option<Item> {
-        let link = &mut self.links[id];
+        let link = self.touch(id);
         if link.stalled_until > now || link.silent {
             return None;
         }
@@ -188,7 +196,7 @@ impl Net {
 
     /// The client closes its end.
     pub fn client_close(&mut self, id: LinkId, now: u64, dice: &mut Dice) {
-        let link = &mut self.links[id];
+        let link = self.touch(id);
         link.client_gone = true;
         if !link.silent {
             link.up.finish(now + dice.range(0, 50));
@@ -203,7 +211,7 @@ impl Net {
     /// The router sends; only while [`Net::has_room`].
     pub fn router_send(&mut self, id: LinkId, item: Item, now: u64, dice: &mut Dice) {
         self.note(id, 2, &item);
-        let link = &mut self.links[id];
+        let link = self.touch(id);
         if !link.client_gone {
             send(&mut link.down, link.latency, item, now, dice);
         }
@@ -215,20 +223,16 @@ impl Net {
     }
 
     pub fn router_take(&mut self, id: LinkId, now: u64) -> Option<Item> {
-        self.links[id].up.take(now)
+        self.touch(id).up.take(now)
     }
 
     pub fn router_ended(&self, id: LinkId, now: u64) -> bool {
         self.links[id].up.is_ended(now)
     }
 
-    pub fn router_ready(&self, id: LinkId, now: u64) -> bool {
-        self.links[id].up.is_ready(now)
-    }
-
     /// The router's end is gone, after whatever it sent.
     pub fn router_close(&mut self, id: LinkId, now: u64, dice: &mut Dice) {
-        let link = &mut self.links[id];
+        let link = self.touch(id);
         link.router_gone = true;
         link.down.finish(now + dice.range(0, 50));
         link.up = Pipe {
@@ -239,7 +243,7 @@ impl Net {
 
     /// The connection breaks: each end still gets some of what was under way, then the end.
     pub fn cut(&mut self, id: LinkId, now: u64, dice: &mut Dice) {
-        let link = &mut self.links[id];
+        let link = self.touch(id);
         for pipe in [&mut link.up, &mut link.down] {
             let len = pipe.queue.len() + 1;
             pipe.truncate(dice.below(len));
@@ -249,23 +253,14 @@ impl Net {
 
     /// The connection goes dead without anybody being told; the client gives up after `patience`.
     pub fn silence(&mut self, id: LinkId, now: u64, patience: u64) {
-        let link = &mut self.links[id];
+        let link = self.touch(id);
         link.silent = true;
         link.up.truncate(0);
         link.stalled_until = now + patience;
     }
 
     pub fn stall(&mut self, id: LinkId, until: u64) {
-        self.links[id].stalled_until = until;
-    }
-
-    /// Whether the client's end has something to do.
-    pub fn client_ready(&self, id: LinkId, now: u64) -> bool {
-        let link = &self.links[id];
-        if link.silent {
-            return link.stalled_until <= now;
-        }
-        link.stalled_until <= now && link.down.is_ready(now)
+        self.touch(id).stalled_until = until;
     }
 
     /// When the client's end will have something to do.
@@ -277,6 +272,7 @@ impl Net {
         Some(link.down.next()?.max(link.stalled_until))
     }
 
+    /// When the router's end will have something to read.
     pub fn router_next(&self, id: LinkId) -> Option<u64> {
         self.links[id].up.next()
     }

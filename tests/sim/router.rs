@@ -6,9 +6,11 @@
 
 use crate::dice::Dice;
 use crate::driver::SimDriver;
-use crate::ledger::{Ledger, Uid};
+use crate::ledger::Ledger;
 use crate::net::{LinkId, Net, Wire};
+use crate::schedule::Woken;
 use crate::store::{Outcome, Store};
+use crate::witness::Broken;
 use bytestring::ByteString;
 use protocols::gate::Gate;
 use protocols::mqtt::machine::{AssignedIds, MqttMachine, MqttOptions};
@@ -17,7 +19,7 @@ use protocols::wamp::map::naming;
 use router_core::auth::{Access, Proof, Verified};
 use router_core::encoding::Encoding;
 use router_core::limits::RealmLimits;
-use router_core::model::{Audience, Command, Now, Qos};
+use router_core::model::{Command, Now};
 use router_core::realm::{Effects, IdClock, Realm, Restored, Settings};
 use router_core::records::{self, StoredEntry};
 use router_core::session::Connection;
@@ -39,29 +41,6 @@ const SPACES: [Space; 6] = [
     records::LAST_WILLS,
 ];
 
-/// A way in which the router under test is broken on purpose, to show that the judge sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Broken {
-    /// Not at all.
-    No,
-    /// Answers leave before the commit they depend on.
-    AcknowledgesEarly,
-    /// Now and then a condition is not looked at.
-    IgnoresConditions,
-    /// Wills of keys are forgotten.
-    ForgetsWills,
-    /// Now and then a message to be settled is lost.
-    LosesMessages,
-    /// Now and then an answer is given twice.
-    AnswersTwice,
-    /// A callee's limit is ignored.
-    IgnoresConcurrency,
-    /// Now and then records of a queue are asked for and never read.
-    LosesLoads,
-    /// Now and then a member of a share group gets what others get too.
-    IgnoresGroups,
-}
-
 /// Both clocks of a run at `ms`.
 #[derive(Clone, Copy)]
 pub struct Clock {
@@ -82,7 +61,8 @@ impl Clock {
     /// The moment `at` in milliseconds of the run, rounded up.
     pub fn ms(self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.start);
-        u64::try_from(since.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+        let part = u64::from(since.subsec_nanos().div_ceil(1_000_000));
+        since.as_secs().saturating_mul(1_000).saturating_add(part)
     }
 }
 
@@ -198,59 +178,6 @@ impl Core {
     /// After a batch of commands.
     pub fn ran(&mut self, dice: &mut Dice) {
         self.let_out(dice);
-    }
-
-    /// Answers which message was published, if one was, and whether it is to be kept.
-    fn witness(&self, link: LinkId, command: &Command, ledger: &mut Ledger) -> Option<(Uid, bool)> {
-        match command {
-            Command::Publish(publish) => {
-                let uid = ledger.executes(link, publish.topic.text());
-                let is_release = publish.retain
-                    && publish.payload.has_no_value()
-                    && publish.payload.has_no_kwargs();
-                if uid.is_some() && is_release {
-                    let step = ledger.tick();
-                    ledger.locks.released(publish.topic.text(), link, step);
-                }
-                return uid.map(|uid| (uid, publish.retain));
-            }
-            Command::DisarmLastWill => ledger.will_disarmed(link, self.store.submitted),
-            _ => {}
-        }
-        None
-    }
-
-    fn sabotage(&self, command: &mut Command, dice: &mut Dice) {
-        match (self.broken, command) {
-            (Broken::IgnoresConditions, Command::Publish(publish)) => {
-                if let Some(options) = &mut publish.options
-                    && dice.permille(300)
-                {
-                    options.when = None;
-                }
-            }
-            (Broken::ForgetsWills, Command::Publish(publish)) => {
-                if let Some(options) = &mut publish.options {
-                    options.will = None;
-                }
-            }
-            (Broken::IgnoresGroups, Command::Subscribe(subscribe)) if dice.permille(300) => {
-                subscribe.share = None;
-            }
-            (Broken::IgnoresConcurrency, Command::Register(register)) => {
-                register.concurrency = register.concurrency.map(|most| most + 5);
-            }
-            (Broken::LosesMessages, Command::Publish(publish))
-                if publish.qos != Qos::AtMostOnce && !publish.retain && dice.permille(50) =>
-            {
-                let nobody = Audience {
-                    sessions: Some(Vec::new()),
-                    ..Audience::default()
-                };
-                publish.options.get_or_insert_default().eligible = Some(nobody);
-            }
-            _ => {}
-        }
     }
 
     /// Timers, the store's reports, the probe and the id lease. Answers whether anything was due.
@@ -379,6 +306,7 @@ impl Core {
 pub struct Router {
     pub core: Core,
     pub drivers: BTreeMap<LinkId, Box<SimDriver>>,
+    pub woken: Woken,
     mqtt: MqttOptions,
     wamp: WampOptions,
     limits: RealmLimits,
@@ -418,6 +346,7 @@ impl Router {
         Router {
             core,
             drivers,
+            woken: Woken::default(),
             mqtt,
             wamp,
             limits,
@@ -434,8 +363,8 @@ impl Router {
             }
             Wire::WampCbor => Box::new(WampMachine::new(now, Encoding::Cbor, self.wamp.clone())),
         };
-        self.drivers
-            .insert(link, Box::new(SimDriver::new(link, wire, gate, now)));
+        let driver = SimDriver::new(link, wire, gate, now, self.woken.clone());
+        self.drivers.insert(link, Box::new(driver));
     }
 
     pub fn run_driver(

@@ -261,3 +261,14 @@ pub fn acknowledged_is_stored(
     }
     Ok(())
 }
+
+/// Everybody has given up what they held by call, so nothing may be left of it.
+///
+/// # Errors
+/// The first key that is not free.
+pub fn locks_are_free<'a>(mut kept: impl Iterator<Item = &'a String>) -> Result<(), String> {
+    match kept.find(|key| key.starts_with("h/")) {
+        Some(key) => Err(format!("{key} is held, and nobody holds it")),
+        None => Ok(()),
+    }
+}

@@ -1,22 +1,21 @@
 //! One run: who takes part, what goes wrong, and in which order everything happens.
 
+mod guests;
+mod misfortune;
+
 use crate::actor::{Actor, Cx, Phase};
 use crate::dice::Dice;
 use crate::janitor::Janitor;
-use crate::kv::KvClient;
 use crate::ledger::Ledger;
-use crate::lock::LockClient;
-use crate::mqtt::{MqttActor, Plan};
 use crate::net::{LinkId, Net};
-use crate::noise::Noise;
-use crate::pubsub::PubSub;
-use crate::router::{Broken, Router};
-use crate::rpc::{Callee, Caller};
+use crate::router::Router;
+use crate::schedule::{Schedule, Turn};
 use crate::shared;
 use crate::verify;
 use crate::wamp::WampActor;
+use crate::witness::Broken;
+use misfortune::{Rates, often};
 use router_core::limits::{RealmLimits, WhenFull};
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -39,17 +38,6 @@ pub struct Report {
     pub tally: BTreeMap<&'static str, u64>,
 }
 
-/// How often each fault strikes, in a million steps.
-#[derive(Clone, Copy, Debug)]
-struct Rates {
-    cut: u64,
-    stall: u64,
-    silence: u64,
-    crash: u64,
-    failure: u64,
-    outage: u64,
-}
-
 struct World {
     net: Net,
     router: Router,
@@ -63,14 +51,10 @@ struct World {
     rates: Rates,
     trace: bool,
     steps: u64,
-}
-
-/// What can be given a turn.
-#[derive(Clone, Copy)]
-enum Turn {
-    Core,
-    Driver(LinkId),
-    Actor(usize),
+    schedule: Schedule,
+    /// Whose turn the last step was, and room for a list of those who could have had it.
+    turn: Option<Turn>,
+    ready: Vec<Turn>,
 }
 
 /// Longest time, in milliseconds of the run, until everything must be at rest.
@@ -111,15 +95,7 @@ impl World {
     fn new(setting: Setting) -> World {
         let mut dice = Dice::new(setting.seed);
         let durable = dice.permille(800) || setting.broken == Broken::AcknowledgesEarly;
-        let often = |dice: &mut Dice, most: u64| if dice.flip() { dice.range(0, most) } else { 0 };
-        let rates = Rates {
-            cut: often(&mut dice, 6_000),
-            stall: often(&mut dice, 6_000),
-            silence: often(&mut dice, 2_000),
-            crash: if durable { often(&mut dice, 1_500) } else { 0 },
-            failure: if durable { often(&mut dice, 2_000) } else { 0 },
-            outage: if durable { often(&mut dice, 600) } else { 0 },
-        };
+        let rates = Rates::new(durable, &mut dice);
         let mut limits = RealmLimits::default();
         let tight = dice.permille(250);
         if tight {
@@ -156,11 +132,16 @@ impl World {
             rates,
             trace: setting.trace,
             steps: 0,
+            schedule: Schedule::default(),
+            turn: None,
+            ready: Vec::new(),
         };
+        world.set_wall();
         world.ledger.tight = tight || queue_full == Some(WhenFull::Disconnect);
         world.ledger.queue_full = queue_full;
         world.router.core.store.bad_reads = often(&mut world.dice, 100);
         world.invite();
+        world.schedule.asks_all(&world.actors, &world.net);
         if world.trace {
             println!("durable {durable}, full queues {queue_full:?}, {rates:?}");
         }
@@ -170,139 +151,6 @@ impl World {
     fn add<A: Actor + 'static>(&mut self, make: impl FnOnce(usize) -> A) {
         let me = self.actors.len();
         self.actors.push(Box::new(make(me)));
-    }
-
-    fn invite(&mut self) {
-        const TOPICS: [&str; 3] = ["t/a", "t/b", "t/c"];
-        const SHARED: [&str; 2] = ["r/a", "r/b"];
-        const LOCKS: [&str; 2] = ["l/a", "l/b"];
-        for (v5, persistent) in [(true, true), (false, true), (false, false)] {
-            let publishes = TOPICS.to_vec();
-            self.add(|me| {
-                MqttActor::new(
-                    me,
-                    Plan {
-                        v5,
-                        persistent,
-                        publishes,
-                        ..Plan::default()
-                    },
-                )
-            });
-        }
-        let readers = [
-            (true, true, "t/#", 2),
-            (false, true, "t/a", 2),
-            (true, true, "t/b", 1),
-            (false, false, "t/#", 2),
-            (true, false, "t/c", 0),
-            (true, true, "w/#", 2),
-            (false, true, "r/#", 1),
-        ];
-        for (v5, persistent, filter, qos) in readers {
-            let subscribes = Some((filter, qos));
-            self.add(|me| {
-                MqttActor::new(
-                    me,
-                    Plan {
-                        v5,
-                        persistent,
-                        subscribes,
-                        ..Plan::default()
-                    },
-                )
-            });
-        }
-        self.invite_groups();
-        for (v5, persistent, retain) in [
-            (true, false, false),
-            (false, true, false),
-            (true, true, true),
-        ] {
-            self.add(|me| {
-                let will = Some((format!("w/{me}"), retain));
-                let retains = SHARED.to_vec();
-                MqttActor::new(
-                    me,
-                    Plan {
-                        v5,
-                        persistent,
-                        will,
-                        retains,
-                        ..Plan::default()
-                    },
-                )
-            });
-        }
-        let sessions = [
-            (
-                Some(("t.", json!({"match": "prefix"}), "t/#")),
-                TOPICS.to_vec(),
-            ),
-            (Some(("t.*", json!({}), "t/#")), TOPICS.to_vec()),
-            (Some(("t.a", json!({}), "t/a")), vec![]),
-            (Some(("r.#", json!({"get_retained": true}), "r/#")), vec![]),
-        ];
-        for (subscribes, publishes) in sessions {
-            self.add(|me| WampActor::new(me, PubSub::new(me, subscribes, publishes)));
-        }
-        for _ in 0..4 {
-            self.add(|me| WampActor::new(me, LockClient::new(me, LOCKS.to_vec())));
-        }
-        for _ in 0..3 {
-            self.add(|me| WampActor::new(me, KvClient::new(me, vec!["c/a"], SHARED.to_vec())));
-        }
-        for (procedure, concurrency) in [("p/a", 2), ("p/a", 1), ("p/b", 3)] {
-            self.add(|me| WampActor::new(me, Callee::new(me, procedure, concurrency)));
-        }
-        for _ in 0..2 {
-            self.add(|me| WampActor::new(me, Caller::new(me, vec!["p/a", "p/b"])));
-        }
-        self.add(Noise::new);
-    }
-
-    /// Members of share groups, and who publishes to them.
-    fn invite_groups(&mut self) {
-        const TOPICS: [&str; 2] = ["s/alpha", "s/beta"];
-        let members = [
-            // One group of all sorts, one whose sessions all last.
-            ("mixed", true, true, false),
-            ("mixed", true, false, true),
-            ("mixed", false, false, false),
-            ("lasting", true, true, false),
-            ("lasting", false, true, true),
-            ("lasting", true, true, true),
-        ];
-        for (place, (group, v5, persistent, leaves)) in members.into_iter().enumerate() {
-            let plan = Plan {
-                v5,
-                persistent,
-                leaves,
-                // Somebody must be there throughout.
-                stays: place == 0 || group == "lasting",
-                group: Some(group),
-                subscribes: Some(("s/#", 2)),
-                ..Plan::default()
-            };
-            self.add(|me| MqttActor::new(me, plan));
-        }
-        for v5 in [true, false] {
-            let plan = Plan {
-                v5,
-                persistent: true,
-                publishes: TOPICS.to_vec(),
-                ..Plan::default()
-            };
-            self.add(|me| MqttActor::new(me, plan));
-        }
-        let plan = Plan {
-            v5: true,
-            persistent: true,
-            subscribes: Some(("s/#", 2)),
-            packet: Some(48),
-            ..Plan::default()
-        };
-        self.add(|me| MqttActor::new(me, plan));
     }
 
     fn play(&mut self, steps: u64) -> Result<(), String> {
@@ -329,9 +177,11 @@ impl World {
             self.actors.push(Box::new(Absent));
         }
         self.add(|me| WampActor::new(me, Janitor::new(me)));
+        self.schedule.asks_all(&self.actors, &self.net);
         self.rest(Phase::Settle)?;
         let found = std::mem::take(&mut self.ledger.found);
         verify::values_hold(&self.ledger, |key| found.get(key).copied().flatten())?;
+        verify::locks_are_free(found.keys())?;
         self.rest(Phase::Leave)?;
         self.now += EXPIRY_MS;
         self.router.set_time(self.now);
@@ -372,6 +222,7 @@ impl World {
         if self.durable {
             let stored = self.router.core.stored_values()?;
             verify::values_hold(&self.ledger, |key| stored.get(key).copied().flatten())?;
+            verify::locks_are_free(stored.keys())?;
         }
         Ok(())
     }
@@ -383,22 +234,19 @@ impl World {
         self.router.core.store.bad_reads = 0;
         let limit = self.now + SETTLE_MS;
         let mut calm_since = None;
+        let mut waiter = self.waiter(phase);
+        let mut held = None;
         loop {
             self.step()?;
-            let waiting = self.actors.iter().find_map(|actor| actor.waits(phase));
-            let unaware = |link| self.net.is_stuck(link, self.now);
-            let busy = !self.router.core.store.is_idle()
-                || self.router.core.realm.is_store_down()
-                || self
-                    .actors
-                    .iter()
-                    .any(|actor| actor.link().is_some_and(unaware));
-            let held = self.router.drivers.iter().find(|(_, d)| d.has_deliveries());
-            let waiting = waiting.or_else(|| {
-                let (link, _) = held?;
-                Some(format!("messages for connection {link} are held back"))
-            });
-            if waiting.is_some() || busy || self.restart_at.is_some() {
+            waiter = self.still_waiting(waiter, phase);
+            if matches!(self.turn, Some(Turn::Core | Turn::Driver(_))) {
+                // Nobody else can change it.
+                held = None;
+            }
+            if waiter.is_some()
+                || self.is_busy()
+                || held.get_or_insert_with(|| self.held_back()).is_some()
+            {
                 calm_since = None;
             }
             let since = *calm_since.get_or_insert(self.now);
@@ -406,28 +254,75 @@ impl World {
                 return Ok(());
             }
             if self.now > limit {
-                return Err(format!(
-                    "not at rest in time: {waiting:?}, others busy {busy}"
-                ));
+                return Err(self.unrest(waiter, phase));
             }
         }
+    }
+
+    fn unrest(&self, waiter: Option<usize>, phase: Phase) -> String {
+        let waiting = waiter.and_then(|place| self.actors[place].waits(phase));
+        let waiting = waiting.or_else(|| {
+            let link = self.held_back()?;
+            Some(format!("messages for connection {link} are held back"))
+        });
+        format!(
+            "not at rest in time: {waiting:?}, others busy {}",
+            self.is_busy()
+        )
+    }
+
+    /// Somebody who waits for something.
+    fn waiter(&self, phase: Phase) -> Option<usize> {
+        let waits = |actor: &Box<dyn Actor>| actor.waits(phase).is_some();
+        self.actors.iter().position(waits)
+    }
+
+    /// The same after one step, in which only one actor can have begun or ceased to wait.
+    fn still_waiting(&self, former: Option<usize>, phase: Phase) -> Option<usize> {
+        match (self.turn, former) {
+            (Some(Turn::Actor(place)), None) => {
+                self.actors[place].waits(phase).is_some().then_some(place)
+            }
+            (Some(Turn::Actor(place)), Some(other)) if place == other => self.waiter(phase),
+            _ => former,
+        }
+    }
+
+    /// Whether something is under way that nobody waits for.
+    fn is_busy(&self) -> bool {
+        let core = &self.router.core;
+        let unaware = |link| self.net.is_stuck(link, self.now);
+        let mut links = self.actors.iter().filter_map(|actor| actor.link());
+        self.restart_at.is_some()
+            || !core.store.is_idle()
+            || core.realm.is_store_down()
+            || links.any(unaware)
+    }
+
+    /// A connection whose messages the realm has not let go of.
+    fn held_back(&self) -> Option<LinkId> {
+        let mut drivers = self.router.drivers.iter();
+        let (link, _) = drivers.find(|(_, driver)| driver.has_deliveries())?;
+        Some(*link)
     }
 
     /// Gives a turn to somebody who can use it, or lets time pass.
     fn step(&mut self) -> Result<(), String> {
         self.steps += 1;
+        self.turn = None;
         self.welcome()?;
-        let ready = self.ready();
-        if ready.is_empty() {
+        self.find_ready();
+        if self.ready.is_empty() {
             let next = self.next().unwrap_or(self.now + 1_000);
             self.now = next.max(self.now + 1).min(self.now + 1_000);
         } else {
             if self.dice.permille(200) {
                 self.now += self.dice.range(0, 8);
             }
-            let turn = *self.dice.pick(&ready);
+            let turn = *self.dice.pick(&self.ready);
             self.router.set_time(self.now);
             self.give(turn);
+            self.turn = Some(turn);
         }
         self.router.set_time(self.now);
         self.ledger.store_down = self.router.core.realm.is_store_down();
@@ -437,6 +332,12 @@ impl World {
         }
     }
 
+    /// The judge of leases must know what the wall clock shows.
+    fn set_wall(&mut self) {
+        let now = self.router.core.now();
+        self.ledger.holds.begins(now.unix_ms - self.router.core.ms);
+    }
+
     fn give(&mut self, turn: Turn) {
         let World {
             net,
@@ -444,11 +345,15 @@ impl World {
             ledger,
             dice,
             actors,
+            schedule,
             ..
         } = self;
         match turn {
             Turn::Core => drop(router.core.turn(ledger, dice)),
-            Turn::Driver(link) => router.run_driver(link, net, ledger, dice),
+            Turn::Driver(link) => {
+                router.run_driver(link, net, ledger, dice);
+                schedule.ask_driver(link, router, net);
+            }
             Turn::Actor(place) => {
                 let (now, phase, trace) = (self.now, self.phase, self.trace);
                 let mut cx = Cx {
@@ -460,50 +365,27 @@ impl World {
                     trace,
                 };
                 actors[place].turn(&mut cx);
+                schedule.ask_actor(place, actors, net);
             }
         }
     }
 
-    fn ready(&self) -> Vec<Turn> {
-        let mut ready = Vec::new();
-        let core = &self.router.core;
-        if self.restart_at.is_none() && core.next().is_some_and(|at| at <= self.now) {
-            ready.push(Turn::Core);
-        }
-        for (link, driver) in &self.router.drivers {
-            if driver.is_ready(core, &self.net, self.now) {
-                ready.push(Turn::Driver(*link));
-            }
-        }
-        for (place, actor) in self.actors.iter().enumerate() {
-            let hears = actor
-                .link()
-                .is_some_and(|link| self.net.client_ready(link, self.now));
-            if hears || actor.next().is_some_and(|at| at <= self.now) {
-                ready.push(Turn::Actor(place));
-            }
-        }
-        ready
+    fn find_ready(&mut self) {
+        let World {
+            net,
+            router,
+            actors,
+            schedule,
+            ..
+        } = self;
+        schedule.renew(router, actors, net);
+        let core = self.restart_at.is_none().then_some(&router.core);
+        schedule.ready(core, self.now, &mut self.ready);
     }
 
     fn next(&self) -> Option<u64> {
-        let core = &self.router.core;
-        let drivers = self
-            .router
-            .drivers
-            .values()
-            .filter_map(|d| d.next(core, &self.net));
-        let actors = self.actors.iter().filter_map(|actor| actor.next());
-        let links = self
-            .actors
-            .iter()
-            .filter_map(|actor| self.net.client_next(actor.link()?));
-        let own = if self.restart_at.is_none() {
-            core.next()
-        } else {
-            self.restart_at
-        };
-        drivers.chain(actors).chain(links).chain(own).min()
+        let own = self.restart_at.or_else(|| self.router.core.next());
+        [self.schedule.next(), own].into_iter().flatten().min()
     }
 
     /// Accepts connections, or turns them away while there is no router.
@@ -514,6 +396,7 @@ impl World {
             // The wall clock may have been set in between, either way.
             let skew = self.dice.range(0, 200_000) as i64 - 100_000;
             self.router.restart(skew, &mut self.dice)?;
+            self.set_wall();
             let stored = self.router.core.stored_values()?;
             verify::acknowledged_is_stored(&self.ledger, |key| stored.get(key).copied().flatten())?;
         }
@@ -523,99 +406,17 @@ impl World {
                 self.net.router_close(link, self.now, &mut self.dice);
             } else {
                 self.router.accept(link, self.net.link(link).wire);
+                self.schedule.ask_driver(link, &self.router, &self.net);
             }
         }
         Ok(())
     }
 
-    fn misfortune(&mut self) -> Result<(), String> {
-        let rates = self.rates;
-        let mut draw = self.dice.range(0, 999_999);
-        let mut strikes = |rate: u64| {
-            let hit = draw < rate;
-            draw = draw.wrapping_sub(rate);
-            hit
-        };
-        if strikes(rates.cut) {
-            self.hurt(
-                |world, link| {
-                    world.ledger.excuse(link, "cut");
-                    world.ledger.fault("cut connections");
-                    world.net.cut(link, world.now, &mut world.dice);
-                },
-                false,
-            );
-        } else if strikes(rates.stall) {
-            self.hurt(
-                |world, link| {
-                    let until = world.now + world.dice.range(100, 8_000);
-                    world.ledger.fault("slow readers");
-                    world.net.stall(link, until);
-                },
-                true,
-            );
-        } else if strikes(rates.silence) {
-            self.hurt(
-                |world, link| {
-                    world.ledger.excuse(link, "silent");
-                    world.ledger.fault("half-open connections");
-                    let patience = world.dice.range(500, 60_000);
-                    world.net.silence(link, world.now, patience);
-                },
-                false,
-            );
-        } else if strikes(rates.crash) {
-            self.crash();
-        } else if self.restart_at.is_some() {
-            // Nobody is there who could write.
-        } else if strikes(rates.failure) {
-            self.ledger.fault("failed commits");
-            self.router.core.store.fail_next();
-        } else if strikes(rates.outage) {
-            self.ledger.fault("outages of the store");
-            let until = self.now + self.dice.range(50, 4_000);
-            self.router.core.store.outage(until);
-        }
-        Ok(())
-    }
-
-    /// Lets something happen to a connection that is still whole.
-    fn hurt(&mut self, what: impl FnOnce(&mut World, LinkId), is_stall: bool) {
-        let links: Vec<LinkId> = self
-            .actors
-            .iter()
-            .filter(|actor| !is_stall || actor.may_stall())
-            .filter_map(|actor| actor.link())
-            .collect();
-        let whole: Vec<LinkId> = links
-            .into_iter()
-            .filter(|link| !self.net.is_silent(*link))
-            .collect();
-        if !whole.is_empty() {
-            let link = *self.dice.pick(&whole);
-            what(self, link);
-        }
-    }
-
-    fn crash(&mut self) {
-        if self.restart_at.is_some() {
-            return;
-        }
-        self.ledger.fault("crashes of the router");
-        if self.trace {
-            println!(
-                "{:>8} ms  step {:<6} the router crashes",
-                self.now, self.ledger.step
-            );
-        }
-        self.router
-            .crash(&mut self.net, &mut self.ledger, &mut self.dice);
-        self.restart_at = Some(self.now + self.dice.range(0, 1_500));
-    }
-
     fn tally(&self) -> BTreeMap<&'static str, u64> {
         let mut tally = self.ledger.tally.clone();
         tally.insert("locks granted", self.ledger.locks.count() as u64);
+        let holds = self.ledger.holds.count() as u64;
+        tally.insert("locks granted to calls", holds);
         tally.insert("calls invoked", self.ledger.calls.count() as u64);
         let dropped = self.router.core.realm.counters().dropped_sure;
         tally.insert("messages dropped", self.ledger.dropped + dropped);
