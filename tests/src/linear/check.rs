@@ -82,8 +82,13 @@ fn bounds(ops: &[Op]) -> Vec<Bounds> {
             continue;
         }
         let session = (op.session, op.life);
+        // A watch looks at what is on disk, which a write that is not answered yet need not be.
+        let after = match op.action {
+            Action::Watch { .. } => None,
+            _ => last.insert(session, at),
+        };
         bounds[at] = Bounds {
-            after: last.insert(session, at),
+            after,
             before: ends.get(&session).copied(),
         };
     }

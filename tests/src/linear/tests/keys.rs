@@ -274,3 +274,15 @@ fn a_watch_that_ended_by_time_had_nothing_to_tell() {
     assert_explained(&[first, second, ended(Some(10), (3, 8))]);
     assert_violated(&[first, second, ended(Some(10), (7, 8))]);
 }
+
+#[test]
+fn a_watch_need_not_see_what_its_own_session_was_not_answered_yet() {
+    let action = Action::Watch {
+        after: Some(0),
+        progressive: true,
+    };
+    let watch = |at: (u64, u64)| op(1, action, at.0, Some((at.1, Reply::TimedOut)));
+    assert_explained(&[lost(1, write(1), 1), watch((2, 3))]);
+    assert_explained(&[written(1, write(1), (1, 4), 10), watch((2, 3))]);
+    assert_violated(&[written(1, write(1), (1, 2), 10), watch((3, 4))]);
+}
