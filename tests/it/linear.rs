@@ -7,7 +7,7 @@ use integration_tests::measure::{histories, mutexes};
 use crate::Outcome;
 
 #[test]
-fn conditional_and_waiting_writes_wills_and_reads_are_linearizable() -> Outcome {
+fn writes_waits_wills_reads_watches_and_locks_are_linearizable() -> Outcome {
     let plan = histories::Plan {
         histories: 100,
         tables: 4,
@@ -25,6 +25,16 @@ fn conditional_and_waiting_writes_wills_and_reads_are_linearizable() -> Outcome 
         report.watching,
         report.refused,
         report.reads,
+        report.by_call,
+        report.conflicts,
+        report.listed,
+        report.changes,
+        report.canceled,
+        report.grants,
+        report.held,
+        report.releases,
+        report.lost,
+        report.inspected,
         report.ends,
         report.kills,
     ];

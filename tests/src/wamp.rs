@@ -39,6 +39,8 @@ pub mod code {
     pub const EVENT: u64 = 36;
     /// CALL.
     pub const CALL: u64 = 48;
+    /// CANCEL.
+    pub const CANCEL: u64 = 49;
     /// RESULT.
     pub const RESULT: u64 = 50;
     /// REGISTER.

@@ -836,3 +836,31 @@ fn arguments_in_parts_are_not_taken() {
     assert_eq!(lines, ["failed 1 FeatureNotSupported"]);
     w.pass(Duration::from_secs(1));
 }
+
+#[test]
+fn a_list_names_the_same_owner_as_a_read() {
+    let mut w = World::memory();
+    let (a, b) = (w.plain(), w.plain());
+    for (request, mode) in [(1, "mutex"), (2, "shared"), (3, "permit")] {
+        let key = format!("k.{mode}");
+        let wish = json!([key, {"mode": mode, "limit": 2}]);
+        done(&mut w, &a, call(request, "fox/lock/acquire", wish));
+    }
+    done(&mut w, &b, kv(4, "put", json!(["k.armed", 1, {"will": 2}])));
+    let listed = done(&mut w, &b, kv(5, "list", json!(["k."])));
+    for row in listed["keys"].as_array().unwrap() {
+        let key = row["key"].as_str().unwrap();
+        let read = done(&mut w, &b, kv(6, "get", json!([key])));
+        assert_eq!(row["owner"], read["owner"], "{key}");
+    }
+    let owners = |row: &Value| row["owner"].clone();
+    let owners: Vec<Value> = listed["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(owners)
+        .collect();
+    // A key that several may hold is nobody's.
+    let (first, second) = (json!(a.id().0), json!(b.id().0));
+    assert_eq!(owners, [second, first, Value::Null, Value::Null]);
+}

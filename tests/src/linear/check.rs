@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::history::{Action, Op, Reply};
+use super::known::Known;
 use super::model::Key;
+use super::terms::Wait;
 
 /// The longest history of one key.
 pub const OPS_MAX: usize = 128;
@@ -30,8 +32,8 @@ struct Bounds {
     before: Option<usize>,
 }
 
-struct Search<'a> {
-    ops: &'a [Op],
+struct Search {
+    known: Known,
     bounds: Vec<Bounds>,
 }
 
@@ -40,12 +42,13 @@ type Configuration = (u128, Key);
 /// Whether the history of one key, fresh in this life of the router, is linearizable.
 #[must_use]
 pub fn check(ops: &[Op], life: u32) -> Verdict {
-    if ops.len() > OPS_MAX {
+    let known = Known::new(ops);
+    if known.ops.len() > OPS_MAX {
         return Verdict::Undecided;
     }
     let search = Search {
-        ops,
-        bounds: bounds(ops),
+        bounds: bounds(&known.ops),
+        known,
     };
     let mut seen: HashSet<Configuration> = HashSet::new();
     let mut open = vec![(0, Key::fresh(life))];
@@ -79,56 +82,65 @@ fn bounds(ops: &[Op]) -> Vec<Bounds> {
             continue;
         }
         let session = (op.session, op.life);
+        // A watch looks at what is on disk, which a write that is not answered yet need not be.
+        let after = match op.action {
+            Action::Watch { .. } => None,
+            _ => last.insert(session, at),
+        };
         bounds[at] = Bounds {
-            after: last.insert(session, at),
+            after,
             before: ends.get(&session).copied(),
         };
     }
     bounds
 }
 
-impl Search<'_> {
+impl Search {
     /// The earliest answer to something that has not happened yet: nothing that was asked for later
     /// may come before it. `None` if everything answered has happened.
     fn frontier(&self, (done, key): &Configuration) -> Option<u64> {
-        let is_over = |at: usize| done >> at & 1 == 1 && !key.queue.contains(&at);
-        self.ops
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| !is_over(*at))
-            .filter_map(|(_, op)| op.reply.map(|(returned, _)| returned))
-            .min()
+        let known = &self.known;
+        let answer = |(at, op): (usize, &Op)| {
+            if done >> at & 1 == 1 {
+                return key.awaits(known, at);
+            }
+            let first = known.news(at, 0).map(|news| news.at);
+            first.or_else(|| op.reply.map(|(returned, _)| returned))
+        };
+        known.ops.iter().enumerate().filter_map(answer).min()
     }
 
     /// Adds what can be next, the likeliest last.
     fn follow(&self, configuration: &Configuration, frontier: u64, open: &mut Vec<Configuration>) {
         let (done, key) = configuration;
-        for &at in &key.queue {
-            if self.may_expire(at) {
-                open.push((*done, key.expire(at)));
-            }
+        let known = &self.known;
+        open.extend(key.lapses(known).map(|key| (*done, key)));
+        for at in key.waiting().filter(|at| self.may_expire(*at)) {
+            open.extend(key.expire(known, at).map(|key| (*done, key)));
         }
-        let mut next: Vec<usize> = (0..self.ops.len())
-            .filter(|at| self.ops[*at].invoked < frontier && self.may_follow(configuration, *at))
+        let mut next: Vec<usize> = (0..known.ops.len())
+            .filter(|at| known.ops[*at].invoked < frontier && self.may_follow(configuration, *at))
             .collect();
         next.sort_by_key(|at| std::cmp::Reverse(self.likely_at(*at)));
         for at in next {
-            if let Some(key) = key.apply(self.ops, at) {
-                open.push((done | 1 << at, key));
-            }
+            let outcomes = key.apply(known, at).into_iter();
+            open.extend(outcomes.map(|key| (done | 1 << at, key)));
         }
     }
 
     fn may_expire(&self, at: usize) -> bool {
-        let op = &self.ops[at];
+        let op = &self.known.ops[at];
         match op.reply {
             Some((_, reply)) => reply == Reply::TimedOut,
-            None => matches!(op.action, Action::Write(write) if write.timed),
+            None => match op.action {
+                Action::Acquire(order) => order.wait == Wait::Timed,
+                action => action.write().is_some_and(|write| write.timed),
+            },
         }
     }
 
     fn may_follow(&self, (done, key): &Configuration, at: usize) -> bool {
-        let (op, bounds) = (&self.ops[at], self.bounds[at]);
+        let (op, bounds) = (&self.known.ops[at], self.bounds[at]);
         let has = |at: usize| done >> at & 1 == 1;
         if has(at) {
             return false;
@@ -136,12 +148,8 @@ impl Search<'_> {
         match op.action {
             Action::Restart { .. } => op.life == key.life + 1,
             // An end that changes nothing here only takes away.
-            Action::End => {
-                let owns = key.will.is_some_and(|(owner, _)| owner == op.session);
-                let waits = |at: &usize| self.ops[*at].session == op.session;
-                op.life == key.life && (owns || key.queue.iter().any(waits))
-            }
-            Action::Write(_) | Action::Get => {
+            Action::End => op.life == key.life && key.is_bound_to(&self.known, op.session),
+            _ => {
                 op.life == key.life
                     && bounds.after.is_none_or(has)
                     && !bounds.before.is_some_and(has)
@@ -152,11 +160,18 @@ impl Search<'_> {
     /// Writes in the order of their tokens, then reads, then what nobody was told of. (All that
     /// depends on this is how soon an order is found.)
     fn likely_at(&self, at: usize) -> (u8, u64) {
-        match self.ops[at].reply {
-            Some((_, Reply::Read { .. } | Reply::Refused | Reply::TimedOut)) => (0, 0),
-            Some((_, Reply::Written(token))) => (1, token),
-            Some((returned, Reply::Ready)) => (2, returned),
-            None => (3, self.ops[at].invoked),
+        let op = &self.known.ops[at];
+        let Some((returned, reply)) = op.reply else {
+            let first = self.known.news(at, 0);
+            return first.map_or((3, op.invoked), |_| (0, 0));
+        };
+        match (reply, op.action) {
+            (Reply::Written(token) | Reply::Deleted { token, .. }, _) => (1, token),
+            (Reply::Granted(token), _) => (1, token),
+            // It comes behind its grant and before the next one.
+            (Reply::Released(_), Action::Release { token }) => (1, token),
+            (Reply::Ready, _) => (2, returned),
+            _ => (0, 0),
         }
     }
 }

@@ -14,6 +14,10 @@
 //!   each read.
 //! * **Wills.** The end of a session is an action of its own, at any time after the connection was
 //!   given up, which drops what the session waits for and writes the will of what it owns.
+//! * **Holds.** A key that is held by call belongs to its holders. Who waits for it stands in one
+//!   line with the writes that wait for it to be absent. A hold with a lease may end at any time.
+//! * **Watches.** One that was told something was told each change since it began, in their order
+//!   and with their tokens, and had missed none when it ended.
 //! * **Restarts.** Between kill and readiness all sessions end at once, and without a disk
 //!   everything is forgotten.
 //! * **Program order.** A router takes the requests of one session in their order.
@@ -23,11 +27,15 @@
 
 mod check;
 mod history;
+mod known;
 pub mod model;
 mod shrink;
+mod terms;
 #[cfg(test)]
 mod tests;
 
 pub use check::{OPS_MAX, Verdict, check};
-pub use history::{Action, Condition, Datum, Op, Reply, Write};
+pub use history::{Action, Op, Reply, Row};
+pub use known::Known;
 pub use shrink::shrink;
+pub use terms::{Condition, Datum, Few, Kept, Order, Shown, Wait, Wish, Write};

@@ -23,6 +23,8 @@ pub fn shrink(ops: &[Op], life: u32) -> Vec<Op> {
     while at < short.len() {
         let mut fewer = short.clone();
         let op = fewer.remove(at);
+        // What a watch told goes with it.
+        fewer.retain(|other| watch_of(other) != Some(op.invoked));
         if changes_nothing(&op) && is_violated(&fewer) {
             short = fewer;
         } else {
@@ -43,9 +45,19 @@ fn beginning(ops: &[Op], until: u64) -> Vec<Op> {
         .collect()
 }
 
+fn watch_of(op: &Op) -> Option<u64> {
+    match op.action {
+        Action::Told { watch } | Action::Cancel { watch } => Some(watch),
+        _ => None,
+    }
+}
+
 fn changes_nothing(op: &Op) -> bool {
     match op.action {
-        Action::Get => true,
-        _ => matches!(op.reply, Some((_, Reply::Refused))),
+        Action::Get | Action::List | Action::Inspect | Action::Watch { .. } => true,
+        _ => matches!(
+            op.reply,
+            Some((_, Reply::Refused | Reply::Conflict(_) | Reply::LockHeld(_)))
+        ),
     }
 }

@@ -1,5 +1,9 @@
 //! The checker must not be easier to please than the contract, nor harder.
 
+mod drawn;
+mod keys;
+mod locks;
+
 use proptest::prelude::*;
 
 use super::model::{Key, Token};
@@ -18,6 +22,10 @@ fn op(session: u64, action: Action, invoked: u64, reply: Option<(u64, Reply)>) -
 
 fn datum(number: u64) -> Datum {
     Datum { number, colour: 0 }
+}
+
+fn kept(number: u64) -> Kept {
+    Kept::Datum(datum(number))
 }
 
 fn write(number: u64) -> Write {
@@ -84,7 +92,7 @@ fn read_all(
     waiters: usize,
 ) -> Op {
     let reply = Reply::Read {
-        value: value.map(datum),
+        value: value.map(kept),
         token,
         owner,
         waiters,
@@ -399,13 +407,17 @@ fn record(steps: &[Drawn], wide: bool) -> Vec<Op> {
             Action::Write(write) => write.when.is_none_or(|when| when.holds(key.value)),
             _ => true,
         };
-        key = key.apply(&ops, at).expect("nothing contradicts no answers");
+        let outcomes = key.apply(&Known::new(&ops), at);
+        key = outcomes
+            .into_iter()
+            .next()
+            .expect("nothing contradicts no answers");
         let delay = if wide { *after } else { 0 };
         let told = |reply| Some((instant + 1 + delay, reply));
         // Tokens are dealt in the order of the writes.
         let mut token = instant;
         let granted = match action {
-            Action::Write(write) if holds => chain(&ops, waiting, write.value),
+            Action::Write(write) if holds => chain(&ops, waiting, write.value.map(Kept::Datum)),
             _ => Vec::new(),
         };
         ops[at].reply = match action {
@@ -429,7 +441,7 @@ fn record(steps: &[Drawn], wide: bool) -> Vec<Op> {
 }
 
 /// Which of the waiting are granted by a write of this value, in order.
-fn chain(ops: &[Op], mut waiting: Vec<usize>, mut value: Option<Datum>) -> Vec<usize> {
+fn chain(ops: &[Op], mut waiting: Vec<usize>, mut value: Option<Kept>) -> Vec<usize> {
     let mut granted = Vec::new();
     let write = |at: usize| match ops[at].action {
         Action::Write(write) => write,
@@ -438,7 +450,7 @@ fn chain(ops: &[Op], mut waiting: Vec<usize>, mut value: Option<Datum>) -> Vec<u
     let fits = |at: &usize, value| write(*at).when.is_some_and(|when| when.holds(value));
     while let Some(place) = waiting.iter().position(|at| fits(at, value)) {
         let at = waiting.remove(place);
-        value = write(at).value;
+        value = write(at).value.map(Kept::Datum);
         granted.push(at);
     }
     granted
@@ -464,7 +476,7 @@ fn falsified(reply: Reply, how: u8) -> Reply {
             mut waiters,
         } => {
             match how % 4 {
-                0 => value = value.map_or(Some(datum(99)), |_| None),
+                0 => value = value.map_or(Some(kept(99)), |_| None),
                 1 => token += 1,
                 2 => owner = Some(77),
                 _ => waiters += 1,

@@ -5,6 +5,7 @@
 //! * [`retained`]: a large replay to a slow reader, and what it costs somebody else;
 //! * [`idle`]: what a connection that says nothing costs;
 //! * [`kills`]: what is acknowledged is there after the router is killed;
+//! * [`full`]: the same of a disk that fills up and is freed, and that the router goes on by itself;
 //! * [`keys`]: what a key costs in each engine;
 //! * [`malformed`]: that strangers who talk nonsense leave nothing behind;
 //! * [`order`]: that WAMP's order is kept while all threads are busy;
@@ -15,6 +16,7 @@
 //! `cargo run --release -p integration-tests --bin measure` runs them by name.
 
 pub mod arena;
+pub mod full;
 pub mod histories;
 pub mod idle;
 pub mod keys;

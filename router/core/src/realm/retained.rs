@@ -749,15 +749,6 @@ impl Realm {
         let (token, commit) = self.kv.last_token(topic);
         let waiters = self.kv.waiters.count(topic);
         let entry = self.kv.get(topic);
-        // A key that several may hold is nobody's.
-        let is_owned = self
-            .kv
-            .held
-            .get(topic)
-            .is_none_or(|hold| hold.mode.is_alone());
-        let owner = entry
-            .filter(|_| is_owned)
-            .and_then(|entry| entry.will.as_ref());
         let list = |entry: &Entry| {
             let args = entry.event.payload.as_args(crate::encoding::Encoding::Json);
             args.args
@@ -770,10 +761,18 @@ impl Realm {
             "args": entry.map_or(Value::Null, list),
             "kwargs": entry.map_or(&Value::Null, |e| e.event.payload.kwargs_value()),
             "token": token,
-            "owner": owner.map(|will| will.session.0),
+            "owner": entry.and_then(|entry| self.owner_of(topic, entry)),
             "waiters": waiters,
         });
         (report, commit)
+    }
+
+    /// The session that what is kept belongs to. A key that several may hold is nobody's.
+    pub(super) fn owner_of(&self, topic: &Topic, entry: &Entry) -> Option<u64> {
+        let hold = self.kv.held.get(topic);
+        let is_owned = hold.is_none_or(|hold| hold.mode.is_alone());
+        let will = entry.will.as_ref().filter(|_| is_owned);
+        will.map(|will| will.session.0)
     }
 }
 

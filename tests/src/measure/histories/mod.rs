@@ -1,5 +1,6 @@
-//! Histories of conditional writes, waiting writes, deletions, wills and reads, recorded from
-//! concurrent sessions and searched for an order that explains them ([`crate::linear`]).
+//! Histories of conditional writes, waiting writes, deletions, wills and reads, by publish and by
+//! call, of watches and of locks, recorded from concurrent sessions and searched for an order that
+//! explains them ([`crate::linear`]).
 //!
 //! Several tables work at the same time on one router. At each a handful of sessions shares one to
 //! three fresh keys; sessions end now and then, politely or not; the router is killed while they work
@@ -9,6 +10,7 @@
 mod client;
 mod script;
 mod table;
+mod wire;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -39,21 +41,45 @@ pub struct Report {
     pub keys: u64,
     /// Requests and ends of sessions.
     pub ops: u64,
-    /// Writes without a condition that were acknowledged.
+    /// Publishes without a condition that were acknowledged.
     pub writes: u64,
+    /// Writes by call without a condition on the value that were carried out.
+    pub by_call: u64,
     /// Writes whose condition held at once or, watching, later.
     pub conditional: u64,
     /// Of these, watching ones: they may have waited.
     pub watching: u64,
-    /// Writes refused because of their condition.
+    /// Publishes refused because of their condition.
     pub refused: u64,
+    /// Writes by call refused because of their condition or token.
+    pub conflicts: u64,
     /// Waits that ended by time.
     pub timed_out: u64,
+    /// Writes and requests refused because somebody holds the key.
+    pub held: u64,
+    /// Requests that do not suit a hold.
+    pub unfit: u64,
+    /// Holds by call.
+    pub grants: u64,
+    /// Holds given up.
+    pub releases: u64,
+    /// Holds that go on.
+    pub renewals: u64,
+    /// Holds that were over.
+    pub lost: u64,
     /// Reads.
     pub reads: u64,
     /// Reads that saw somebody wait.
     pub reads_of_waiting: u64,
-    /// Ends of sessions that had armed a will or waited.
+    /// Rows of lists, those of absent keys too.
+    pub listed: u64,
+    /// Looks at holders.
+    pub inspected: u64,
+    /// Changes that watches told.
+    pub changes: u64,
+    /// Watches that ended by order.
+    pub canceled: u64,
+    /// Ends of sessions that had armed a will, waited or held.
     pub ends: u64,
     /// Requests whose answer never came.
     pub unknown: u64,
@@ -73,12 +99,24 @@ impl Report {
         self.keys += other.keys;
         self.ops += other.ops;
         self.writes += other.writes;
+        self.by_call += other.by_call;
         self.conditional += other.conditional;
         self.watching += other.watching;
         self.refused += other.refused;
+        self.conflicts += other.conflicts;
         self.timed_out += other.timed_out;
+        self.held += other.held;
+        self.unfit += other.unfit;
+        self.grants += other.grants;
+        self.releases += other.releases;
+        self.renewals += other.renewals;
+        self.lost += other.lost;
         self.reads += other.reads;
         self.reads_of_waiting += other.reads_of_waiting;
+        self.listed += other.listed;
+        self.inspected += other.inspected;
+        self.changes += other.changes;
+        self.canceled += other.canceled;
         self.ends += other.ends;
         self.unknown += other.unknown;
         self.kills += other.kills;

@@ -3,22 +3,62 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::linear::{Condition, Datum, Write};
+use crate::linear::{Condition, Datum, Order, Wait, Wish, Write};
 
 /// Colours of values; few, so that conditions on them fit several.
 const COLOURS: u8 = 3;
-/// The longest a write that may stop waiting waits, in milliseconds.
-const WATCH_MAX_MS: u64 = 20;
+/// The longest that is waited for something that may stop waiting, in milliseconds.
+const WAIT_MAX_MS: u64 = 20;
+/// How long a hold lasts that ends by itself, in milliseconds.
+const LEASE_MS: std::ops::RangeInclusive<u64> = 5..=40;
+/// Permits of a key.
+const LIMIT: u64 = 3;
 
 /// What to do next.
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
     /// Reads.
     Get,
+    /// Reads all keys.
+    List,
     /// Writes; the second is the time it may wait.
     Write(Write, Option<u64>),
+    /// The same by call.
+    Put(Write, Option<u64>),
+    /// Writes over the token it saw last, or over another one.
+    Cas(Option<Datum>, Expects),
+    /// Deletes.
+    Delete(Option<Expects>),
+    /// Watches.
+    Watch {
+        /// From which token on.
+        after: Option<Expects>,
+        /// Every change.
+        progressive: bool,
+        /// The time it may wait.
+        wait: Option<u64>,
+    },
+    /// Cancels a watch.
+    Cancel,
+    /// Asks for a hold; how long it may wait for it, and how long it lasts.
+    Acquire(Order, Option<u64>, Option<u64>),
+    /// Gives a hold up, or one that is over already.
+    Release,
+    /// Lets a hold go on, for so long.
+    Renew(Option<u64>),
+    /// Looks at who holds a key.
+    Inspect,
     /// Ends the session.
     End(Farewell),
+}
+
+/// Which token is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expects {
+    /// The one that somebody saw lately.
+    Lately,
+    /// An absent key.
+    Absent,
 }
 
 /// How a session ends.
@@ -81,47 +121,118 @@ impl Dice {
         Some(leaves_a_value.then(|| self.datum()))
     }
 
+    fn expects(&mut self) -> Expects {
+        match self.percent(75) {
+            true => Expects::Lately,
+            false => Expects::Absent,
+        }
+    }
+
+    fn wait(&mut self) -> u64 {
+        self.rng.random_range(1..=WAIT_MAX_MS)
+    }
+
+    fn lease(&mut self, percent: u32) -> Option<u64> {
+        let is_leased = self.percent(percent);
+        is_leased.then(|| self.rng.random_range(LEASE_MS))
+    }
+
     /// The next step; `likely` is the number the key's value has had lately.
     pub fn step(&mut self, likely: u64) -> Step {
-        let mut write = Write {
-            value: None,
-            when: None,
-            watch: false,
-            timed: false,
-            will: None,
-        };
         match self.below(100) {
-            0..=24 => return Step::Get,
-            25..=36 => write.value = Some(self.datum()),
-            37..=44 => {
+            0..=9 => Step::Get,
+            10..=13 => Step::List,
+            14..=48 => self.write(likely),
+            49..=54 => {
+                let deletes = self.percent(20);
+                let value = (!deletes).then(|| self.datum());
+                Step::Cas(value, self.expects())
+            }
+            55..=58 => {
+                let is_sure = self.percent(40);
+                Step::Delete((!is_sure).then(|| self.expects()))
+            }
+            59..=64 => self.watch(),
+            65..=66 => Step::Cancel,
+            67..=80 => self.acquire(),
+            81..=90 => Step::Release,
+            91..=92 => Step::Renew(self.lease(50)),
+            93..=96 => Step::Inspect,
+            97..=98 => Step::End(Farewell::Polite),
+            _ => Step::End(Farewell::Cut),
+        }
+    }
+
+    fn write(&mut self, likely: u64) -> Step {
+        let mut write = Write::plain(None);
+        match self.below(72) {
+            0..=11 => write.value = Some(self.datum()),
+            12..=19 => {
                 write.value = Some(self.datum());
                 write.will = self.will();
             }
-            45..=64 => {
+            20..=38 => {
                 write.value = Some(self.datum());
                 write.when = Some(self.condition(likely));
                 if self.percent(30) {
                     write.will = self.will();
                 }
             }
-            65..=73 => {}
-            74..=77 => write.when = Some(self.condition(likely)),
-            78..=87 => {
+            39..=49 => {}
+            50..=53 => write.when = Some(self.condition(likely)),
+            54..=63 => {
                 write.value = Some(self.datum());
                 write.when = Some(Condition::Absent);
                 write.will = Some(None);
                 write.watch = true;
             }
-            88..=95 => {
+            _ => {
                 write.value = self.percent(85).then(|| self.datum());
                 write.when = Some(self.condition(likely));
                 write.watch = true;
                 write.timed = self.percent(35);
             }
-            96..=97 => return Step::End(Farewell::Polite),
-            _ => return Step::End(Farewell::Cut),
         }
-        let wait = write.timed.then(|| self.rng.random_range(1..=WATCH_MAX_MS));
-        Step::Write(write, wait)
+        let wait = write.timed.then(|| self.wait());
+        match self.percent(25) {
+            true => Step::Put(write, wait),
+            false => Step::Write(write, wait),
+        }
+    }
+
+    fn watch(&mut self) -> Step {
+        let has_token = self.percent(60);
+        let is_timed = self.percent(30);
+        Step::Watch {
+            after: has_token.then(|| self.expects()),
+            progressive: self.percent(60),
+            wait: is_timed.then(|| self.wait()),
+        }
+    }
+
+    fn acquire(&mut self) -> Step {
+        let wish = match self.below(10) {
+            0..=5 => Wish::Alone,
+            6..=7 => Wish::Shared,
+            _ => Wish::Permits {
+                take: self.rng.random_range(1..LIMIT),
+                limit: LIMIT,
+            },
+        };
+        let wait = match self.below(10) {
+            0..=2 => Wait::No,
+            3..=5 => Wait::Timed,
+            _ => Wait::Endless,
+        };
+        let ttl = self.lease(20);
+        let order = Order {
+            wish,
+            wait,
+            leased: ttl.is_some(),
+            reentrant: self.percent(20),
+            data: self.datum(),
+        };
+        let wait = (wait == Wait::Timed).then(|| self.wait());
+        Step::Acquire(order, wait, ttl)
     }
 }

@@ -12,12 +12,17 @@ use crate::measure::arena::Arena;
 
 /// Steps of all clients together.
 const STEPS: usize = 45;
+/// Turns that are given in the end to those who wait.
+const TURNS_MAX: usize = 20;
 
 /// The keys of a history.
 pub struct Keys {
     names: Vec<String>,
     /// The number of a value that each has had lately: a guess that makes conditions come true.
     lately: Vec<AtomicU64>,
+    /// The token that somebody saw of each lately.
+    tokens: Vec<AtomicU64>,
+    prefix: String,
 }
 
 impl Keys {
@@ -29,6 +34,21 @@ impl Keys {
     /// The name of one.
     pub fn name(&self, key: usize) -> &str {
         &self.names[key]
+    }
+
+    /// How all their names begin, and no others.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Somebody saw this token.
+    pub fn saw_token(&self, key: usize, token: u64) {
+        self.tokens[key].store(token, Ordering::Relaxed);
+    }
+
+    /// What somebody saw lately.
+    pub fn token(&self, key: usize) -> u64 {
+        self.tokens[key].load(Ordering::Relaxed)
     }
 
     /// Somebody saw this value.
@@ -50,6 +70,8 @@ pub fn play(arena: &Arena, number: u64, seed: u64) -> Result<Report> {
             .map(|key| format!("history.{number}.{key}"))
             .collect(),
         lately: (0..3).map(|_| AtomicU64::new(0)).collect(),
+        tokens: (0..3).map(|_| AtomicU64::new(0)).collect(),
+        prefix: format!("history.{number}."),
     };
     let (begin, life) = arena.begin();
     let joined: Result<Vec<Client<'_>>> = (0..3 + dice.below(3))
@@ -96,34 +118,43 @@ fn work(clients: &mut [Client<'_>], seed: u64) -> Result<()> {
     })
 }
 
-/// Gives everybody who waits for an absent key their turn, reads what is left, and sees to it that
-/// whoever waits no longer was told so.
+/// Gives everybody who waits for a free key their turn, reads what is left, and sees to it that
+/// whoever waits or watches no longer was told so.
 fn close(
     arena: &Arena,
     clients: &mut [Client<'_>],
     closer: &mut Client<'_>,
     key: usize,
 ) -> Result<()> {
-    let delete = Action::Write(Write {
-        value: None,
-        when: None,
-        watch: false,
-        timed: false,
-        will: None,
-    });
+    let delete = Action::Write(Write::plain(None));
     let life = arena.life();
-    let waiting = |clients: &[Client<'_>]| -> usize {
-        clients.iter().map(|c| c.waiting_for(key, life)).sum()
-    };
-    for _ in 0..waiting(clients) {
-        closer.ask_and_wait(key, delete)?;
+    for _ in 0..TURNS_MAX {
+        let Some(Reply::Inspected { holders, line, .. }) =
+            closer.ask_and_wait(key, Action::Inspect)?
+        else {
+            continue;
+        };
+        if line.len == 0 {
+            break;
+        }
+        let holder = holders.told().next();
+        let whose = holder.map(|holder| (holder.token, holder.session));
+        let client = whose.and_then(|(token, session)| {
+            let client = clients.iter_mut().find(|c| c.is_session(session));
+            client.map(|client| (client, token))
+        });
+        match client {
+            Some((client, token)) => client.ask_and_wait(key, Action::Release { token })?,
+            None => closer.ask_and_wait(key, delete)?,
+        };
     }
-    closer.ask_and_wait(key, Action::Get)?;
-    let last = closer.ops[key].last().and_then(|op| op.reply);
-    if let Some((_, Reply::Read { waiters: 0, .. })) = last {
-        for client in clients {
+    if let Some(Reply::Read { waiters: 0, .. }) = closer.ask_and_wait(key, Action::Get)? {
+        for client in clients.iter_mut() {
             client.settle(key, life)?;
         }
+    }
+    for client in clients {
+        client.stop_watching(key)?;
     }
     Ok(())
 }
@@ -147,31 +178,50 @@ fn count(ops: &[Op], report: &mut Report) {
     report.keys += 1;
     report.ops += ops.len() as u64;
     for op in ops {
-        let write = match op.action {
-            Action::Write(write) => Some(write),
-            _ => None,
-        };
-        let counter = match op.reply.map(|(_, reply)| reply) {
-            Some(Reply::Written(_)) if write.is_some_and(|w| w.watch) => {
-                report.watching += 1;
-                &mut report.conditional
-            }
-            Some(Reply::Written(_)) if write.is_some_and(|w| w.when.is_some()) => {
-                &mut report.conditional
-            }
-            Some(Reply::Written(_)) => &mut report.writes,
-            Some(Reply::Refused) => &mut report.refused,
-            Some(Reply::TimedOut) => &mut report.timed_out,
-            Some(Reply::Read { waiters, .. }) => {
-                report.reads_of_waiting += u64::from(waiters > 0);
-                &mut report.reads
-            }
-            Some(Reply::Ready) => continue,
-            None if op.action == Action::End => &mut report.ends,
-            None => &mut report.unknown,
-        };
-        *counter += 1;
+        if let Some(counter) = counter(op, report) {
+            *counter += 1;
+        }
     }
+}
+
+fn counter<'a>(op: &Op, report: &'a mut Report) -> Option<&'a mut u64> {
+    let Some((_, reply)) = op.reply else {
+        return match op.action {
+            Action::End => Some(&mut report.ends),
+            // Not answered by themselves.
+            Action::Watch { .. } | Action::Cancel { .. } => None,
+            _ => Some(&mut report.unknown),
+        };
+    };
+    let is_call = !matches!(op.action, Action::Write(_));
+    let write = op.action.write();
+    Some(match reply {
+        Reply::Written(_) if write.is_some_and(|w| w.watch) => {
+            report.watching += 1;
+            &mut report.conditional
+        }
+        Reply::Written(_) if write.is_some_and(|w| w.when.is_some()) => &mut report.conditional,
+        Reply::Written(_) | Reply::Deleted { .. } if is_call => &mut report.by_call,
+        Reply::Written(_) | Reply::Deleted { .. } => &mut report.writes,
+        Reply::Refused => &mut report.refused,
+        Reply::Conflict(_) => &mut report.conflicts,
+        Reply::TimedOut => &mut report.timed_out,
+        Reply::LockHeld(_) => &mut report.held,
+        Reply::Unfit => &mut report.unfit,
+        Reply::Granted(_) => &mut report.grants,
+        Reply::Released(_) => &mut report.releases,
+        Reply::Renewed => &mut report.renewals,
+        Reply::LockLost => &mut report.lost,
+        Reply::Read { waiters, .. } => {
+            report.reads_of_waiting += u64::from(waiters > 0);
+            &mut report.reads
+        }
+        Reply::Listed(_) => &mut report.listed,
+        Reply::Inspected { .. } => &mut report.inspected,
+        Reply::Changed { .. } => &mut report.changes,
+        Reply::Canceled => &mut report.canceled,
+        Reply::Ready => return None,
+    })
 }
 
 fn judge(key: &str, ops: &[Op], life: u32, report: &mut Report) -> Result<()> {

@@ -94,7 +94,7 @@ impl Realm {
         let mut row = Map::new();
         row.insert("key".to_owned(), self.spelled(key).into());
         row.insert("token".to_owned(), entry.event.publication.0.into());
-        let owner = entry.will.as_ref().map(|will| will.session.0);
+        let owner = self.owner_of(key, entry);
         row.insert("owner".to_owned(), owner.into());
         if values {
             row.insert("value".to_owned(), entry.event.payload.value().clone());
