@@ -96,7 +96,7 @@ impl Run<'_> {
         let before = self.server.metric("reynard_storage_refused_total")?;
         let written = self.write_until_refused(&mut writer)?;
         self.refuse_everything(&mut writer, &mut holder)?;
-        self.release(&mut holder, &token)?;
+        let release = self.release(&mut holder, &token)?;
         let refused = self.server.metric("reynard_storage_refused_total")?;
         ensure!(
             refused > before,
@@ -108,6 +108,8 @@ impl Run<'_> {
             _ => {
                 self.disk.free()?;
                 self.go_on(&mut writer)?;
+                let answer = holder.reply(release)?;
+                ensure!(answer[0] == code::RESULT, "a release: {answer}");
             }
         }
         self.check().context("with room again")?;
@@ -161,17 +163,15 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Everybody sees it at once.
-    fn release(&mut self, holder: &mut Session, token: &Value) -> Result<()> {
-        let answer = holder.call("fox.lock.release", json!([token]))?;
-        ensure!(
-            answer[0] == code::RESULT,
-            "a release on a full disk: {answer}"
-        );
+    /// Everybody sees it at once; the answer, which says that it is on disk, comes later.
+    fn release(&mut self, holder: &mut Session, token: &Value) -> Result<u64> {
+        let request = holder.request();
+        let procedure = "fox.lock.release";
+        holder.send(&json!([code::CALL, request, {}, procedure, [token]]))?;
         is_free(&self.server, "full.lock")?;
         is_free(&self.server, "full.other")?;
         self.report.released += 1;
-        Ok(())
+        Ok(request)
     }
 
     fn is_told(&self) -> Result<()> {
@@ -245,7 +245,7 @@ impl Run<'_> {
 ///
 /// # Errors
 /// Fails if it is not granted.
-pub(super) fn acquire(session: &mut Session, key: &str) -> Result<Value> {
+fn acquire(session: &mut Session, key: &str) -> Result<Value> {
     let answer = session.call("fox.lock.acquire", json!([key]))?;
     ensure!(answer[0] == code::RESULT, "{key}: {answer}");
     let token = answer
@@ -262,7 +262,7 @@ pub(super) fn acquire(session: &mut Session, key: &str) -> Result<Value> {
 ///
 /// # Errors
 /// Fails if it is held.
-pub(super) fn is_free(server: &Server, key: &str) -> Result<()> {
+fn is_free(server: &Server, key: &str) -> Result<()> {
     let mut stranger = Session::join(server.listen, REALM)?;
     let answer = stranger.call("fox.lock.inspect", json!([key]))?;
     ensure!(
