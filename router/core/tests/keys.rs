@@ -808,6 +808,39 @@ fn a_watch_tells_nothing_that_the_store_refused() {
     assert!(matches!(&said(&mut w, &b)[..], [Said::Progress(1, value)] if value["value"] == 3));
 }
 
+/// A change that was replaced before somebody asks is nothing to be told of, though it is not on disk yet.
+#[test]
+fn a_watch_begins_with_what_is_there_when_it_is_asked_for() {
+    for fails in [false, true] {
+        let mut w = World::durable();
+        let (a, b, c) = (w.plain(), w.plain(), w.plain());
+        w.send(&a, put(1, "k", json!([1])).into());
+        w.auto_commit = false;
+        w.send(&c, watching(1, json!(["k"])));
+        w.send(&a, put(2, "k", json!([2])).into());
+        w.send(&a, put(3, "k", json!([3])).into());
+        w.send(&b, watching(1, json!(["k", {"token": 0}])));
+        if fails {
+            w.fail();
+            w.probe();
+        }
+        w.commit();
+        let values = |said: Vec<Said>| -> Vec<Value> {
+            let value = |said: Said| match said {
+                Said::Progress(1, value) => value["value"].clone(),
+                other => panic!("{other:?}"),
+            };
+            said.into_iter().map(value).collect()
+        };
+        let (expected_b, expected_c): (&[i32], &[i32]) = match fails {
+            true => (&[1], &[]),
+            false => (&[3], &[2, 3]),
+        };
+        assert_eq!(values(said(&mut w, &b)), expected_b);
+        assert_eq!(values(said(&mut w, &c)), expected_c);
+    }
+}
+
 #[test]
 fn a_release_that_stands_is_told_once_it_is_stored() {
     let mut w = World::durable();

@@ -42,8 +42,8 @@ impl Caller {
 pub(super) enum Waits {
     /// A write of this key to be carried out or refused. `existed`: what a deletion found.
     Write { key: Topic, existed: Option<bool> },
-    /// A change of this key behind the token `told`.
-    Change { key: Topic, told: u64 },
+    /// A change of this key behind the token `told`, and not one ahead of `from`, which was there when it was asked for.
+    Change { key: Topic, told: u64, from: u64 },
 }
 
 /// A call that is open.
@@ -279,8 +279,8 @@ impl Realm {
         &mut self,
         place: usize,
         request: RequestId,
-        kind: ErrorKind,
-        message: &'static str,
+        (kind, message): (ErrorKind, &'static str),
+        commit: u64,
         effects: &mut Effects,
     ) -> bool {
         let Some((key, _)) = self.close_own_write(place, request) else {
@@ -294,7 +294,9 @@ impl Realm {
             self.counters.quota_refused += 1;
         }
         let refusal = Refusal::new(kind, message).about(self.about_key(&key));
-        self.fail_request(place, request, CallFailure::Realm(refusal), effects);
+        let failure = CallFailure::Realm(refusal);
+        let delivery = Delivery::CallFailed { request, failure };
+        self.push_after(place, delivery, commit, effects);
         true
     }
 

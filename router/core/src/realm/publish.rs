@@ -6,7 +6,8 @@ use crate::auth::Action;
 use crate::broker::Pace;
 use crate::model::{
     Admission, Answer, Audience, Delivery, ErrorKind, Event, EventDelivery, Handover, Now, Payload,
-    PublicationId, Publish, PublishOptions, Publisher, RequestId, Slot, SubscriptionId, Topic,
+    PublicationId, Publish, PublishOptions, Publisher, Refusal, RequestId, Slot, SubscriptionId,
+    Topic,
 };
 use crate::records;
 use crate::session::{EventStyle, Session};
@@ -191,6 +192,18 @@ impl Realm {
         message: &'static str,
         effects: &mut Effects,
     ) {
+        self.refuse_publish_after(place, request, (kind, message), 0, effects);
+    }
+
+    /// ... once the commit is durable that the reason depends on.
+    pub(super) fn refuse_publish_after(
+        &mut self,
+        place: usize,
+        request: Option<RequestId>,
+        (kind, message): (ErrorKind, &'static str),
+        commit: u64,
+        effects: &mut Effects,
+    ) {
         match kind {
             ErrorKind::NotAuthorized | ErrorKind::DisclosureNotAllowed => {
                 self.counters.publish_refused += 1;
@@ -202,7 +215,7 @@ impl Realm {
         let Some(request) = request else {
             return;
         };
-        if self.refuse_own_write(place, request, kind, message, effects) {
+        if self.refuse_own_write(place, request, (kind, message), commit, effects) {
             return;
         }
         // Publishers know it as a quota like any other.
@@ -210,7 +223,10 @@ impl Realm {
             ErrorKind::QueueFull => ErrorKind::QuotaExceeded,
             other => other,
         };
-        self.refuse(place, request, kind, message, effects);
+        self.counters.quota_refused += u64::from(kind == ErrorKind::QuotaExceeded);
+        let refusal = Refusal::new(kind, message);
+        let delivery = Delivery::Refused { request, refusal };
+        self.push_after(place, delivery, commit, effects);
     }
 
     pub(super) fn remember_receipt(

@@ -41,8 +41,8 @@ impl Realm {
         effects: &mut Effects,
     ) {
         self.purge_if_expired(now, &publish.topic, effects);
-        if let Err((kind, message)) = self.suits_own_hold(place, &publish) {
-            self.refuse_publish(place, publish.request, kind, message, effects);
+        if let Err(reason) = self.suits_own_hold(place, &publish) {
+            self.refuse_write(place, &publish, reason, effects);
             return;
         }
         let options = publish.options.as_ref();
@@ -60,8 +60,8 @@ impl Realm {
             }
             return;
         }
-        if let Err((kind, message)) = self.may_keep(place, &publish, effects) {
-            self.refuse_publish(place, publish.request, kind, message, effects);
+        if let Err(reason) = self.may_keep(place, &publish, effects) {
+            self.refuse_write(place, &publish, reason, effects);
             return;
         }
         let topic = publish.topic.clone();
@@ -77,13 +77,30 @@ impl Realm {
             return;
         };
         let (kind, message) = (ErrorKind::ConditionFailed, "not accepted");
-        if self.refuse_own_write(place, request, kind, message, effects) {
+        let (_, commit) = self.kv.last_token(&publish.topic);
+        if self.refuse_own_write(place, request, (kind, message), commit, effects) {
             return;
         }
-        let (_, commit) = self.kv.last_token(&publish.topic);
         let refusal = Refusal::new(kind, message);
         let delivery = Delivery::Refused { request, refusal };
         self.push_after(place, delivery, commit, effects);
+    }
+
+    /// Refuses a write; where the reason is what the key holds, as late as a failed condition.
+    fn refuse_write(
+        &mut self,
+        place: usize,
+        publish: &Publish,
+        reason: (ErrorKind, &'static str),
+        effects: &mut Effects,
+    ) {
+        let commit = match reason.0 {
+            ErrorKind::LockHeld | ErrorKind::InvalidArgument | ErrorKind::Timeout => {
+                self.kv.last_token(&publish.topic).1
+            }
+            _ => 0,
+        };
+        self.refuse_publish_after(place, publish.request, reason, commit, effects);
     }
 
     /// Stores, announces and answers one write of a living session.
@@ -460,8 +477,8 @@ impl Realm {
         publish: Box<Publish>,
         effects: &mut Effects,
     ) {
-        if let Err((kind, message)) = self.may_keep(place, &publish, effects) {
-            self.refuse_publish(place, publish.request, kind, message, effects);
+        if let Err(reason) = self.may_keep(place, &publish, effects) {
+            self.refuse_write(place, &publish, reason, effects);
             return;
         }
         self.counters.writes_granted += 1;
@@ -530,9 +547,9 @@ impl Realm {
             Wants::Write(publish) => {
                 self.counters.writes_timed_out += 1;
                 let message = "the condition did not come true in time";
-                self.refuse_publish(place, publish.request, ErrorKind::Timeout, message, effects);
+                self.refuse_write(place, &publish, (ErrorKind::Timeout, message), effects);
             }
-            Wants::Hold(order) => self.acquire_timed_out(place, &order, effects),
+            Wants::Hold(order) => self.acquire_timed_out(place, topic, &order, effects),
         }
         self.line_moved(now, topic, before, 1, effects);
     }

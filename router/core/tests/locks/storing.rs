@@ -60,6 +60,27 @@ fn grants_and_releases_are_answered_when_they_are_on_disk() {
     assert_eq!(l.lock(&b, 5, "inspect", json!(["k"])).len(), 1);
 }
 
+/// A crash would take the reason back.
+#[test]
+fn who_is_refused_for_a_hold_learns_it_when_the_hold_is_on_disk() {
+    let mut l = slow();
+    let [a, b, c] = l.peers();
+    l.acquire(&a, 1, json!({}));
+    assert_eq!(l.lock(&b, 1, "try_acquire", json!(["k"])), NONE);
+    assert_eq!(l.lock(&b, 2, "acquire", json!(["k", {"wait_ms": 5}])), NONE);
+    l.ask(&c, put(1, "k", json!([1])));
+    l.ask(&a, put(2, "k", json!([1])).when(Value::Null));
+    l.w.pass(ms(5));
+    assert_eq!(l.lines(&b), NONE);
+    assert_eq!(l.lines(&c), NONE);
+    l.w.commit();
+    assert_eq!(l.lines(&a).len(), 2);
+    let said = l.lines(&b);
+    assert!(said[0].starts_with("failed 1 LockHeld"), "{said:?}");
+    assert!(said[1].starts_with("failed 2 Timeout"), "{said:?}");
+    assert_eq!(l.lines(&c), ["refused 1 LockHeld"]);
+}
+
 #[test]
 fn a_grant_the_store_did_not_keep_is_refused_and_taken_back() {
     let mut l = slow();

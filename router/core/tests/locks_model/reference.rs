@@ -200,6 +200,17 @@ impl Reference {
         self.tell(session, format!("refused {request} {kind}"));
     }
 
+    /// Refuses for what the key holds, which may not be on disk yet.
+    fn refused_for(&mut self, key: usize, (how, session, request): (&str, usize, u64), kind: &str) {
+        let text = format!("{how} {request} {kind}");
+        if self.keys[key].fresh {
+            let instead = Some(format!("{how} {request} StorageUnavailable"));
+            self.answer(session, request, text, instead);
+        } else {
+            self.tell(session, text);
+        }
+    }
+
     fn serial(&mut self) -> u64 {
         self.serial += 1;
         self.serial
@@ -226,7 +237,7 @@ impl Reference {
         } else if state.fits(&ask) && !state.line.iter().any(Waiter::is_in_line) {
             self.grant(session, request, key, ask);
         } else if only_now || wait == Some(0) {
-            self.failed(session, request, "LockHeld");
+            self.refused_for(key, ("failed", session, request), "LockHeld");
         } else {
             self.park(session, request, key, What::Hold(ask), wait);
         }
@@ -372,24 +383,19 @@ impl Reference {
         let state = &self.keys[key];
         let sole = state.sole(session);
         if sole && (write.when.is_some() || write.will) {
-            return self.refused(session, request, "InvalidArgument");
+            return self.refused_for(key, ("refused", session, request), "InvalidArgument");
         }
         if let Some(when) = write.when
             && (!state.holds(when) || (state.is_held() && write.watch))
         {
             match write.watch {
                 true => self.park(session, request, key, What::Write(write), wait),
-                false if state.fresh => {
-                    let text = format!("refused {request} ConditionFailed");
-                    let instead = Some(format!("refused {request} StorageUnavailable"));
-                    self.answer(session, request, text, instead);
-                }
-                false => self.refused(session, request, "ConditionFailed"),
+                false => self.refused_for(key, ("refused", session, request), "ConditionFailed"),
             }
             return;
         }
         if state.is_held() && !sole {
-            return self.refused(session, request, "LockHeld");
+            return self.refused_for(key, ("refused", session, request), "LockHeld");
         }
         let is_owned = state.raw.as_ref().is_some_and(|raw| raw.owner.is_some());
         if self.down && !(write.value == 0 && (sole || is_owned)) {
@@ -549,10 +555,11 @@ impl Reference {
                 Due::Lease(uid) => self.end(key, &[uid], true),
                 Due::Waiter(at) => {
                     let waiter = self.keys[key].line.remove(at);
-                    match waiter.what {
-                        What::Hold(_) => self.failed(waiter.session, waiter.request, "Timeout"),
-                        What::Write(_) => self.refused(waiter.session, waiter.request, "Timeout"),
-                    }
+                    let how = match waiter.what {
+                        What::Hold(_) => "failed",
+                        What::Write(_) => "refused",
+                    };
+                    self.refused_for(key, (how, waiter.session, waiter.request), "Timeout");
                     self.serve(key);
                 }
             }

@@ -118,7 +118,8 @@ impl Realm {
             return refuse(self, ErrorKind::QueueFull, "the session watches too much");
         }
         let key = key.clone();
-        self.open_own_call(now, caller, Waits::Change { key, told }, wait);
+        let from = present.token;
+        self.open_own_call(now, caller, Waits::Change { key, told, from }, wait);
         if is_news {
             self.change(present, effects);
         }
@@ -180,8 +181,25 @@ impl Realm {
                 commit: NOT_SEALED,
                 ..self.present_change(&key)
             };
+            self.watch_from(&key, change.token);
             if self.is_news(&change) {
                 self.change(change, effects);
+            }
+        }
+    }
+
+    /// What was there when they asked was taken back.
+    fn watch_from(&mut self, key: &Topic, token: u64) {
+        for (place, request) in self
+            .watchers
+            .by_key
+            .get(key)
+            .into_iter()
+            .flat_map(BTreeMap::values)
+        {
+            let call = self.own_calls.get_mut(*place, *request);
+            if let Some(Waits::Change { from, .. }) = call.map(|call| &mut call.waits) {
+                *from = token.min(*from);
             }
         }
     }
@@ -220,10 +238,11 @@ impl Realm {
     fn takes_note(&mut self, place: usize, request: RequestId, change: &Change) -> bool {
         let may_see = self.may_be_told(place, change);
         let call = self.own_calls.get_mut(place, request);
-        let Some(Waits::Change { told, .. }) = call.map(|call| &mut call.waits) else {
+        let Some(Waits::Change { told, from, .. }) = call.map(|call| &mut call.waits) else {
             return false;
         };
-        if *told >= change.token || !may_see {
+        // A change that was replaced before it was asked for may still wait for its commit.
+        if *told >= change.token || change.token < *from || !may_see {
             return false;
         }
         *told = change.token;

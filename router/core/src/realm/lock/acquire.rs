@@ -29,8 +29,27 @@ impl Realm {
         self.counters.lock_acquires += 1;
         let (key, topic) = self.lock_key(asked.args.first())?;
         let done = self.acquire_key(now, caller, (key, &topic), asked, waiting, effects);
-        done.map_err(|refusal| refusal.with("key", key))?;
+        match done.map_err(|refusal| refusal.with("key", key)) {
+            Err(refusal) if refusal.kind == ErrorKind::LockHeld => {
+                self.fail_for_key(caller, &topic, refusal, effects);
+            }
+            done => done?,
+        }
         Ok(None)
+    }
+
+    /// Refuses for what the key holds, once that is durable: a crash must not take the reason back.
+    fn fail_for_key(
+        &mut self,
+        (place, request): Caller,
+        topic: &Topic,
+        refusal: Refusal,
+        effects: &mut Effects,
+    ) {
+        let (_, commit) = self.kv.last_token(topic);
+        let failure = CallFailure::Realm(refusal);
+        let delivery = Delivery::CallFailed { request, failure };
+        self.push_after(place, delivery, commit, effects);
     }
 
     fn acquire_key(
@@ -296,13 +315,14 @@ impl Realm {
     pub(in crate::realm) fn acquire_timed_out(
         &mut self,
         place: usize,
+        topic: &Topic,
         order: &Order,
         effects: &mut Effects,
     ) {
         self.counters.lock_timeouts += 1;
         let refusal = Refusal::new(ErrorKind::Timeout, "the key did not become free in time");
-        let failure = CallFailure::Realm(refusal.with("key", &*order.key));
-        self.fail_request(place, order.request, failure, effects);
+        let refusal = refusal.with("key", &*order.key);
+        self.fail_for_key((place, order.request), topic, refusal, effects);
     }
 
     /// Leaves the line if the call stands in one; answers whether it did.
