@@ -84,7 +84,7 @@ fn bounds(ops: &[Op]) -> Vec<Bounds> {
         let session = (op.session, op.life);
         // A watch looks at what is on disk, which a write that is not answered yet need not be.
         let after = match op.action {
-            Action::Watch { .. } => None,
+            Action::Watch { .. } | Action::Cancel { .. } => None,
             _ => last.insert(session, at),
         };
         bounds[at] = Bounds {

@@ -285,4 +285,20 @@ fn a_watch_need_not_see_what_its_own_session_was_not_answered_yet() {
     assert_explained(&[lost(1, write(1), 1), watch((2, 3))]);
     assert_explained(&[written(1, write(1), (1, 4), 10), watch((2, 3))]);
     assert_violated(&[written(1, write(1), (1, 2), 10), watch((3, 4))]);
+    // Nor does its end by order.
+    let open = op(1, action, 1, None);
+    let canceled = op(
+        1,
+        Action::Cancel { watch: 1 },
+        3,
+        Some((4, Reply::Canceled)),
+    );
+    assert_explained(&[open, written(1, write(1), (2, 5), 10), canceled]);
+    let early = op(
+        1,
+        Action::Cancel { watch: 1 },
+        4,
+        Some((5, Reply::Canceled)),
+    );
+    assert_violated(&[open, written(1, write(1), (2, 3), 10), early]);
 }
