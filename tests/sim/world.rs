@@ -273,8 +273,8 @@ impl World {
 
     /// Somebody who waits for something.
     fn waiter(&self, phase: Phase) -> Option<usize> {
-        let waits = |actor: &Box<dyn Actor>| actor.waits(phase).is_some();
-        self.actors.iter().position(waits)
+        let mut actors = self.actors.iter();
+        actors.position(|actor| actor.waits(phase).is_some())
     }
 
     /// The same after one step, in which only one actor can have begun or ceased to wait.
