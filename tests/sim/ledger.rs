@@ -614,7 +614,9 @@ impl Ledger {
                         "{key} holds {uid}, which was not written there: {found:?}"
                     ));
                 }
-                if found.forbidden || (settled && found.refused) {
+                // Refused in a later life, it may be there from a former one.
+                let is_gone = settled && found.refused && found.lives.len() == 1;
+                if found.forbidden || is_gone {
                     return Err(format!("{key} holds {uid}, which was refused: {found:?}"));
                 }
                 found.last()
