@@ -153,6 +153,39 @@ impl Kv {
         }
     }
 
+    /// What the key has held since its last durable state, that one first: token, commit and value of each write or
+    /// deletion.
+    pub fn unfolding<'a>(
+        &'a self,
+        topic: &'a Topic,
+    ) -> impl Iterator<Item = (u64, u64, Option<&'a Arc<Event>>)> {
+        let first = self.undo.front().map_or(u64::MAX, |undo| undo.commit);
+        let is_durable = match self.states.get(topic) {
+            Some(State::Kept(Entry { commit, .. }) | State::Deleted { commit, .. }) => {
+                *commit < first
+            }
+            None => self.undo.is_empty(),
+        };
+        let log = match is_durable {
+            true => None,
+            false => Some(self.undo.iter()),
+        };
+        let former = log
+            .into_iter()
+            .flatten()
+            .filter(move |undo| undo.topic == *topic);
+        let states = former
+            .map(|undo| undo.before.as_ref())
+            .chain([self.states.get(topic)]);
+        states.map(|state| match state {
+            Some(State::Kept(entry)) => {
+                (entry.event.publication.0, entry.commit, Some(&entry.event))
+            }
+            Some(State::Deleted { token, commit }) => (*token, *commit, None),
+            None => (0, 0, None),
+        })
+    }
+
     /// The body value kept, null if none.
     #[must_use]
     pub fn value(&self, topic: &Topic) -> &Value {

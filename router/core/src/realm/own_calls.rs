@@ -42,8 +42,8 @@ impl Caller {
 pub(super) enum Waits {
     /// A write of this key to be carried out or refused. `existed`: what a deletion found.
     Write { key: Topic, existed: Option<bool> },
-    /// A change of this key behind the token `told`, and not one ahead of `from`, which was there when it was asked for.
-    Change { key: Topic, told: u64, from: u64 },
+    /// A change of this key behind the token `told`.
+    Change { key: Topic, told: u64 },
 }
 
 /// A call that is open.

@@ -99,6 +99,12 @@ impl Realm {
         publish.request.is_none() || (publish.receipt.is_some() && is_durable())
     }
 
+    /// The last commit that anything was written with.
+    pub(super) fn latest_commit(&self, effects: &Effects) -> u64 {
+        self.commit
+            .saturating_sub(u64::from(effects.batch.is_empty()))
+    }
+
     /// Until its release, a repeated exactly-once id is answered
     /// again and has no further effect.
     pub(super) fn is_repetition(
@@ -122,12 +128,9 @@ impl Realm {
                 matched: true,
             };
             // The first publish may not be durable yet; neither may this answer be early.
-            let latest = self
-                .commit
-                .saturating_sub(u64::from(effects.batch.is_empty()));
             let commit = match (self.settings.durable, self.store_down) {
                 (false, _) => 0,
-                (true, false) => latest,
+                (true, false) => self.latest_commit(effects),
                 (true, true) => NOT_SEALED,
             };
             let answer = Delivery::Done { request, answer };

@@ -211,6 +211,18 @@ impl Reference {
         }
     }
 
+    /// What ended the hold may not be on disk yet.
+    fn lost_hold(&mut self, session: usize, request: u64) {
+        match self.keys.iter().any(|key| key.fresh) {
+            true => {
+                let text = format!("failed {request} LockLost");
+                let instead = Some(format!("failed {request} StorageUnavailable"));
+                self.answer(session, request, text, instead);
+            }
+            false => self.failed(session, request, "LockLost"),
+        }
+    }
+
     fn serial(&mut self) -> u64 {
         self.serial += 1;
         self.serial
@@ -458,7 +470,7 @@ impl Reference {
 
     pub fn release(&mut self, session: usize, request: u64, uid: u64) {
         let Some((key, at)) = self.find(session, uid) else {
-            return self.failed(session, request, "LockLost");
+            return self.lost_hold(session, request);
         };
         let holder = &mut self.keys[key].holders[at];
         if holder.count > 1 {
@@ -473,7 +485,7 @@ impl Reference {
 
     pub fn renew(&mut self, session: usize, request: u64, uid: u64, ttl: Option<u64>) {
         let Some((key, at)) = self.find(session, uid) else {
-            return self.failed(session, request, "LockLost");
+            return self.lost_hold(session, request);
         };
         let ttl = ttl.or(self.keys[key].holders[at].ttl);
         let ends = self.lease(ttl);

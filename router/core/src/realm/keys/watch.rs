@@ -76,8 +76,11 @@ impl Watchers {
         // What is there already when the watch begins may be older than what waits.
         let at = self
             .changes
-            .partition_point(|known| (known.commit, known.token) <= (change.commit, change.token));
-        self.changes.insert(at, change);
+            .partition_point(|known| (known.commit, known.token) < (change.commit, change.token));
+        let known = self.changes.get(at);
+        if known.is_none_or(|known| (known.commit, known.token) != (change.commit, change.token)) {
+            self.changes.insert(at, change);
+        }
     }
 }
 
@@ -102,28 +105,48 @@ impl Realm {
             return refuse(self, ErrorKind::NotAuthorized, message);
         }
         self.purge_if_expired(now, &key, effects);
-        let present = self.present_change(&key);
-        let told = token.unwrap_or(present.token);
-        let is_news = present.token > told && self.may_be_told(caller.place, &present);
-        if is_news && !caller.progress {
-            let report = self.change_report(&present);
-            self.answer_keys(caller, report, present.commit, effects);
+        let told = token.unwrap_or_else(|| self.kv.last_token(&key).0);
+        let news = self.changes_behind(&key, told, caller.place);
+        if let Some(first) = news
+            .first()
+            .filter(|change| change.commit <= self.committed)
+            && !caller.progress
+        {
+            let report = self.change_report(first);
+            self.answer_keys(caller, report, 0, effects);
             return Ok(());
         }
-        if !is_news && wait == Some(Duration::ZERO) {
+        if news.is_empty() && wait == Some(Duration::ZERO) {
             return refuse(self, ErrorKind::Timeout, "the key has not changed");
         }
         if self.own_calls.watches_at(caller.place) >= self.settings.limits.waiters_per_session {
             self.counters.quota_refused += 1;
             return refuse(self, ErrorKind::QueueFull, "the session watches too much");
         }
-        let key = key.clone();
-        let from = present.token;
-        self.open_own_call(now, caller, Waits::Change { key, told, from }, wait);
-        if is_news {
-            self.change(present, effects);
+        self.open_own_call(now, caller, Waits::Change { key, told }, wait);
+        for change in news {
+            self.change(change, effects);
         }
         Ok(())
+    }
+
+    /// The changes of a key that the session may be told of, from what is on disk on, behind a token.
+    fn changes_behind(&self, key: &Topic, told: u64, place: usize) -> Vec<Change> {
+        let mut last = told;
+        let mut changes = Vec::new();
+        for (token, commit, event) in self.kv.unfolding(key) {
+            let change = Change {
+                commit,
+                key: key.clone(),
+                token,
+                event: event.cloned(),
+            };
+            if token > last && self.may_be_told(place, &change) {
+                changes.push(change);
+            }
+            last = last.max(token);
+        }
+        changes
     }
 
     /// The last change of a key. Token 0: none is known.
@@ -181,25 +204,8 @@ impl Realm {
                 commit: NOT_SEALED,
                 ..self.present_change(&key)
             };
-            self.watch_from(&key, change.token);
             if self.is_news(&change) {
                 self.change(change, effects);
-            }
-        }
-    }
-
-    /// What was there when they asked was taken back.
-    fn watch_from(&mut self, key: &Topic, token: u64) {
-        for (place, request) in self
-            .watchers
-            .by_key
-            .get(key)
-            .into_iter()
-            .flat_map(BTreeMap::values)
-        {
-            let call = self.own_calls.get_mut(*place, *request);
-            if let Some(Waits::Change { from, .. }) = call.map(|call| &mut call.waits) {
-                *from = token.min(*from);
             }
         }
     }
@@ -238,11 +244,10 @@ impl Realm {
     fn takes_note(&mut self, place: usize, request: RequestId, change: &Change) -> bool {
         let may_see = self.may_be_told(place, change);
         let call = self.own_calls.get_mut(place, request);
-        let Some(Waits::Change { told, from, .. }) = call.map(|call| &mut call.waits) else {
+        let Some(Waits::Change { told, .. }) = call.map(|call| &mut call.waits) else {
             return false;
         };
-        // A change that was replaced before it was asked for may still wait for its commit.
-        if *told >= change.token || change.token < *from || !may_see {
+        if *told >= change.token || !may_see {
             return false;
         }
         *told = change.token;

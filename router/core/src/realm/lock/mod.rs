@@ -112,7 +112,15 @@ impl Realm {
         ) {
             self.counters.quota_refused += 1;
         }
-        self.fail_request(place, request, CallFailure::Realm(refusal), effects);
+        // What ended the hold may not be on disk yet, and a crash would give it back.
+        let is_lost = refusal.kind == ErrorKind::LockLost;
+        let commit = match is_lost && self.settings.durable && !self.store_down {
+            true => self.latest_commit(effects),
+            false => 0,
+        };
+        let failure = CallFailure::Realm(refusal);
+        let delivery = Delivery::CallFailed { request, failure };
+        self.push_after(place, delivery, commit, effects);
     }
 
     /// Answers with one dictionary once `commit` is durable.
