@@ -451,7 +451,9 @@ impl Reference {
             for request in &holder.requests {
                 let mine = |h: &Held| h.session == holder.session && h.request == *request;
                 if self.held.extract_if(.., |h| mine(h)).count() > 0 {
-                    self.failed(holder.session, *request, "LockLost");
+                    let instead = Some(format!("failed {request} StorageUnavailable"));
+                    let text = format!("failed {request} LockLost");
+                    self.answer(holder.session, *request, text, instead);
                 }
             }
         }

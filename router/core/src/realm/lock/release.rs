@@ -244,7 +244,9 @@ impl Realm {
                 let message = "the hold ended before it was stored";
                 let refusal = Refusal::new(ErrorKind::LockLost, message);
                 let failure = CallFailure::Realm(refusal.with("key", &*key));
-                self.fail_request(place, *known, failure, effects);
+                let request = *known;
+                let delivery = Delivery::CallFailed { request, failure };
+                self.push_after(place, delivery, self.present_commit(), effects);
             }
         }
     }
