@@ -355,6 +355,38 @@ fn a_receiver_whose_queue_is_full_may_be_ended_with_all_it_holds() {
 }
 
 #[test]
+fn nobody_is_told_that_a_message_is_kept_that_a_restart_would_miss() {
+    for fails in [false, true] {
+        let mut w = world(WhenFull::Disconnect, 3, 1);
+        let p = w.plain();
+        away(&mut w, &p, 3);
+        w.lines(&p);
+        w.auto_commit = false;
+        // The queue is full, and its session ends; on disk it is still there.
+        w.send(&p, message(4).ack(4).into());
+        w.send(&p, message(5).ack(5).into());
+        assert!(w.lines(&p).is_empty(), "the end is not on disk");
+        if !fails {
+            w.commit();
+            assert_eq!(w.lines(&p).len(), 2);
+            continue;
+        }
+        w.fail();
+        for line in w.lines(&p) {
+            assert!(line.starts_with("refused"), "{line}");
+        }
+        // Still not, and nobody knows when it will be.
+        let lines = w.ask(&p, message(6).ack(6).into());
+        assert!(lines[0].starts_with("refused 6"), "{lines:?}");
+        w.probe();
+        w.commit();
+        let lines = w.ask(&p, message(7).ack(7).into());
+        assert!(lines[0].starts_with("done 7"), "{lines:?}");
+        assert_eq!(w.records(records::SESSIONS), 0);
+    }
+}
+
+#[test]
 fn a_replay_and_live_events_do_not_starve_each_other() {
     let mut w = world(WhenFull::DropOldest, 1_000, 100);
     let p = w.plain();

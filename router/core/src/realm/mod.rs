@@ -214,6 +214,8 @@ pub struct Realm {
     doomed: Vec<(usize, EndReason)>,
     /// Those of them whose queue is full: they end as a whole, even without a connection.
     overfull: BTreeSet<usize>,
+    /// The commit that removes the last stored one of them; [`NOT_SEALED`] while its removal waits for the store.
+    given_up: u64,
     /// Queues to be brought down to their bounds.
     trimming: trim::Trimming,
     /// When the current command came, in milliseconds since the epoch.
@@ -285,6 +287,7 @@ impl Realm {
             backlogs: BTreeSet::new(),
             doomed: Vec::new(),
             overfull: BTreeSet::new(),
+            given_up: 0,
             trimming: trim::Trimming::default(),
             unix_ms: 0,
             instant: None,
@@ -532,6 +535,10 @@ impl Realm {
             waits = true;
         }
         waits |= self.watchers.rewritten(self.commit);
+        if self.given_up == NOT_SEALED {
+            self.given_up = self.commit;
+            waits = true;
+        }
         let lost = |(commit, _): &&mut (u64, _)| *commit == NOT_SEALED;
         for (commit, outbox) in self.gated.iter_mut().filter(lost) {
             *commit = self.commit;
@@ -569,6 +576,9 @@ impl Realm {
         for (commit, outbox) in &mut self.gated {
             *commit = NOT_SEALED;
             outbox.lost();
+        }
+        if self.given_up > durable {
+            self.given_up = NOT_SEALED;
         }
         self.watchers.forget_changes();
         self.take_back(now, durable, effects);

@@ -88,7 +88,7 @@ impl Realm {
         };
         let event = self.event_of(now, *publish, &author);
         let matched = self.announce(&event, &author, trace, effects);
-        let commit = self.commit_since(before, effects);
+        let commit = self.commit_of_message(event.qos, self.commit_since(before, effects));
         let answer = (event.publication, matched);
         self.answer_published(place, request, answer, commit, Undo::Sent(receipt), effects);
     }

@@ -8,7 +8,7 @@
 use super::catchup::READ_BYTES;
 use super::meta::Reading;
 use super::publish::{Author, is_wanted};
-use super::{Effects, Realm, detached, note};
+use super::{Effects, NOT_SEALED, Realm, detached, note};
 use crate::auth::Action;
 use crate::broker::{Member, Subscription};
 use crate::limits::WhenFull;
@@ -124,9 +124,30 @@ impl Realm {
         self.note_dropped(place, 1);
         if pushed.disconnect {
             self.counters.ended_queue_full += u64::from(self.overfull.insert(place));
+            self.give_up(place);
             self.doom(place, EndReason::TooSlow);
         } else {
             self.counters.not_queued += 1;
+        }
+    }
+
+    /// A session is about to end with all it holds. Until that is on disk a restart would bring it back, without the
+    /// messages that came meanwhile.
+    fn give_up(&mut self, place: usize) {
+        let session = self.sessions.get(place);
+        if session.is_some_and(|session| self.is_stored(session)) {
+            self.given_up = match self.store_down {
+                true => NOT_SEALED,
+                false => self.commit,
+            };
+        }
+    }
+
+    /// The commit that the answer to a message waits for whose own one is `commit`.
+    pub(super) fn commit_of_message(&self, qos: Qos, commit: u64) -> u64 {
+        match qos {
+            Qos::AtMostOnce => commit,
+            _ => commit.max(self.given_up),
         }
     }
 
@@ -199,6 +220,9 @@ impl Realm {
         }
         if publish.qos == Qos::AtMostOnce {
             return None;
+        }
+        if needs_store && self.given_up == NOT_SEALED {
+            return Some(unavailable);
         }
         let author = self.author(place, publish);
         for slot in self.subscriptions.matching(&publish.topic) {
