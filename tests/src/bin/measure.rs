@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use integration_tests::measure::{
-    full, histories, idle, keys, kills, locks, malformed, mutexes, order, restarts, retained,
+    broken, full, histories, idle, keys, kills, locks, malformed, mutexes, order, restarts,
+    retained,
 };
 use integration_tests::server::free_port;
 use integration_tests::{Options, PATIENCE, Server};
@@ -24,6 +25,7 @@ measure malformed [CONNECTIONS=1000000] [SEED=1]
 measure order [MESSAGES=20000] [SENDERS=6] [RECEIVERS=2]
 measure locks [WAITERS=1000] [SECONDS=5] [ROUNDS=3]
 measure kills [ROUNDS=500] [SECONDS=600] [DURABILITY=always]
+measure broken
 measure full [CYCLES=20]
 measure keys [KEYS=1000000]
 measure power redb|sled [CUTS=20000] [SEED=1]
@@ -63,6 +65,7 @@ fn main() -> Result<()> {
             let durability = args.get(3).map_or("always", String::as_str);
             measure_kills(number(1, 500)?, number(2, 600)?, durability)
         }
+        Some("broken") => measure_broken(),
         Some("full") => measure_full(u32::try_from(number(1, 20)?)?),
         Some("keys") => measure_keys(number(1, 1_000_000)?),
         Some("keys-fill") => keys::fill(Path::new(word(1)?), word(2)?.parse()?, number(3, 0)?),
@@ -244,6 +247,15 @@ fn measure_kills(rounds: u64, secs: u64, durability: &str) -> Result<()> {
             time: Duration::from_secs(secs / EngineKind::ALL.len() as u64),
         })?;
         println!("{engine}, {durability}: {report:?}");
+    }
+    Ok(())
+}
+
+fn measure_broken() -> Result<()> {
+    for engine in EngineKind::ALL {
+        let began = Instant::now();
+        let report = broken::run(*engine)?;
+        println!("{engine}: {report:?} in {:.1?}", began.elapsed());
     }
     Ok(())
 }

@@ -165,9 +165,7 @@ impl Run<'_> {
 
     /// Everybody sees it at once; the answer, which says that it is on disk, comes later.
     fn release(&mut self, holder: &mut Session, token: &Value) -> Result<u64> {
-        let request = holder.request();
-        let procedure = "fox.lock.release";
-        holder.send(&json!([code::CALL, request, {}, procedure, [token]]))?;
+        let request = release(holder, token)?;
         is_free(&self.server, "full.lock")?;
         is_free(&self.server, "full.other")?;
         self.report.released += 1;
@@ -245,7 +243,7 @@ impl Run<'_> {
 ///
 /// # Errors
 /// Fails if it is not granted.
-fn acquire(session: &mut Session, key: &str) -> Result<Value> {
+pub(super) fn acquire(session: &mut Session, key: &str) -> Result<Value> {
     let answer = session.call("fox.lock.acquire", json!([key]))?;
     ensure!(answer[0] == code::RESULT, "{key}: {answer}");
     let token = answer
@@ -258,11 +256,27 @@ fn acquire(session: &mut Session, key: &str) -> Result<Value> {
         .with_context(|| format!("no token in {answer}"))
 }
 
+/// Gives a lock up and waits for nothing; the request's id.
+///
+/// # Errors
+/// Fails if the connection is gone.
+pub(super) fn release(session: &mut Session, token: &Value) -> Result<u64> {
+    let request = session.request();
+    session.send(&json!([
+        code::CALL,
+        request,
+        {},
+        "fox.lock.release",
+        [token]
+    ]))?;
+    Ok(request)
+}
+
 /// Whether a stranger finds a lock free.
 ///
 /// # Errors
 /// Fails if it is held.
-fn is_free(server: &Server, key: &str) -> Result<()> {
+pub(super) fn is_free(server: &Server, key: &str) -> Result<()> {
     let mut stranger = Session::join(server.listen, REALM)?;
     let answer = stranger.call("fox.lock.inspect", json!([key]))?;
     ensure!(

@@ -5,6 +5,7 @@
 //! * [`retained`]: a large replay to a slow reader, and what it costs somebody else;
 //! * [`idle`]: what a connection that says nothing costs;
 //! * [`kills`]: what is acknowledged is there after the router is killed;
+//! * [`broken`]: the same when the system calls of the router begin to fail;
 //! * [`full`]: the same of a disk that fills up and is freed, and that the router goes on by itself;
 //! * [`keys`]: what a key costs in each engine;
 //! * [`malformed`]: that strangers who talk nonsense leave nothing behind;
@@ -16,6 +17,7 @@
 //! `cargo run --release -p integration-tests --bin measure` runs them by name.
 
 pub mod arena;
+pub mod broken;
 pub mod full;
 pub mod histories;
 pub mod idle;
