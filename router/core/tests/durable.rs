@@ -658,6 +658,33 @@ fn a_restart_publishes_last_wills_of_connections_that_died() {
 }
 
 #[test]
+fn a_kept_last_will_that_came_while_the_store_was_down_survives_a_kill() {
+    for is_stored in [false, true] {
+        let mut w = by_hand();
+        let will = publish("will/now", json!(["now"])).qos(1).retain();
+        let c = w.join(client("c").expiry(600).will(0, will));
+        w.commit();
+        let p = w.plain();
+        w.send(&p, put(1, "k", json!([1])).into());
+        w.fail();
+        w.leave(&c, Leave::Lost);
+        // The store works again: what the end of the connection wrote is kept, and then what it owes.
+        w.commit_one();
+        if is_stored {
+            w.probe();
+            w.commit();
+            assert_eq!(w.records(records::LAST_WILLS), 0);
+        }
+        w.restart();
+        w.commit();
+        let reader = w.plain();
+        w.auto_commit = true;
+        assert_eq!(w.key(&reader, "will.now")["value"], json!("now"));
+        assert_eq!(w.records(records::LAST_WILLS), 0);
+    }
+}
+
+#[test]
 fn a_session_that_stops_being_lasting_leaves_nothing_on_disk() {
     let mut w = World::durable();
     let p = w.plain();

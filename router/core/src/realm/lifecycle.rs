@@ -593,7 +593,14 @@ impl Realm {
         self.forget_last_will(place, effects);
     }
 
-    fn forget_last_will(&mut self, place: usize, effects: &mut Effects) -> Option<LastWill> {
+    fn forget_last_will(&mut self, place: usize, effects: &mut Effects) {
+        if let Some((_, Some(key))) = self.take_last_will(place) {
+            effects.batch.delete(records::LAST_WILLS, key);
+        }
+    }
+
+    /// The session's last will and the key of its record.
+    fn take_last_will(&mut self, place: usize) -> Option<(LastWill, Option<Vec<u8>>)> {
         let Realm {
             sessions,
             timers,
@@ -603,11 +610,9 @@ impl Realm {
         let session = sessions.get_mut(place)?;
         timers.cancel(session.last_will_timer.take());
         let will = session.last_will.take()?;
-        if let (Some(client), true) = (&session.client, settings.durable) {
-            let key = records::key(&settings.name, client.as_bytes());
-            effects.batch.delete(records::LAST_WILLS, key);
-        }
-        Some(will)
+        let client = session.client.as_ref().filter(|_| settings.durable);
+        let key = client.map(|client| records::key(&settings.name, client.as_bytes()));
+        Some((will, key))
     }
 
     pub(super) fn save_last_will(&self, place: usize, effects: &mut Effects) {
@@ -647,9 +652,17 @@ impl Realm {
 
     /// Publishes the session's last will, if it has one and may.
     pub(super) fn publish_last_will(&mut self, now: Now, place: usize, effects: &mut Effects) {
-        if let Some(will) = self.forget_last_will(place, effects) {
-            self.publish_in_name_of(now, place, will, effects);
+        let Some((will, key)) = self.take_last_will(place) else {
+            return;
+        };
+        if let Some(key) = key {
+            // A value is written when the store works again; the record must not go before.
+            match self.store_down && will.publish.retain {
+                true => self.note_lost(records::LAST_WILLS, key),
+                false => effects.batch.delete(records::LAST_WILLS, key),
+            }
         }
+        self.publish_in_name_of(now, place, will, effects);
     }
 
     /// Publishes what a session left behind, if its role still may.
