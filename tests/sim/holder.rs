@@ -223,6 +223,11 @@ impl Holder {
                 cx.ledger.count("leases found lost");
                 cx.ledger.holds.lost(link, mine.token)
             }
+            // What ended the hold was not kept: to be asked once more.
+            State::Renewing(mine) | State::Releasing(mine) if store => {
+                self.state = State::Holding(mine, cx.now);
+                return;
+            }
             state => Err(format!("{error} in {state:?}")),
         };
         if let Err(what) = judged {
