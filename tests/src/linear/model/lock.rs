@@ -144,7 +144,8 @@ impl Key {
         let told = match known.reply(at) {
             None => None,
             Some(Reply::Granted(token)) => Some(token),
-            Some(Reply::LockLost) if order.leased => None,
+            // It ends before it is stored; only a lease ends it, which may come with a second request.
+            Some(Reply::LockLost) => None,
             Some(_) => return None,
         };
         let token = self.token.next(told)?;
