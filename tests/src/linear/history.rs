@@ -83,6 +83,10 @@ impl Action {
 }
 
 /// What was answered.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "copied about by the search, which an allocation each would slow down"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// The write was carried out and got this token.
