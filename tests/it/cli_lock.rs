@@ -180,9 +180,10 @@ fn the_exit_code_is_that_of_the_command() -> Outcome {
 }
 
 /// Says `in`, and goes on until a signal comes. Children in the background ignore SIGINT.
+/// A signal that comes while `sleep` is being started may pass it by, so it holds none of the pipes.
 const FOLLOWS_SIGNALS: &str = "trap 'echo interrupted; kill $! 2>/dev/null; exit 3' INT; \
      trap 'echo terminated; kill $! 2>/dev/null; exit 0' TERM; \
-     echo in $REYNARD_LOCK_TOKEN; while :; do sleep 100000 & wait $!; done";
+     echo in $REYNARD_LOCK_TOKEN; while :; do sleep 60 >/dev/null 2>&1 & wait $!; done";
 
 #[test]
 fn signals_are_passed_on_to_the_command() -> Outcome {
