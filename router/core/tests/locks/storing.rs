@@ -3,6 +3,7 @@
 use crate::common::*;
 use crate::lab::*;
 use router_core::model::Delivery;
+use router_core::session::Leave;
 use serde_json::{Value, json};
 
 const DOWN: &str = "StorageUnavailable";
@@ -300,6 +301,20 @@ fn a_hold_that_ends_before_its_grant_is_stored_was_never_granted() {
     l.w.commit();
     assert_eq!(l.lines(&a), lost, "by order");
     assert_eq!(l.lines(&b).len(), 1);
+}
+
+/// An answer that waits for the disk does not go with its session, whose place another one takes.
+#[test]
+fn a_hold_that_ends_takes_back_no_answer_of_a_session_that_has_gone() {
+    let mut l = slow();
+    let gone = l.peer();
+    l.lock(&gone, 1, "acquire", json!(["other"]));
+    l.w.leave(&gone, Leave::Clean);
+    let a = l.peer();
+    l.acquire(&a, 1, json!({"ttl_ms": 5}));
+    l.pass(ms(5));
+    l.w.commit();
+    assert_eq!(l.lines(&a), ["failed 1 LockLost {\"key\":\"k\"}"]);
 }
 
 impl Lab {

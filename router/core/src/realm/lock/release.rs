@@ -8,6 +8,7 @@ use crate::realm::meta::invalid;
 use crate::realm::publish::Author;
 use crate::realm::{Effects, Held, Realm, Undo};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// A hold that its session named.
 #[derive(Debug)]
@@ -230,9 +231,13 @@ impl Realm {
         let Some(&place) = self.by_id.get(&holder.session()) else {
             return;
         };
-        // To a newer connection its requests mean nothing.
-        let generation = self.sessions.get(place).map(|session| session.generation);
-        let is_its = |held: &Held| held.place == place && Some(held.generation) == generation;
+        let Some(session) = self.sessions.get(place) else {
+            return;
+        };
+        // To a newer connection its requests mean nothing, and another session may have had its place.
+        let (generation, outbox) = (session.generation, session.outbox.clone());
+        let is_its =
+            |held: &Held| held.generation == generation && Arc::ptr_eq(&held.outbox, &outbox);
         let of = |held: &Held| match &held.delivery {
             Delivery::Result { request, .. } if is_its(held) => Some(*request),
             _ => None,
