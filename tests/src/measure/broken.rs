@@ -9,7 +9,7 @@ use storage::EngineKind;
 use storage::testing::traced;
 use tempfile::TempDir;
 
-use super::full::{acquire, is_free, release};
+use super::full::{acquire, is_free, is_logged, release};
 use crate::command::{Running, signal};
 use crate::mqtt::{Client, Connect};
 use crate::wamp::Session;
@@ -159,9 +159,7 @@ fn is_told(server: &Server, fault: Fault) -> Result<()> {
         true => "disk of the data directory is full",
         false => "switched off until a restart",
     };
-    let log = server.log();
-    ensure!(log.contains(words), "{log}");
-    Ok(())
+    is_logged(server, words)
 }
 
 /// Everything acknowledged is there; else at most the first write that failed, whose bytes may have arrived.

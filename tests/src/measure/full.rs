@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::mqtt::{Client, Connect};
 use crate::wamp::{Session, code};
-use crate::{Options, Server, http};
+use crate::{Options, PATIENCE, Server, http};
 
 /// The reason code of a write that the store has refused, "Unspecified error".
 const REFUSED: u8 = 0x80;
@@ -177,9 +177,7 @@ impl Run<'_> {
         ensure!(health.status == 200, "{}", health.head);
         let failures = self.server.metric("reynard_store_failures_total")?;
         ensure!(failures > 0.0, "no failure of the store is counted");
-        let log = self.server.log();
-        ensure!(log.contains("disk of the data directory is full"), "{log}");
-        Ok(())
+        is_logged(&self.server, "disk of the data directory is full")
     }
 
     fn die_full(&mut self) -> Result<()> {
@@ -254,6 +252,22 @@ pub(super) fn acquire(session: &mut Session, key: &str) -> Result<Value> {
     token
         .cloned()
         .with_context(|| format!("no token in {answer}"))
+}
+
+/// Whether the log says so; it is read as it comes, so it may take a moment.
+///
+/// # Errors
+/// Fails if it does not come.
+pub(super) fn is_logged(server: &Server, words: &str) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        let log = server.log();
+        if log.contains(words) {
+            return Ok(());
+        }
+        ensure!(began.elapsed() < PATIENCE, "{words:?} is not in {log}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Gives a lock up and waits for nothing; the request's id.
