@@ -27,6 +27,8 @@ impl Janitor {
 
 impl Role for Janitor {
     fn up(&mut self, end: &mut WampEnd, cx: &mut Cx<'_>) {
+        let asked = cx.ledger.tick();
+        cx.ledger.looked.get_or_insert(asked);
         let request = end.request(SUBSCRIBE, true);
         let options = dict(json!({"match": "prefix", "get_retained": true}));
         end.send(

@@ -135,6 +135,9 @@ pub struct Ledger {
     pub store_down: bool,
     /// What a last look at the realm found under each key.
     pub found: BTreeMap<String, Option<Uid>>,
+    /// When that look was asked for: a connection that the router still believed in may end later, and its wills then
+    /// change what was found.
+    pub looked: Option<u64>,
     pub crashes: u64,
     /// Steps at which the router crashed.
     crash_steps: Vec<u64>,

@@ -235,14 +235,18 @@ pub fn in_order(ledger: &Ledger) -> Result<(), String> {
     Ok(())
 }
 
-/// Retained values that are not the last ones acknowledged, nor later ones.
+/// Retained values that are not the last ones acknowledged before they were `asked` for, nor later ones.
 ///
 /// # Errors
 /// The first one.
-pub fn values_hold(ledger: &Ledger, found: impl Fn(&str) -> Option<Uid>) -> Result<(), String> {
+pub fn values_hold(
+    ledger: &Ledger,
+    asked: u64,
+    found: impl Fn(&str) -> Option<Uid>,
+) -> Result<(), String> {
     let judged = |key: &&String| !key.starts_with("l/") && !key.starts_with("c/");
     for key in ledger.keys().iter().filter(judged) {
-        ledger.may_read(key, found(key), u64::MAX, true)?;
+        ledger.may_read(key, found(key), asked, true)?;
     }
     Ok(())
 }

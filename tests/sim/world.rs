@@ -180,7 +180,8 @@ impl World {
         self.schedule.asks_all(&self.actors, &self.net);
         self.rest(Phase::Settle)?;
         let found = std::mem::take(&mut self.ledger.found);
-        verify::values_hold(&self.ledger, |key| found.get(key).copied().flatten())?;
+        let asked = self.ledger.looked.unwrap_or(u64::MAX);
+        verify::values_hold(&self.ledger, asked, |key| found.get(key).copied().flatten())?;
         self.locks_are_free(found.keys())?;
         self.rest(Phase::Leave)?;
         self.now += EXPIRY_MS;
@@ -221,7 +222,7 @@ impl World {
         shared::nothing_doubled(&self.ledger)?;
         if self.durable {
             let stored = self.router.core.stored_values()?;
-            verify::values_hold(&self.ledger, |key| stored.get(key).copied().flatten())?;
+            verify::values_hold(&self.ledger, u64::MAX, |key| stored.get(key).copied().flatten())?;
             self.locks_are_free(stored.keys())?;
         }
         Ok(())
