@@ -26,6 +26,7 @@ with_each_engine!(
     a_journal_is_taken_in_once,
     a_journal_of_a_later_state_is_refused,
     the_journal_is_bounded,
+    nothing_is_acknowledged_after_the_journal_failed,
 );
 
 /// Every commit relaxed.
@@ -271,4 +272,23 @@ fn the_journal_is_bounded(engine: EngineKind) {
         .unwrap();
     assert_eq!(found, 30);
     assert_eq!(content(&storage).unwrap(), content_after(0));
+}
+
+/// As when the device answers with an error once: what stands in the way of the journal is a directory.
+fn nothing_is_acknowledged_after_the_journal_failed(engine: EngineKind) {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path(), engine).unwrap();
+    storage.commit(&numbered(1)).unwrap();
+    let obstacle = dir.path().join("journal");
+    fs::create_dir(&obstacle).unwrap();
+    let error = storage.commit_relaxed(&numbered(2)).err().unwrap();
+    assert!(matches!(error, StorageError::Io { .. }), "{error}");
+    fs::remove_dir(&obstacle).unwrap();
+    assert_eq!(storage.commit_relaxed(&numbered(2)), Err(error.clone()));
+    assert_eq!(storage.commit(&numbered(2)), Err(error));
+    assert_eq!(last_commit(&storage), 1);
+    drop(storage);
+    let storage = open(dir.path(), engine).unwrap();
+    assert_eq!(last_commit(&storage), 1);
+    storage.commit_relaxed(&numbered(2)).unwrap();
 }

@@ -38,8 +38,18 @@ struct State {
     /// Weight of the pending commits.
     bytes: usize,
     journal: Journal,
-    /// The engine has failed while something was pending: nothing more is promised.
+    /// The journal or the engine has failed, other than for lack of room: nothing more is promised.
     failed: Option<StorageError>,
+}
+
+impl State {
+    /// A device that refused once is not believed again until a restart has read what is there.
+    fn failed_with(&mut self, error: StorageError) -> StorageError {
+        if error != StorageError::Full {
+            self.failed = Some(error.clone());
+        }
+        error
+    }
 }
 
 type Pending = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -76,18 +86,17 @@ impl<D: Database> Journaled<D> {
     }
 
     fn commit_over(&self, state: &mut State, batch: &Batch) -> Result<(), StorageError> {
+        if let Some(error) = &state.failed {
+            return Err(error.clone());
+        }
         if state.pending.is_empty() {
             return self.engine.commit_marked(batch, None);
         }
         let mut all: Batch = state.pending.iter().map(to_op).collect();
         all.append(batch.clone());
         let generation = state.journal.generation();
-        if let Err(error) = self.engine.commit_marked(&all, Some(generation)) {
-            if error != StorageError::Full {
-                state.failed = Some(error.clone());
-            }
-            return Err(error);
-        }
+        let written = self.engine.commit_marked(&all, Some(generation));
+        written.map_err(|error| state.failed_with(error))?;
         state.pending.clear();
         state.bytes = 0;
         state.journal.taken_in();
@@ -140,7 +149,8 @@ impl<D: Database> Storage for Journaled<D> {
         if bytes > LIMIT_BYTES {
             return self.commit_over(state, batch);
         }
-        state.journal.append(batch)?;
+        let appended = state.journal.append(batch);
+        appended.map_err(|error| state.failed_with(error))?;
         state.bytes = bytes;
         for op in batch.ops() {
             let key = flat_key(op.space(), op.key());

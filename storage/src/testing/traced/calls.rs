@@ -375,8 +375,7 @@ impl Said {
                 }
                 "refused" => {
                     all.refused = true;
-                    // A relaxed commit that could not be appended has left nothing, and is no sync that failed.
-                    if !rest.contains(": full: ") && !rest.contains("/journal") {
+                    if !rest.contains(": full: ") {
                         switched_off = Some(line);
                     }
                 }
