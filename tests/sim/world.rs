@@ -222,7 +222,9 @@ impl World {
         shared::nothing_doubled(&self.ledger)?;
         if self.durable {
             let stored = self.router.core.stored_values()?;
-            verify::values_hold(&self.ledger, u64::MAX, |key| stored.get(key).copied().flatten())?;
+            verify::values_hold(&self.ledger, u64::MAX, |key| {
+                stored.get(key).copied().flatten()
+            })?;
             self.locks_are_free(stored.keys())?;
         }
         Ok(())

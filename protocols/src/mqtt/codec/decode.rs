@@ -108,6 +108,20 @@ impl Decoder {
         self.version
     }
 
+    pub(super) const fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Whether the peer is let in and has broken nothing.
+    pub(super) const fn is_reading(&self) -> bool {
+        self.failed.is_none() && !self.is_login
+    }
+
+    /// Whether a packet of `total` bytes is taken.
+    pub(super) fn takes(&self, total: usize) -> bool {
+        total <= self.max_bytes()
+    }
+
     /// Takes the next packet from the front of `buf`; `None` means more bytes are needed.
     ///
     /// # Errors
@@ -147,13 +161,15 @@ impl Decoder {
         self.body(kind, first, Reader::new(body)).map(Some)
     }
 
+    fn max_bytes(&self) -> usize {
+        match self.version.is_none() || self.is_login {
+            true => self.limits.max_packet_bytes.min(self.login_bytes),
+            false => self.limits.max_packet_bytes,
+        }
+    }
+
     fn check_size(&self, total: usize) -> Result<(), DecodeError> {
-        let maximum = if self.version.is_none() || self.is_login {
-            self.limits.max_packet_bytes.min(self.login_bytes)
-        } else {
-            self.limits.max_packet_bytes
-        };
-        if total > maximum {
+        if !self.takes(total) {
             return Err(DecodeError::limit(
                 ReasonCode::PacketTooLarge,
                 "packet is too large",

@@ -44,6 +44,18 @@ impl Flags {
         Ok(flags)
     }
 
+    pub(super) const fn dup(self) -> bool {
+        self.dup
+    }
+
+    pub(super) const fn qos(self) -> QoS {
+        self.qos
+    }
+
+    pub(super) const fn retain(self) -> bool {
+        self.retain
+    }
+
     const fn byte(self) -> u8 {
         (PacketType::Publish as u8) << 4
             | (self.dup as u8) << 3

@@ -202,6 +202,8 @@ impl Gate for MqttMachine {
         if self.unreleased.is_empty() {
             self.unreleased = HashSet::default();
         }
+        self.known_topics.rest();
+        self.run = Vec::new();
         self.calls.rest();
         self.output.rest();
         self.pubacks.rest();

@@ -57,6 +57,7 @@ impl MqttMachine {
             self.decline(asked, ReasonCode::TopicNameInvalid, words);
             return;
         };
+        self.known_topics.add(&topic);
         let receipt = receipt_of(&publish);
         self.command(Command::Publish(Box::new(model::Publish {
             request: asked.map(Asked::request),
@@ -100,7 +101,11 @@ impl MqttMachine {
     }
 
     /// Notes that a PUBLISH is to be acknowledged, within what the client may leave open.
-    fn expect(&mut self, qos: QoS, id: Option<PacketId>) -> Result<Option<Asked>, Fault> {
+    pub(super) fn expect(
+        &mut self,
+        qos: QoS,
+        id: Option<PacketId>,
+    ) -> Result<Option<Asked>, Fault> {
         let Some(id) = id else { return Ok(None) };
         let is_new = qos == QoS::AtLeastOnce || !self.unreleased.contains(&id);
         let open = self.pubacks.len() + self.unreleased.len();

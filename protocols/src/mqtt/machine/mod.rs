@@ -32,6 +32,7 @@ mod incoming;
 mod options;
 mod outgoing;
 pub(super) mod output;
+mod plain;
 mod rpc;
 
 pub use options::{AssignedIds, MqttCounters, MqttOptions, ResponseInformation};
@@ -52,6 +53,7 @@ use filters::OpenFilters;
 use incoming::Incoming;
 use options::count;
 use output::Outputs;
+use plain::{KnownTopics, Plain};
 use router_core::model::{Answer, Command, EndReason, Now, Refusal, RequestId};
 use router_core::session::Leave;
 use std::collections::{HashSet, VecDeque};
@@ -100,6 +102,9 @@ pub struct MqttMachine {
     /// Present if the CONNECT named an Authentication Method.
     exchange: Option<Box<Exchange>>,
     aliases: Vec<Option<ByteString>>,
+    known_topics: KnownTopics,
+    /// PUBLISHes that are being taken together; empty otherwise.
+    run: Vec<Plain>,
     outgoing_aliases: OutgoingAliases,
     /// Deliveries the realm dropped of which the client has not been told.
     lost: u32,
@@ -135,6 +140,8 @@ impl MqttMachine {
             peer: PeerLimits::default(),
             exchange: None,
             aliases: Vec::new(),
+            known_topics: KnownTopics::default(),
+            run: Vec::new(),
             outgoing_aliases: OutgoingAliases::default(),
             lost: 0,
             pubacks: InOrder::new(),
@@ -165,6 +172,10 @@ impl MqttMachine {
         {
             self.refuse_out_of_turn(bytes);
             if self.phase == Phase::Closed {
+                break;
+            }
+            self.plain_publishes(now, bytes);
+            if self.hears_nothing() {
                 break;
             }
             match self.decoder.decode(bytes) {
