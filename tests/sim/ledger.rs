@@ -607,6 +607,8 @@ impl Ledger {
             let on_key = |(_, p): &(usize, &Publication)| p.retained && p.topic == key;
             self.publications.iter().enumerate().filter(on_key)
         };
+        // Refused in a later life, it may be there from a former one.
+        let is_gone = |p: &Publication| settled && p.refused && p.lives.len() == 1;
         let upto = match found {
             Some(uid) => {
                 let Some(found) = self.publications.get(uid as usize) else {
@@ -617,15 +619,13 @@ impl Ledger {
                         "{key} holds {uid}, which was not written there: {found:?}"
                     ));
                 }
-                // Refused in a later life, it may be there from a former one.
-                let is_gone = settled && found.refused && found.lives.len() == 1;
-                if found.forbidden || is_gone {
+                if found.forbidden || is_gone(found) {
                     return Err(format!("{key} holds {uid}, which was refused: {found:?}"));
                 }
                 found.last()
             }
             None => writes()
-                .filter(|(_, p)| p.clears && !p.forbidden && !(settled && p.refused))
+                .filter(|(_, p)| p.clears && !p.forbidden && !is_gone(p))
                 .map(|(_, p)| p.last())
                 .max()
                 .unwrap_or(0),

@@ -101,8 +101,10 @@ fn may_be_lost(ledger: &Ledger, interest: &Interest) -> u64 {
     publications
         .filter(|(_, publication)| possible(publication))
         .map(|(uid, publication)| {
-            let got = u64::from(ledger.got(interest.actor, uid as Uid).all);
-            (publication.execs.len() as u64).saturating_sub(got)
+            // One copy may have come several times, and the first time of it may have been lost on the way.
+            let got = ledger.got(interest.actor, uid as Uid);
+            let copies = u64::from(got.fresh.max(got.all.min(1)));
+            (publication.execs.len() as u64).saturating_sub(copies)
         })
         .sum()
 }
