@@ -6,14 +6,14 @@
 #[path = "mqtt_codec_common/strategies.rs"]
 mod strategies;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use protocols::mqtt::codec::{
     DecodeError, Decoder, Limits, PeerLimits, encode, encode_within, encoded_len,
 };
-use protocols::mqtt::packet::{Direction, Packet, ProtocolVersion};
+use protocols::mqtt::packet::{Direction, Packet, ProtocolVersion, Publish};
 
 /// A version, a direction and a packet legal in both.
 type Case = (ProtocolVersion, Direction, Packet);
@@ -97,6 +97,62 @@ fn check_stable(version: ProtocolVersion, direction: Direction, packet: &Packet)
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_plain_publish_is_read_as_the_decoder_reads_it(
+        version in version(),
+        publish in (any::<bool>(), 0..4u8, any::<bool>(), "[ab+#é]{0,4}", 0..3u16, vec(any::<u8>(), 0..200)),
+        cut in any::<Index>(),
+        noise in proptest::option::of((any::<Index>(), any::<u8>())),
+    ) {
+        let (dup, qos, retain, topic, id, payload) = publish;
+        let mut body = Vec::from((topic.len() as u16).to_be_bytes());
+        body.extend_from_slice(topic.as_bytes());
+        if qos > 0 {
+            body.extend_from_slice(&id.to_be_bytes());
+        }
+        if version.is_v5() {
+            body.push(0);
+        }
+        body.extend_from_slice(&payload);
+        let mut bytes = vec![0x30 | u8::from(dup) << 3 | qos << 1 | u8::from(retain)];
+        match body.len() {
+            length @ 0..128 => bytes.push(length as u8),
+            length => bytes.extend_from_slice(&[length as u8 | 0x80, (length >> 7) as u8]),
+        }
+        bytes.extend_from_slice(&body);
+        if let Some((at, byte)) = noise {
+            let at = at.index(bytes.len().min(6));
+            bytes[at] = byte;
+        }
+        let mut decoder = Decoder::new(Direction::ClientToServer, Some(version), Limits::default());
+        let plain = decoder.plain_publish(&bytes).map(|plain| Packet::Publish(Publish {
+            dup: plain.dup,
+            qos: plain.qos,
+            retain: plain.retain,
+            topic: String::from_utf8_lossy(plain.topic).into_owned().into(),
+            packet_id: plain.packet_id,
+            properties: None,
+            payload: Bytes::copy_from_slice(&bytes[plain.payload.clone()]),
+        }));
+        let short = &bytes[..cut.index(bytes.len())];
+        if let Some(part) = decoder.plain_publish(short) {
+            prop_assert!(part.payload.end <= short.len());
+        }
+        let read = decoder.decode(&mut BytesMut::from(&bytes[..]));
+        match (plain, read) {
+            // What the topic says is the decoder's to judge, and the machine compares it with one that passed.
+            (Some(Packet::Publish(plain)), Err(_)) => {
+                let topic = plain.topic.as_bytes();
+                prop_assert!(topic.iter().any(|byte| !byte.is_ascii_lowercase()));
+            }
+            (Some(plain), Ok(read)) => prop_assert_eq!(Some(plain), read),
+            (None, Ok(Some(Packet::Publish(read)))) => {
+                prop_assert!(read.properties.is_some(), "the commonest packets are plain: {:?}", read);
+            }
+            (plain, read) => prop_assert!(plain.is_none(), "{:?} {:?}", plain, read),
+        }
+    }
 
     #[test]
     fn encoding_then_decoding_is_identity((version, direction, packet) in case()) {

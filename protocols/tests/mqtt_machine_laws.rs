@@ -31,6 +31,46 @@ fn conversation() -> impl Strategy<Value = (ProtocolVersion, Vec<Packet>)> {
     })
 }
 
+/// PUBLISHes to few topics, one of which is refused and one a call, among other packets.
+fn repetitive() -> impl Strategy<Value = (ProtocolVersion, Vec<Packet>)> {
+    version().prop_flat_map(|version| {
+        let topic = prop_oneof![
+            3 => Just("t/a".to_owned()),
+            3 => Just("t/b".to_owned()),
+            1 => Just("$SYS/x".to_owned()),
+            1 => Just("$rpc/x".to_owned()),
+            1 => "[ab/]{1,3}",
+        ];
+        let qos = prop_oneof![Just(AtMostOnce), Just(AtLeastOnce), Just(ExactlyOnce)];
+        let payload = prop_oneof![Just("text"), Just("")];
+        let publishes = (topic, qos, 1..4u16, payload, any::<bool>()).prop_map(
+            move |(topic, qos, number, payload, retain)| {
+                let number = (qos != AtMostOnce).then_some(number);
+                let packet = publish(&topic, payload, number, qos);
+                match packet {
+                    Packet::Publish(publish) => Packet::Publish(Publish { retain, ..publish }),
+                    other => other,
+                }
+            },
+        );
+        let others = prop_oneof![
+            Just(Packet::PingReq),
+            (1..4u16).prop_map(pubrel),
+            strategies::packet(version, Direction::ClientToServer).prop_filter(
+                "goes on",
+                |packet| !matches!(
+                    packet.packet_type(),
+                    PacketType::Connect | PacketType::Disconnect | PacketType::Auth
+                )
+            ),
+        ];
+        (
+            Just(version),
+            vec(prop_oneof![6 => publishes, 1 => others], 0..40),
+        )
+    })
+}
+
 fn feed(version: ProtocolVersion, bytes: &[u8], size: usize, frames: bool) -> World {
     let mut world = World::new();
     let client = world.accept(version);
@@ -123,6 +163,46 @@ proptest! {
                 b.make_contiguous().sort_by_key(|packet| format!("{packet:?}"));
                 prop_assert_eq!(a, b);
             }
+        }
+    }
+
+    #[test]
+    fn a_known_topic_makes_no_difference((version, packets) in repetitive()) {
+        let mut forgetful = World::new();
+        let mut world = World::new();
+        let mut bytes = BytesMut::new();
+        for world in [&mut world, &mut forgetful] {
+            let witness = world.client(V5, "witness");
+            world.subscribe(witness, "#", ExactlyOnce);
+            world.join(persistent(version, "c"));
+        }
+        for packet in &packets {
+            let mut packet_bytes = BytesMut::new();
+            encode(packet, version, &mut packet_bytes).expect("legal");
+            bytes.extend_from_slice(&packet_bytes);
+            forgetful.clients[1].machine.rest();
+            forgetful.raw(1, &packet_bytes);
+        }
+        world.raw(1, &bytes);
+        // In order within each lane: at most once, and what is settled.
+        let heard = |world: &World| {
+            let mut got = Vec::from(world.clients[0].got.clone());
+            got.sort_by_key(|packet| matches!(packet, Packet::Publish(p) if p.qos == AtMostOnce));
+            got
+        };
+        prop_assert_eq!(heard(&world), heard(&forgetful));
+        let said = |world: &World| {
+            let client = &world.clients[1];
+            let mut got = Vec::from(client.got.clone());
+            got.sort_by_key(|packet| format!("{packet:?}"));
+            (client.closed, client.left.clone(), client.commands.clone(), got)
+        };
+        let (known, asked_anew) = (said(&world), said(&forgetful));
+        if known.0.is_none() {
+            prop_assert_eq!(known, asked_anew);
+        } else {
+            // An end cuts short what is answered later.
+            prop_assert_eq!(known.0, asked_anew.0);
         }
     }
 

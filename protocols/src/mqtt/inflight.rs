@@ -4,8 +4,9 @@
 //! [`machine`](super::machine), the window by what the realm handed out unsettled.
 
 use super::packet::PacketId;
+use foldhash::fast::RandomState;
 use router_core::model::EventDelivery;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 /// Items that are answered in any order and leave in the order in which they came.
 #[derive(Debug)]
@@ -71,7 +72,6 @@ pub(super) enum Owed {
 
 #[derive(Debug)]
 struct Sent {
-    id: PacketId,
     owed: Owed,
     /// It was sent as a PUBLISH on this connection, so it uses the client's Receive Maximum; a
     /// repeated PUBREL does not (5.0 section 4.9).
@@ -87,17 +87,16 @@ struct Sent {
 pub(super) struct Window {
     maximum: usize,
     used: usize,
-    /// In the order sent, so that the usual acknowledgement is found at the front.
-    sent: VecDeque<Sent>,
+    sent: HashMap<PacketId, Sent, RandomState>,
     held: VecDeque<EventDelivery>,
 }
 
 impl Window {
-    pub(super) const fn new(maximum: u16) -> Self {
+    pub(super) fn new(maximum: u16) -> Self {
         Self {
-            maximum: maximum as usize,
+            maximum: maximum.into(),
             used: 0,
-            sent: VecDeque::new(),
+            sent: HashMap::default(),
             held: VecDeque::new(),
         }
     }
@@ -123,43 +122,47 @@ impl Window {
 
     /// A PUBLISH with this identifier is on its way.
     pub(super) fn sent(&mut self, id: PacketId, owed: Owed) {
-        self.settle(id);
-        self.used += 1;
-        let counts = true;
-        self.sent.push_back(Sent { id, owed, counts });
+        self.put(id, Sent { owed, counts: true });
     }
 
     /// A PUBREL of an earlier connection is repeated.
     pub(super) fn released_again(&mut self, id: PacketId) {
-        self.settle(id);
         let (owed, counts) = (Owed::Completion, false);
-        self.sent.push_back(Sent { id, owed, counts });
+        self.put(id, Sent { owed, counts });
+    }
+
+    fn put(&mut self, id: PacketId, sent: Sent) {
+        self.used += usize::from(sent.counts);
+        let former = self.sent.insert(id, sent);
+        self.used -= usize::from(former.is_some_and(|former| former.counts));
     }
 
     /// What the client owes for this identifier; `None`: nothing.
     pub(super) fn owed(&self, id: PacketId) -> Option<Owed> {
-        self.find(id).map(|sent| sent.owed)
+        self.sent.get(&id).map(|sent| sent.owed)
     }
 
     /// PUBREC has come, PUBCOMP is owed.
     pub(super) fn advance(&mut self, id: PacketId) {
-        if let Some(sent) = self.sent.iter_mut().find(|sent| sent.id == id) {
+        if let Some(sent) = self.sent.get_mut(&id) {
             sent.owed = Owed::Completion;
         }
     }
 
     /// The exchange is over and the identifier free.
     pub(super) fn settle(&mut self, id: PacketId) {
-        let place = self.sent.iter().position(|sent| sent.id == id);
-        if let Some(gone) = place.and_then(|place| self.sent.remove(place))
-            && gone.counts
-        {
-            self.used -= 1;
-        }
+        let gone = self.sent.remove(&id);
+        self.used -= usize::from(gone.is_some_and(|gone| gone.counts));
     }
 
-    fn find(&self, id: PacketId) -> Option<&Sent> {
-        self.sent.iter().find(|sent| sent.id == id)
+    /// Gives back the memory of what is empty.
+    pub(super) fn rest(&mut self) {
+        if self.sent.is_empty() {
+            self.sent = HashMap::default();
+        }
+        if self.held.is_empty() {
+            self.held = VecDeque::new();
+        }
     }
 }
 

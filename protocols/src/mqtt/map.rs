@@ -258,17 +258,17 @@ pub fn last_will(will: &Will, max_levels: usize) -> Result<LastWill, ReasonCode>
 ///
 /// # Errors
 /// A property cannot stand in a PUBLISH.
-pub fn outgoing(event: &Event) -> Result<(Bytes, Cow<'static, [u8]>), EncodeError> {
+pub fn outgoing(event: &Event) -> Result<(Cow<'_, Bytes>, Cow<'static, [u8]>), EncodeError> {
     let given = event.attributes.as_deref();
     if let Body::Bytes { data, .. } = event.payload.body() {
         let shared = match given {
             None => Cow::Borrowed(&[][..]),
             Some(attributes) => properties(attributes)?,
         };
-        return Ok((data.clone(), shared));
+        return Ok((Cow::Borrowed(data), shared));
     }
     if event.clears {
-        return Ok((Bytes::new(), Cow::Borrowed(&[])));
+        return Ok((Cow::Owned(Bytes::new()), Cow::Borrowed(&[])));
     }
     let (data, form) = event.payload.as_bytes();
     let (content_type, on_wire) = match form {
@@ -277,14 +277,14 @@ pub fn outgoing(event: &Event) -> Result<(Bytes, Cow<'static, [u8]>), EncodeErro
         Form::Text | Form::Bytes => (None, &[][..]),
     };
     let Some(given) = given else {
-        return Ok((data, Cow::Borrowed(on_wire)));
+        return Ok((Cow::Owned(data), Cow::Borrowed(on_wire)));
     };
     let mut attributes = given.clone();
     if let Some(name) = content_type {
         attributes.is_text = Some(true);
         attributes.content_type = Some(ByteString::from_static(name));
     }
-    Ok((data, properties(&attributes)?))
+    Ok((Cow::Owned(data), properties(&attributes)?))
 }
 
 fn properties(attributes: &Attributes) -> Result<Cow<'static, [u8]>, EncodeError> {

@@ -2,13 +2,14 @@
 
 use super::{Received, Transport};
 use crate::gate::Output;
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::poll_read_buf;
 
 /// Bytes asked for in one read when the last one was small.
 const SMALL_READ: usize = 4 << 10;
@@ -51,15 +52,11 @@ impl<S: AsyncRead + Unpin> StreamTransport<S> {
         Poll::Ready(Ok(into.filled().len()))
     }
 
+    /// Reads behind what is in the buffer, into memory that nobody has cleared for it.
     fn poll_read_large(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let start = self.buffer.len();
-        self.buffer.resize(start + self.next_read, 0);
-        let mut into = ReadBuf::new(self.buffer.get_mut(start..).unwrap_or_default());
-        let result = Pin::new(&mut self.io).poll_read(cx, &mut into);
-        let read = into.filled().len();
-        self.buffer.truncate(start + read);
-        ready!(result)?;
-        Poll::Ready(Ok(read))
+        self.buffer.reserve(self.next_read);
+        let mut into = (&mut self.buffer).limit(self.next_read);
+        poll_read_buf(Pin::new(&mut self.io), cx, &mut into)
     }
 }
 

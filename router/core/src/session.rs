@@ -7,7 +7,7 @@ use crate::model::{
     Publisher, RegistrationId, RequestId, SessionId, Slot, SubscriptionId, Topic,
 };
 use crate::outbox::Outbox;
-use crate::realm::Testament;
+use crate::realm::{Route, Testament};
 use crate::timers::TimerKey;
 use bytestring::ByteString;
 use serde_json::Value;
@@ -232,6 +232,8 @@ pub(crate) struct Session {
     pub identity: Identity,
     /// What its events say about it: undisclosed, disclosed.
     pub published_as: [OnceCell<Arc<Publisher>>; 2],
+    /// Where its last publish went.
+    pub route: Option<Box<Route>>,
     pub features: Features,
     pub style: EventStyle,
     pub client: Option<ByteString>,
@@ -304,5 +306,6 @@ impl Session {
     pub(crate) fn identify(&mut self, identity: Identity) {
         self.identity = identity;
         self.published_as = Default::default();
+        self.route = None;
     }
 }

@@ -9,6 +9,8 @@ use router_core::model::{Audience, Command, Delivery, MatchKind, PublicationId};
 use router_core::session::Leave;
 use serde_json::json;
 
+const NONE: [&str; 0] = [];
+
 #[test]
 fn one_subscription_stands_for_a_pattern_and_is_shared() {
     let mut w = World::memory();
@@ -32,6 +34,30 @@ fn one_subscription_stands_for_a_pattern_and_is_shared() {
         ["done 3 published"]
     );
     assert_eq!(w.lines(&b), [format!("event {id} t/x [2]")]);
+}
+
+#[test]
+fn whoever_listens_by_now_gets_what_is_said_where_it_was_said_before() {
+    let mut w = World::memory();
+    let (a, p) = (w.plain(), w.plain());
+    w.send(&p, publish("t/x", json!([0])).into());
+    let exact = w.subscribed(&a, "t/x");
+    w.send(&p, publish("t/x", json!([1])).into());
+    assert_eq!(w.lines(&a), [format!("event {exact} t/x [1]")]);
+    let wide = w.subscribed(&a, "t/+");
+    w.send(&p, publish("t/x", json!([2])).into());
+    assert_eq!(w.lines(&a).len(), 2, "both subscriptions");
+    w.ask(&a, unsub(1, exact));
+    w.send(&p, publish("t/x", json!([3])).into());
+    assert_eq!(w.lines(&a), [format!("event {wide} t/x [3]")]);
+    w.ask(&a, unsub(2, wide));
+    w.send(&p, publish("t/x", json!([4])).into());
+    assert_eq!(w.lines(&a), NONE);
+    let again = w.subscribed(&a, "t/x");
+    w.send(&p, publish("t/y", json!([5])).into());
+    assert_eq!(w.lines(&a), NONE, "another topic goes another way");
+    w.send(&p, publish("t/x", json!([6])).into());
+    assert_eq!(w.lines(&a), [format!("event {again} t/x [6]")]);
 }
 
 #[test]

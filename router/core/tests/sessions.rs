@@ -410,6 +410,20 @@ fn a_resumed_session_has_the_rights_of_its_new_connection() {
 }
 
 #[test]
+fn a_resumed_session_may_publish_what_its_new_connection_may() {
+    let mut w = World::memory();
+    let a = w.plain();
+    let c = w.join(client("c").expiry(60));
+    w.subscribed(&a, "t");
+    w.send(&c, publish("t", json!([1])).into());
+    assert_eq!(w.lines(&a).len(), 1);
+    w.leave(&c, Leave::Lost);
+    let c = w.join(client("c").expiry(60).role(role("r", &[], &[])));
+    w.send(&c, publish("t", json!([2])).into());
+    assert_eq!(w.lines(&a), NONE);
+}
+
+#[test]
 fn the_number_of_sessions_is_bounded() {
     let limits = RealmLimits {
         detached_sessions: 2,

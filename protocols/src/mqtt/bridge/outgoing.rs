@@ -108,7 +108,7 @@ impl BridgeMachine {
         }
         Ok(Outgoing {
             delivery,
-            payload,
+            payload: payload.into_owned(),
             shared,
             names,
         })
@@ -195,7 +195,7 @@ impl BridgeMachine {
         }
         head.encode(self.version, self.output.batch())
             .map_err(|_| not_deliverable as Dropped)?;
-        self.output.payload(payload.clone());
+        self.output.payload(payload);
         Ok(())
     }
 

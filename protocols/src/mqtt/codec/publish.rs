@@ -7,6 +7,7 @@
 use std::num::NonZeroU16;
 
 use bytes::{BufMut, BytesMut};
+use smallvec::SmallVec;
 
 use super::decode::Limits;
 use super::error::{DecodeError, EncodeError};
@@ -130,13 +131,21 @@ pub struct PublishHead<'a> {
     pub payload_len: usize,
 }
 
+/// The lengths that a head has in a version.
+struct Shape {
+    /// Bytes of the properties that belong to this receiver.
+    own: usize,
+    /// Remaining Length.
+    remaining: usize,
+}
+
 impl PublishHead<'_> {
     /// Bytes of the whole packet, the payload included: compare with Maximum Packet Size.
     ///
     /// # Errors
     /// As [`PublishHead::encode`].
     pub fn encoded_len(&self, version: ProtocolVersion) -> Result<usize, EncodeError> {
-        packet_len(self.remaining(version)?)
+        packet_len(self.shape(version)?.remaining)
     }
 
     /// Appends everything but the payload, which must follow at once.
@@ -145,40 +154,60 @@ impl PublishHead<'_> {
     /// A field or the packet is too long for MQTT, or the parts contradict each other; nothing
     /// is appended then.
     pub fn encode(&self, version: ProtocolVersion, out: &mut BytesMut) -> Result<(), EncodeError> {
-        let remaining = self.remaining(version)?;
-        let packet = packet_len(remaining)?;
-        out.reserve(packet - self.payload_len);
+        let Shape { own, remaining } = self.shape(version)?;
+        out.reserve(packet_len(remaining)? - self.payload_len);
         let flags = Flags {
             dup: self.dup,
             qos: self.qos,
             retain: self.retain,
         };
-        out.put_u8(flags.byte());
-        out.variable_byte_integer(remaining)?;
-        self.write(version, out)
-    }
-
-    fn remaining(&self, version: ProtocolVersion) -> Result<usize, EncodeError> {
-        Ok(count(|sink| self.write(version, sink))? + self.payload_len)
-    }
-
-    fn write<S: Sink>(&self, version: ProtocolVersion, sink: &mut S) -> Result<(), EncodeError> {
-        let aliased = version.is_v5() && self.topic_alias.is_some();
-        write_start(
-            self.dup,
-            self.qos,
-            self.packet_id,
-            self.topic,
-            aliased,
-            sink,
-        )?;
+        // Written in one piece: the fixed header and the length of the topic.
+        let mut start = SmallVec::<[u8; 8]>::new();
+        start.push(flags.byte());
+        start.variable_byte_integer(remaining)?;
+        start.extend_from_slice(&(self.topic.len() as u16).to_be_bytes());
+        out.put_slice(&start);
+        out.put_slice(self.topic.as_bytes());
+        if let Some(id) = self.packet_id {
+            out.put_u16(id.get());
+        }
         if version.is_v5() {
-            let own = count(|sink| self.write_own_properties(sink))?;
-            sink.variable_byte_integer(own + self.shared_properties.len())?;
-            self.write_own_properties(sink)?;
-            sink.slice(self.shared_properties);
+            out.variable_byte_integer(own + self.shared_properties.len())?;
+            if own > 0 {
+                self.write_own_properties(out)?;
+            }
+            out.put_slice(self.shared_properties);
         }
         Ok(())
+    }
+
+    /// Finds every error before the first byte is written.
+    fn shape(&self, version: ProtocolVersion) -> Result<Shape, EncodeError> {
+        let aliased = version.is_v5() && self.topic_alias.is_some();
+        check_start(self.dup, self.qos, self.packet_id, self.topic, aliased)?;
+        if self.topic.len() > usize::from(u16::MAX) {
+            return Err(EncodeError::FieldTooLong);
+        }
+        let id = usize::from(self.packet_id.is_some()) * 2;
+        let mut shape = Shape {
+            own: 0,
+            remaining: 2 + self.topic.len() + id + self.payload_len,
+        };
+        if version.is_v5() {
+            if self.has_own_properties() {
+                shape.own = count(|sink| self.write_own_properties(sink))?;
+            }
+            let properties = shape.own + self.shared_properties.len();
+            let digits = count(|sink| sink.variable_byte_integer(properties))?;
+            shape.remaining += digits + properties;
+        }
+        Ok(shape)
+    }
+
+    fn has_own_properties(&self) -> bool {
+        self.message_expiry_interval.is_some()
+            || self.topic_alias.is_some()
+            || !self.subscription_identifiers.is_empty()
     }
 
     fn write_own_properties<S: Sink>(&self, sink: &mut S) -> Result<(), EncodeError> {
@@ -246,6 +275,21 @@ fn write_start<S: Sink>(
     aliased: bool,
     sink: &mut S,
 ) -> Result<(), EncodeError> {
+    check_start(dup, qos, packet_id, topic, aliased)?;
+    sink.binary(topic.as_bytes())?;
+    if let Some(id) = packet_id {
+        sink.u16(id.get());
+    }
+    Ok(())
+}
+
+fn check_start(
+    dup: bool,
+    qos: QoS,
+    packet_id: Option<PacketId>,
+    topic: &str,
+    aliased: bool,
+) -> Result<(), EncodeError> {
     if dup && qos == QoS::AtMostOnce {
         return Err(EncodeError::Inconsistent("DUP with QoS 0"));
     }
@@ -254,12 +298,15 @@ fn write_start<S: Sink>(
             "Packet Identifier does not fit the QoS",
         ));
     }
-    if has_wildcard(topic) || (topic.is_empty() && !aliased) {
+    if !is_topic_name(topic) || (topic.is_empty() && !aliased) {
         return Err(EncodeError::Inconsistent("not a Topic Name"));
     }
-    sink.string(topic)?;
-    if let Some(id) = packet_id {
-        sink.u16(id.get());
-    }
     Ok(())
+}
+
+/// Whether there is neither a wildcard `[MQTT-3.3.2-2]` nor U+0000 `[MQTT-1.5.4-2]`, which other protocols may let in.
+/// Without an early end, so that many bytes are looked at together.
+fn is_topic_name(topic: &str) -> bool {
+    let is_bad = |byte| matches!(byte, 0 | b'+' | b'#');
+    !topic.bytes().fold(false, |bad, byte| bad | is_bad(byte))
 }

@@ -4,6 +4,7 @@
 //! finds every error before the first byte reaches the buffer.
 
 use bytes::{BufMut, BytesMut};
+use smallvec::SmallVec;
 
 use super::MAX_VARIABLE_BYTE_INTEGER;
 use super::error::EncodeError;
@@ -63,6 +64,12 @@ pub(super) trait Sink {
 impl Sink for BytesMut {
     fn slice(&mut self, bytes: &[u8]) {
         self.put_slice(bytes);
+    }
+}
+
+impl Sink for SmallVec<[u8; 8]> {
+    fn slice(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
     }
 }
 

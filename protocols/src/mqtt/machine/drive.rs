@@ -209,6 +209,7 @@ impl Gate for MqttMachine {
         self.pubacks.rest();
         self.pubrecs.rest();
         self.filters.rest();
+        self.window.rest();
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

@@ -60,7 +60,7 @@ impl MqttMachine {
             shared_properties: &shared,
             payload_len: payload.len(),
         };
-        self.write_publish(&head, payload)?;
+        self.write_publish(&head, &payload)?;
         match (packet_id, qos) {
             (Some(id), QoS::ExactlyOnce) => self.window.sent(id, Owed::Receipt),
             (Some(id), _) => self.window.sent(id, Owed::Acknowledgement),
@@ -69,7 +69,7 @@ impl MqttMachine {
         Ok(())
     }
 
-    fn write_publish(&mut self, head: &PublishHead<'_>, payload: Bytes) -> Result<(), Dropped> {
+    fn write_publish(&mut self, head: &PublishHead<'_>, payload: &Bytes) -> Result<(), Dropped> {
         let alias = if self.version.is_v5() {
             self.outgoing_aliases.of(head.topic)
         } else {

@@ -14,6 +14,8 @@ const KEPT_CAPACITY: usize = 8_192;
 #[derive(Debug, Default)]
 pub(in crate::mqtt) struct Outputs {
     batch: BytesMut,
+    /// Bytes of the last batch: room for as many is made at once.
+    last: usize,
     sealed: VecDeque<Bytes>,
     close: Option<(u16, &'static str)>,
     closed: bool,
@@ -25,16 +27,19 @@ impl Outputs {
         if self.batch.len() >= FULL_BATCH {
             self.seal();
         }
+        if self.batch.is_empty() {
+            self.batch.reserve(self.last);
+        }
         &mut self.batch
     }
 
     /// Appends the payload of the PUBLISH whose head is at the end of the batch.
-    pub(in crate::mqtt) fn payload(&mut self, payload: Bytes) {
+    pub(in crate::mqtt) fn payload(&mut self, payload: &Bytes) {
         if payload.len() > BIG_PAYLOAD {
             self.seal();
-            self.sealed.push_back(payload);
+            self.sealed.push_back(payload.clone());
         } else {
-            self.batch.extend_from_slice(&payload);
+            self.batch.extend_from_slice(payload);
         }
     }
 
@@ -43,6 +48,7 @@ impl Outputs {
         if self.batch.is_empty() {
             self.batch = BytesMut::new();
         }
+        self.last = 0;
         if self.sealed.is_empty() {
             self.sealed = VecDeque::new();
         }
@@ -77,6 +83,7 @@ impl Outputs {
         } else {
             self.batch.split()
         };
+        self.last = full.len();
         self.sealed.push_back(full.freeze());
     }
 }
@@ -102,9 +109,9 @@ mod tests {
         assert_eq!(pieces(&mut outputs), ["onetwo"]);
         let large = Bytes::from(vec![7; BIG_PAYLOAD + 1]);
         outputs.batch().extend_from_slice(b"head");
-        outputs.payload(large.clone());
+        outputs.payload(&large);
         outputs.batch().extend_from_slice(b"head");
-        outputs.payload(Bytes::from_static(b"small"));
+        outputs.payload(&Bytes::from_static(b"small"));
         let sent = pieces(&mut outputs);
         assert_eq!(sent, [&b"head"[..], &large, b"headsmall"]);
         assert_eq!(sent[1].as_ptr(), large.as_ptr(), "not copied");

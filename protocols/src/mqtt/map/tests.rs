@@ -157,7 +157,11 @@ fn typed(content_type: &'static str) -> Properties {
 
 #[test]
 fn arguments_say_what_they_became() {
-    let sent = |payload| outgoing(&event(payload, None, false)).expect("legal");
+    let sent = |payload| {
+        let event = event(payload, None, false);
+        let (data, shared) = outgoing(&event).expect("legal");
+        (data.into_owned(), shared)
+    };
     let (data, shared) = sent(args("[{\"a\":1}]"));
     assert_eq!(
         (&*data, &*shared),
@@ -182,7 +186,8 @@ fn arguments_say_what_they_became() {
 
 #[test]
 fn a_deletion_is_an_empty_payload() {
-    let (data, shared) = outgoing(&event(args("[]"), None, true)).expect("legal");
+    let event = event(args("[]"), None, true);
+    let (data, shared) = outgoing(&event).expect("legal");
     assert!(data.is_empty() && shared.is_empty());
 }
 

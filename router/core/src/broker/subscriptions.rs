@@ -86,6 +86,7 @@ pub struct Subscriptions {
     by_id: HashMap<SubscriptionId, u32, RandomState>,
     index: Index,
     next_id: u64,
+    revision: u64,
 }
 
 /// What [`Subscriptions::join`] did.
@@ -111,6 +112,7 @@ impl Subscriptions {
             by_id: HashMap::default(),
             index: Index::new(reserved),
             next_id: 1,
+            revision: 0,
         }
     }
 
@@ -224,6 +226,7 @@ impl Subscriptions {
         };
         let slot = u32::try_from(self.slots.insert(subscription)).unwrap_or(u32::MAX);
         self.index.insert(&key.pattern, slot);
+        self.revision += 1;
         self.by_key.insert(key, slot);
         self.by_id.insert(id, slot);
         slot
@@ -244,6 +247,7 @@ impl Subscriptions {
         if subscription.members.is_empty() {
             let gone = self.slots.remove(slot as usize);
             self.index.remove(&gone.key.pattern, slot);
+            self.revision += 1;
             self.by_key.remove(&gone.key);
             self.by_id.remove(&id);
             return None;
@@ -266,6 +270,12 @@ impl Subscriptions {
         let mut found = Found::new();
         self.index.find(topic, &mut found);
         found
+    }
+
+    /// Grows whenever [`Subscriptions::matching`] may answer otherwise than before.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// Whether anybody listens to `topic`.

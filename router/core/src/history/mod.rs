@@ -110,11 +110,22 @@ impl History {
     /// Whether an event is to be kept; `traced`: its publisher asked for it.
     #[must_use]
     pub fn wants(&self, event: &Event, traced: bool) -> bool {
+        self.takes(event, traced || self.has_rule(&event.topic))
+    }
+
+    /// The same of an event that `asks` for it, by a rule for its topic or for itself.
+    pub fn takes(&self, event: &Event, asks: bool) -> bool {
         let names_sessions = |event: &Event| {
             let admission = event.admission.as_ref();
             admission.is_some_and(|admission| admission.names_sessions())
         };
-        (traced || self.rule_of(&event.topic).is_some()) && !names_sessions(event)
+        asks && !names_sessions(event)
+    }
+
+    /// Whether a rule says that what is published there is kept.
+    #[must_use]
+    pub fn has_rule(&self, topic: &Topic) -> bool {
+        self.rule_of(topic).is_some()
     }
 
     /// Whether what is published there is stored.

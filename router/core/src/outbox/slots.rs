@@ -18,6 +18,12 @@ pub(super) fn slot_of(number: u64) -> Slot {
     Slot::MIN.saturating_add(turn)
 }
 
+/// The first number from `first` on that has this slot.
+pub(super) fn number_from(first: u64, slot: Slot) -> u64 {
+    let turn = |slot: Slot| u64::from(slot.get() - 1);
+    first + (turn(slot) + TURN - turn(slot_of(first))) % TURN
+}
+
 /// One bit for each slot, while it is needed.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
@@ -72,4 +78,20 @@ impl Slots {
 fn place_of(number: u64) -> (usize, u64) {
     let slot = slot_of(number).get();
     (usize::from(slot / 64), 1 << (slot % 64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_leads_to_its_next_number() {
+        for first in [1, 2, 65_534, 65_535, 65_536, 65_537, 200_000] {
+            for ahead in [0, 1, 2, 65_533, 65_534] {
+                let number = first + ahead;
+                assert_eq!(number_from(first, slot_of(number)), number);
+            }
+            assert_eq!(number_from(first, slot_of(first + TURN)), first);
+        }
+    }
 }

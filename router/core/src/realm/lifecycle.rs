@@ -178,6 +178,7 @@ impl Realm {
             outbox: Arc::new(Outbox::new(self.settings.limits.outbox)),
             identity,
             published_as: Default::default(),
+            route: None,
             features,
             style,
             client: client.map(|client| client.id.clone()),

@@ -19,6 +19,7 @@ mod lifecycle;
 mod lock;
 mod meta;
 mod own_calls;
+mod passing;
 mod past;
 mod publish;
 mod queues;
@@ -27,6 +28,7 @@ mod replay;
 mod restore;
 mod resync;
 mod retained;
+mod route;
 mod share;
 mod status;
 mod subscribe;
@@ -38,6 +40,7 @@ pub use meta::{Naming, ReadPattern, ReadPublish};
 pub use queues::Load;
 pub use remember::{RestoredMark, RestoredTrace};
 pub use restore::{RestoreError, Restored};
+pub(crate) use route::Route;
 pub use status::Census;
 
 use crate::broker::{Sharing, Subscriptions};
@@ -47,14 +50,15 @@ use crate::kv::Kv;
 use crate::limits::RealmLimits;
 use crate::metrics::Counters;
 use crate::model::{
-    Answer, CallFailure, Command, Delivery, EndReason, ErrorKind, Event, EventDelivery, Now, Qos,
+    Answer, CallFailure, Command, Delivery, EndReason, ErrorKind, Event, EventDelivery, Now,
     Refusal, RequestId, SessionId, Slot, SubscriptionId, Topic,
 };
 use crate::outbox::{Outbox, Pushed};
 use crate::records;
-use crate::session::{Connection, EventStyle, Session};
+use crate::session::{Connection, Session};
 use crate::timers::{Timer, TimerKey, Timers};
 use bytestring::ByteString;
+use passing::{Passing, is_sure};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use slab::Slab;
@@ -800,32 +804,31 @@ impl Realm {
     }
 
     fn after_push(&mut self, place: usize, pushed: Pushed) {
-        self.counters.dropped_best += u64::from(pushed.dropped);
-        self.note_dropped(place, u64::from(pushed.dropped));
-        if pushed.overflow && !self.doomed.iter().any(|(known, _)| *known == place) {
-            self.doomed.push((place, EndReason::TooSlow));
+        if let Some(session) = self.sessions.get_mut(place) {
+            let passing = Passing {
+                counters: &mut self.counters,
+                doomed: &mut self.doomed,
+            };
+            passing.after(session, place, pushed);
         }
     }
 
     /// Hands an event to a session, in the lane its style and assurance ask for.
     fn deliver(&mut self, place: usize, delivery: EventDelivery, effects: &mut Effects) {
-        let Some(session) = self.sessions.get(place) else {
+        let Some(session) = self.sessions.get_mut(place) else {
             return;
         };
-        self.counters.events_out += 1;
-        self.counters.payload_bytes_out += delivery.event.payload.len() as u64;
-        let outbox = &session.outbox;
-        if session.style == EventStyle::Ordered {
-            let pushed = outbox.push(Delivery::Event(delivery));
-            note(outbox, pushed, effects);
-            self.after_push(place, pushed);
-        } else if delivery.qos == Qos::AtMostOnce {
-            let pushed = outbox.push_best(delivery);
-            note(outbox, pushed, effects);
-            self.after_push(place, pushed);
-        } else {
+        if is_sure(session, &delivery) {
+            self.counters.events_out += 1;
+            self.counters.payload_bytes_out += delivery.event.payload.len() as u64;
             self.deliver_sure(place, delivery, effects);
+            return;
         }
+        let passing = Passing {
+            counters: &mut self.counters,
+            doomed: &mut self.doomed,
+        };
+        passing.hand_over(session, place, delivery, effects);
     }
 
     fn note_dropped(&mut self, place: usize, dropped: u64) {

@@ -1,6 +1,8 @@
 //! Publishing and fan-out: who receives an event.
 
+use super::passing::{Passing, is_sure};
 use super::remember::Trace;
+use super::route::Route;
 use super::{Effects, NOT_SEALED, Realm, Undo};
 use crate::auth::Action;
 use crate::broker::Pace;
@@ -66,7 +68,12 @@ impl Realm {
         if self.is_repetition(place, publish.receipt, publish.request, effects) {
             return;
         }
-        if let Err((kind, message)) = self.may_publish(place, &publish) {
+        let known = self.take_route(place, &publish.topic);
+        let allowed = match known {
+            Some(_) => self.may_publish_so(place, &publish),
+            None => self.may_publish(place, &publish),
+        };
+        if let Err((kind, message)) = allowed {
             self.refuse_publish(place, publish.request, kind, message, effects);
             return;
         }
@@ -87,7 +94,9 @@ impl Realm {
             stands: self.is_never_refused(place, &publish),
         };
         let event = self.event_of(now, *publish, &author);
-        let matched = self.announce(&event, &author, trace, effects);
+        let route = known.unwrap_or_else(|| Box::new(self.find_route(&event.topic)));
+        let matched = self.announce_to(&route, &event, &author, trace, effects);
+        self.keep_route(place, route);
         let commit = self.commit_of_message(event.qos, self.commit_since(before, effects));
         let answer = (event.publication, matched);
         self.answer_published(place, request, answer, commit, Undo::Sent(receipt), effects);
@@ -147,7 +156,16 @@ impl Realm {
         let Some(session) = self.sessions.get(place) else {
             return Err((ErrorKind::Internal, "the session is gone"));
         };
-        let topic = &publish.topic;
+        self.may_publish_to(session, &publish.topic)?;
+        self.may_publish_so(place, publish)
+    }
+
+    /// Whether the session may publish to `topic` at all.
+    fn may_publish_to(
+        &self,
+        session: &Session,
+        topic: &Topic,
+    ) -> Result<(), (ErrorKind, &'static str)> {
         if self.is_reserved(topic) {
             return Err((
                 ErrorKind::NotAuthorized,
@@ -160,6 +178,18 @@ impl Realm {
                 "the role may not publish to this topic",
             ));
         }
+        Ok(())
+    }
+
+    /// Whether it may do so in this way.
+    fn may_publish_so(
+        &self,
+        place: usize,
+        publish: &Publish,
+    ) -> Result<(), (ErrorKind, &'static str)> {
+        let Some(session) = self.sessions.get(place) else {
+            return Err((ErrorKind::Internal, "the session is gone"));
+        };
         let asks = publish.options.as_ref().is_some_and(|o| o.disclose_me);
         if session.identity.role.disclosure.decide(asks).is_none() {
             return Err((
@@ -346,17 +376,31 @@ impl Realm {
         trace: Trace,
         effects: &mut Effects,
     ) -> bool {
+        let route = self.find_route(&event.topic);
+        self.announce_to(&route, event, author, trace, effects)
+    }
+
+    /// The same where the way is known.
+    fn announce_to(
+        &mut self,
+        route: &Route,
+        event: &Arc<Event>,
+        author: &Author,
+        trace: Trace,
+        effects: &mut Effects,
+    ) -> bool {
         self.counters.events_in += 1;
-        let is_kept = self.history.wants(event, trace.asked)
+        let asks = trace.asked || route.is_remembered;
+        let is_kept = self.history.takes(event, asks)
             && self.remember(event, trace, author.exclude_me, effects);
-        let found = self.subscriptions.matching(&event.topic);
+        let found = &route.found;
         let fan = Fan {
             exclude_me: author.place.filter(|_| author.exclude_me),
             several: found.len() > 1,
             is_kept,
         };
         let mut matched = false;
-        for slot in found {
+        for &slot in found {
             matched |= self.fan_out(slot, event, author, fan, effects);
         }
         let mut merged = std::mem::take(&mut self.merged);
@@ -395,10 +439,11 @@ impl Realm {
             return self.share_out(slot, event, author, effects);
         }
         let (id, exact) = (subscription.id, subscription.key.pattern.is_exact());
-        let mut receivers: SmallVec<[(usize, Pace, EventDelivery); 4]> = SmallVec::new();
-        let (mut refused, mut sealed, mut is_shown_later) = (0, 0, false);
+        // Whom the realm has more to do for than to hand it over.
+        let mut others: SmallVec<[(usize, Pace, EventDelivery); 1]> = SmallVec::new();
+        let (mut matched, mut refused, mut sealed) = (false, 0, 0);
         for member in &subscription.members {
-            let Some(session) = self.sessions.get(member.session) else {
+            let Some(session) = self.sessions.get_mut(member.session) else {
                 continue;
             };
             if fan.exclude_me == Some(member.session)
@@ -407,11 +452,8 @@ impl Realm {
             {
                 continue;
             }
-            if !session
-                .identity
-                .role
-                .permits(Action::Subscribe, &event.topic)
-            {
+            let role = &session.identity.role;
+            if !role.permits(Action::Subscribe, &event.topic) {
                 refused += 1;
                 continue;
             }
@@ -419,9 +461,9 @@ impl Realm {
                 sealed += 1;
                 continue;
             }
+            matched = true;
             if fan.is_kept && member.pace == Pace::Behind {
-                is_shown_later = true;
-                continue;
+                continue; // It is shown later.
             }
             let delivery = EventDelivery {
                 event: event.clone(),
@@ -437,12 +479,20 @@ impl Realm {
                 gap: member.pace == Pace::Gap,
                 handover: Handover::Nobody,
             };
-            receivers.push((member.session, member.pace, delivery));
+            let may_merge = fan.several && session.style == EventStyle::Lanes;
+            if member.pace == Pace::Live && !may_merge && !is_sure(session, &delivery) {
+                let passing = Passing {
+                    counters: &mut self.counters,
+                    doomed: &mut self.doomed,
+                };
+                passing.hand_over(session, member.session, delivery, effects);
+            } else {
+                others.push((member.session, member.pace, delivery));
+            }
         }
         self.counters.delivery_refused += refused;
         self.counters.delivery_sealed += sealed;
-        let matched = is_shown_later || !receivers.is_empty();
-        for (place, pace, delivery) in receivers {
+        for (place, pace, delivery) in others {
             match pace {
                 Pace::Live => {}
                 Pace::Gap => self.set_pace(place, id, Pace::Live),

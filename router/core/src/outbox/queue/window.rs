@@ -2,7 +2,7 @@
 
 use crate::model::{Delivery, EventDelivery, Qos, Slot, Topic};
 use crate::outbox::Sure;
-use crate::outbox::slots::slot_of;
+use crate::outbox::slots::{number_from, slot_of};
 use std::collections::VecDeque;
 
 /// What is kept of an item in the window.
@@ -124,11 +124,7 @@ impl Window {
 
     /// Takes an item out.
     pub(super) fn settle(&mut self, slot: Slot) -> Option<Settled> {
-        // Receivers settle in order, so it is among the first.
-        let place = self
-            .items
-            .iter()
-            .position(|item| slot_of(item.number) == slot)?;
+        let place = self.place_of(slot)?;
         let item = self.items.remove(place)?;
         if place < self.resend_from {
             self.resend_from -= 1;
@@ -164,9 +160,20 @@ impl Window {
     }
 
     fn item_at(&mut self, slot: Slot) -> Option<&mut Unsettled> {
-        self.items
-            .iter_mut()
-            .find(|item| slot_of(item.number) == slot)
+        let place = self.place_of(slot)?;
+        self.items.get_mut(place)
+    }
+
+    /// Most receivers settle in order; and numbers grow but where something was put back.
+    fn place_of(&self, slot: Slot) -> Option<usize> {
+        let is_it = |item: &Unsettled| slot_of(item.number) == slot;
+        let oldest = self.items.front()?.number;
+        let number = number_from(oldest, slot);
+        if number == oldest {
+            return Some(0);
+        }
+        let by_number = self.items.binary_search_by_key(&number, |item| item.number);
+        by_number.ok().or_else(|| self.items.iter().position(is_it))
     }
 
     /// Takes out the items that `goes` asks for of those not yet received; answers their records.
