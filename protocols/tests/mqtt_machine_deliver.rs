@@ -53,6 +53,84 @@ fn count(world: &World, client: usize, command: &str) -> usize {
 }
 
 #[test]
+fn among_others_everybody_gets_what_a_lone_subscriber_gets() {
+    type Subscribes = fn(&mut World) -> usize;
+    let kinds: [Subscribes; 7] = [
+        |world| listener(world, connect(V3_1, "a"), options(AtMostOnce), None),
+        |world| listener(world, connect(V3_1_1, "b"), options(AtMostOnce), None),
+        |world| listener(world, connect(V5, "c"), options(AtMostOnce), None),
+        |world| listener(world, connect(V5, "d"), options(AtLeastOnce), Some(7)),
+        |world| {
+            let kept = SubscriptionOptions {
+                retain_as_published: true,
+                ..options(AtMostOnce)
+            };
+            listener(world, connect(V5, "e"), kept, None)
+        },
+        |world| {
+            let set = Properties {
+                topic_alias_maximum: Some(3),
+                ..Properties::default()
+            };
+            listener(world, with(connect(V5, "f"), set), options(AtMostOnce), None)
+        },
+        |world| {
+            let set = Properties {
+                maximum_packet_size: NonZeroU32::new(40),
+                ..Properties::default()
+            };
+            listener(world, with(connect(V5, "g"), set), options(AtMostOnce), None)
+        },
+    ];
+    let messages = || {
+        let set = Properties {
+            content_type: Some("text/plain".into()),
+            ..Properties::default()
+        };
+        let long = "a payload that is too long for one of them";
+        [
+            publish("topic/a", "x", None, AtMostOnce),
+            retained("topic/a", "y"),
+            with_properties(publish("topic/a", "z", None, AtMostOnce), set),
+            publish("topic/a", long, Some(1), AtLeastOnce),
+        ]
+    };
+    let heard = |subscribe: &[Subscribes]| {
+        let mut world = World::new();
+        let publisher = world.client(V5, "publisher");
+        let clients = Vec::from_iter(subscribe.iter().map(|one| one(&mut world)));
+        for message in messages() {
+            world.send(publisher, message);
+        }
+        Vec::from_iter(clients.iter().map(|client| world.clients[*client].got.clone()))
+    };
+    let alone = Vec::from_iter(kinds.iter().map(|kind| heard(&[*kind]).remove(0)));
+    assert!(alone.iter().all(|got| got.len() >= 3));
+    let mut order = Vec::from_iter(kinds.into_iter().zip(alone));
+    // Each is the first to be written to once.
+    for _ in 0..order.len() {
+        let kinds = Vec::from_iter(order.iter().map(|(kind, _)| *kind));
+        for (got, (_, alone)) in heard(&kinds).iter().zip(&order) {
+            assert_eq!(got, alone);
+        }
+        order.rotate_left(1);
+    }
+}
+
+/// A client with a subscription to `#`.
+fn listener(
+    world: &mut World,
+    connect: Connect,
+    options: SubscriptionOptions,
+    identifier: Option<u32>,
+) -> usize {
+    let client = world.join(connect);
+    world.send(client, subscribe(9, &[("#", options)], identifier));
+    assert!(matches!(world.next(client), Packet::SubAck(_)));
+    client
+}
+
+#[test]
 fn deliveries_have_the_lower_of_both_qos() {
     for granted in [AtMostOnce, AtLeastOnce, ExactlyOnce] {
         for (number, sent) in [(1, AtMostOnce), (2, AtLeastOnce), (3, ExactlyOnce)] {
@@ -592,6 +670,7 @@ fn event_made(topic: &str, expires_at_ms: Option<u64>, repeated: bool) -> model:
         expires_at_ms,
         attributes: None,
         admission: None,
+        made: model::Made::default(),
     };
     model::EventDelivery {
         event: std::sync::Arc::new(event),

@@ -380,6 +380,7 @@ mod tests {
                 expires_at_ms: None,
                 attributes: None,
                 admission: None,
+                made: router_core::model::Made::default(),
             }),
             subscription: router_core::model::SubscriptionId(1),
             exact: true,

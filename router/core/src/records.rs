@@ -3,8 +3,9 @@
 
 use crate::encoding::Encoding;
 use crate::model::{
-    Admission, Args, Attributes, Body, Event, EventDelivery, Handover, Level, MatchKind, Pattern,
-    Payload, PublicationId, Publisher, Qos, Seal, SessionId, SubscriptionId, Topic, WillScope,
+    Admission, Args, Attributes, Body, Event, EventDelivery, Handover, Level, Made, MatchKind,
+    Pattern, Payload, PublicationId, Publisher, Qos, Seal, SessionId, SubscriptionId, Topic,
+    WillScope,
 };
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -106,6 +107,7 @@ impl From<StoredEvent> for Event {
             expires_at_ms: stored.expires_at_ms,
             attributes: stored.attributes,
             admission: stored.admission,
+            made: Made::default(),
         }
     }
 }
@@ -578,6 +580,7 @@ mod tests {
                 expires_at_ms: None,
                 attributes: None,
                 admission: None,
+                made: Made::default(),
             };
             let stored = encode(&StoredEvent::from(&event)).unwrap();
             let names_it = stored.windows(4).any(|part| part == b"seal");

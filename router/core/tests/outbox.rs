@@ -6,7 +6,8 @@ mod common;
 use common::{Dice, line, topic};
 use router_core::limits::{LaneLimit, OutboxLimits};
 use router_core::model::{
-    Delivery, EndReason, Event, EventDelivery, Payload, PublicationId, Qos, Slot, SubscriptionId,
+    Delivery, EndReason, Event, EventDelivery, Made, Payload, PublicationId, Qos, Slot,
+    SubscriptionId,
 };
 use router_core::outbox::Outbox;
 use serde_json::json;
@@ -32,6 +33,7 @@ fn sized(n: u64, qos: Qos, expires: Option<u64>, bytes: usize) -> EventDelivery 
         expires_at_ms: expires,
         attributes: None,
         admission: None,
+        made: Made::default(),
     };
     EventDelivery {
         event: Arc::new(event),

@@ -7,7 +7,6 @@
 use std::num::NonZeroU16;
 
 use bytes::{BufMut, BytesMut};
-use smallvec::SmallVec;
 
 use super::decode::Limits;
 use super::error::{DecodeError, EncodeError};
@@ -161,12 +160,9 @@ impl PublishHead<'_> {
             qos: self.qos,
             retain: self.retain,
         };
-        // Written in one piece: the fixed header and the length of the topic.
-        let mut start = SmallVec::<[u8; 8]>::new();
-        start.push(flags.byte());
-        start.variable_byte_integer(remaining)?;
-        start.extend_from_slice(&(self.topic.len() as u16).to_be_bytes());
-        out.put_slice(&start);
+        out.put_u8(flags.byte());
+        out.variable_byte_integer(remaining)?;
+        out.put_u16(self.topic.len() as u16);
         out.put_slice(self.topic.as_bytes());
         if let Some(id) = self.packet_id {
             out.put_u16(id.get());

@@ -4,7 +4,6 @@
 //! finds every error before the first byte reaches the buffer.
 
 use bytes::{BufMut, BytesMut};
-use smallvec::SmallVec;
 
 use super::MAX_VARIABLE_BYTE_INTEGER;
 use super::error::EncodeError;
@@ -48,28 +47,20 @@ pub(super) trait Sink {
                 maximum: MAX_VARIABLE_BYTE_INTEGER,
             });
         }
-        let mut rest = value;
-        loop {
-            let digit = (rest & 0x7F) as u8;
-            rest >>= 7;
-            if rest == 0 {
-                self.u8(digit);
-                return Ok(());
-            }
-            self.u8(digit | 0x80);
+        let digit = |at: u32| (value >> (7 * at)) as u8;
+        match value {
+            0..0x80 => self.u8(digit(0)),
+            0x80..0x4000 => self.slice(&[digit(0) | 0x80, digit(1)]),
+            0x4000..0x20_0000 => self.slice(&[digit(0) | 0x80, digit(1) | 0x80, digit(2)]),
+            _ => self.slice(&[digit(0) | 0x80, digit(1) | 0x80, digit(2) | 0x80, digit(3)]),
         }
+        Ok(())
     }
 }
 
 impl Sink for BytesMut {
     fn slice(&mut self, bytes: &[u8]) {
         self.put_slice(bytes);
-    }
-}
-
-impl Sink for SmallVec<[u8; 8]> {
-    fn slice(&mut self, bytes: &[u8]) {
-        self.extend_from_slice(bytes);
     }
 }
 

@@ -72,6 +72,10 @@ impl OutgoingAliases {
     }
 
     /// How to send a PUBLISH to `topic`.
+    pub(super) fn are_off(&self) -> bool {
+        self.maximum == 0
+    }
+
     pub(super) fn of(&mut self, topic: &str) -> Alias {
         if self.maximum == 0 || !(SHORTEST_TOPIC..=LONGEST_TOPIC).contains(&topic.len()) {
             return Alias::None;

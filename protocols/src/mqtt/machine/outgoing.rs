@@ -3,6 +3,7 @@
 use super::MqttMachine;
 use super::aliases::Alias;
 use super::options::count;
+use super::output::BIG_PAYLOAD;
 use crate::mqtt::codec::{PublishHead, encode_pubrel};
 use crate::mqtt::inflight::Owed;
 use crate::mqtt::map;
@@ -10,7 +11,11 @@ use crate::mqtt::packet::{Ack, Packet, PacketId, QoS};
 use crate::mqtt::reason::ReasonCode;
 use bytes::Bytes;
 use router_core::model::{Command, EventDelivery, Now, Slot};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+
+/// Marks what this gate makes of events; other gates have other first bytes.
+const KIND: u64 = 0x4D << 56;
 
 /// Why a message is not sent; which counter it goes to.
 type Dropped = fn(&super::MqttCounters) -> &AtomicU64;
@@ -42,6 +47,11 @@ impl MqttMachine {
         if !delivery.repeated && event.is_expired(now.unix_ms) {
             return Err(|counters| &counters.expired_unsent);
         }
+        let alike = self.is_alike(delivery).then(|| self.kind_of(delivery));
+        if let Some(packet) = alike.and_then(|kind| event.made.get(kind)) {
+            self.output.batch().extend_from_slice(packet);
+            return Ok(());
+        }
         let (payload, shared) = map::outgoing(event).map_err(|_| not_deliverable as Dropped)?;
         let qos = match delivery.slot {
             Some(_) => map::qos(delivery.qos),
@@ -60,13 +70,35 @@ impl MqttMachine {
             shared_properties: &shared,
             payload_len: payload.len(),
         };
+        let start = self.output.batch().len();
         self.write_publish(&head, &payload)?;
+        let are_more = payload.len() <= BIG_PAYLOAD && Arc::strong_count(&delivery.event) > 1;
+        if let Some(kind) = alike.filter(|_| are_more) {
+            let packet = self.output.batch().get(start..).unwrap_or_default();
+            event.made.keep(kind, || Bytes::copy_from_slice(packet));
+        }
         match (packet_id, qos) {
             (Some(id), QoS::ExactlyOnce) => self.window.sent(id, Owed::Receipt),
             (Some(id), _) => self.window.sent(id, Owed::Acknowledgement),
             (None, _) => {}
         }
         Ok(())
+    }
+
+    /// Whether the packet has nothing of this receiver's own, so that others of its kind get the same.
+    fn is_alike(&self, delivery: &EventDelivery) -> bool {
+        let event = &delivery.event;
+        delivery.slot.is_none()
+            && delivery.identifiers.is_empty()
+            && self.lost == 0
+            && event.expires_at_ms.is_none()
+            && self.peer.maximum_packet_size.is_none()
+            && self.outgoing_aliases.are_off()
+    }
+
+    /// What such packets differ in.
+    fn kind_of(&self, delivery: &EventDelivery) -> u64 {
+        KIND | u64::from(self.version.is_v5()) << 1 | u64::from(delivery.retain)
     }
 
     fn write_publish(&mut self, head: &PublishHead<'_>, payload: &Bytes) -> Result<(), Dropped> {

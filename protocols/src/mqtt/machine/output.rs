@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 
 /// A payload above this many bytes goes out as it is; copying less is cheaper than one more piece.
-const BIG_PAYLOAD: usize = 4_096;
+pub(super) const BIG_PAYLOAD: usize = 4_096;
 /// A batch of this many bytes is closed, so that it never grows by copying itself.
 const FULL_BATCH: usize = 32_768;
 /// A buffer larger than this is given back when it is empty: an idle connection keeps little.

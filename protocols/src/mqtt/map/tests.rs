@@ -1,7 +1,7 @@
 use super::*;
 use crate::mqtt::packet::{Direction, PacketType};
 use router_core::encoding::Encoding;
-use router_core::model::{Args, PublicationId};
+use router_core::model::{Args, Made, PublicationId};
 
 const KINDS: [ErrorKind; 19] = [
     ErrorKind::InvalidTopic,
@@ -133,6 +133,7 @@ fn event(payload: Payload, attributes: Option<Attributes>, clears: bool) -> Even
         expires_at_ms: Some(10_500),
         attributes: attributes.map(Box::new),
         admission: None,
+        made: Made::default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which events are kept, for how long, and how logs are read.
 
 use super::*;
-use crate::model::{Payload, PublicationId, Qos, Topic};
+use crate::model::{Made, Payload, PublicationId, Qos, Topic};
 
 fn event(id: u64, bytes: usize) -> Arc<Event> {
     under("t", id, bytes)
@@ -20,6 +20,7 @@ fn under(topic: &'static str, id: u64, bytes: usize) -> Arc<Event> {
         expires_at_ms: None,
         attributes: None,
         admission: None,
+        made: Made::default(),
     })
 }
 

@@ -192,7 +192,7 @@ fn behind_wild(text: &str, end: Option<usize>) -> Look {
 mod tests {
     use super::*;
     use crate::kv::Former;
-    use crate::model::{Event, Payload, PublicationId, Qos};
+    use crate::model::{Event, Made, Payload, PublicationId, Qos};
     use proptest::prelude::*;
     use std::collections::BTreeSet;
     use std::sync::Arc;
@@ -212,6 +212,7 @@ mod tests {
                 expires_at_ms: None,
                 attributes: None,
                 admission: None,
+                made: Made::default(),
             });
             let entry = Entry {
                 event,

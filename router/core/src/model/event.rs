@@ -4,7 +4,7 @@ use super::{Admission, Payload, PublicationId, SessionId, Topic};
 use bytes::Bytes;
 use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// How much a delivery may cost to arrive; ordered, so that the lower of two wins.
 #[derive(
@@ -77,6 +77,26 @@ pub struct Event {
     pub attributes: Option<Box<Attributes>>,
     /// Who may receive it; `None`: everybody with the right to.
     pub admission: Option<Box<Admission>>,
+    /// What is sent to everybody who gets the same.
+    pub made: Made,
+}
+
+/// Bytes that a gate made of an event for one of many receivers, and need not make again for those alike.
+#[derive(Debug, Default)]
+pub struct Made(OnceLock<Box<(u64, Bytes)>>);
+
+impl Made {
+    /// The bytes, if they were made for receivers of this `kind`, a number of the gate's own.
+    #[must_use]
+    pub fn get(&self, kind: u64) -> Option<&Bytes> {
+        let (known, bytes) = &**self.0.get()?;
+        (*known == kind).then_some(bytes)
+    }
+
+    /// Keeps them for the others; the first kind is the only one that is kept.
+    pub fn keep(&self, kind: u64, bytes: impl FnOnce() -> Bytes) {
+        self.0.get_or_init(|| Box::new((kind, bytes())));
+    }
 }
 
 impl Event {

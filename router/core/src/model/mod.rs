@@ -18,7 +18,7 @@ pub use delivery::{
     Answer, CallFailure, Delivery, EndReason, EventDelivery, Handover, InterruptReason, Invocation,
 };
 pub use error::{ErrorKind, Refusal};
-pub use event::{Attributes, Event, Publisher, Qos};
+pub use event::{Attributes, Event, Made, Publisher, Qos};
 pub use id::{
     InvocationId, MAX_ID, PublicationId, RegistrationId, RequestId, SessionId, Slot, SubscriptionId,
 };

@@ -513,7 +513,9 @@ impl Outbox {
         let mut lanes = self.lanes.lock();
         let queue = lanes.queue.as_mut()?;
         let number = queue.settle(slot)?;
-        obsolete.append(&mut queue.take_obsolete());
+        if queue.has_obsolete() {
+            obsolete.append(&mut queue.take_obsolete());
+        }
         lanes.unheeded = Unheeded::default();
         lanes.release_if_roomy();
         Some(number)

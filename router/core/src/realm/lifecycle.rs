@@ -5,7 +5,7 @@ use super::remember::Trace;
 use super::{Effects, Realm};
 use crate::auth::Action;
 use crate::model::{
-    Delivery, EndReason, ErrorKind, Event, LastWill, MAX_ID, Now, PublicationId, Refusal,
+    Delivery, EndReason, ErrorKind, Event, LastWill, MAX_ID, Made, Now, PublicationId, Refusal,
     SessionId, SubscriptionId, Topic,
 };
 use crate::outbox::Outbox;
@@ -639,6 +639,7 @@ impl Realm {
             expires_at_ms: None,
             attributes: publish.attributes.clone(),
             admission: None,
+            made: Made::default(),
         };
         let stored = StoredWill {
             event: (&event).into(),

@@ -50,7 +50,7 @@ use crate::kv::Kv;
 use crate::limits::RealmLimits;
 use crate::metrics::Counters;
 use crate::model::{
-    Answer, CallFailure, Command, Delivery, EndReason, ErrorKind, Event, EventDelivery, Now,
+    Answer, CallFailure, Command, Delivery, EndReason, ErrorKind, Event, EventDelivery, Made, Now,
     Refusal, RequestId, SessionId, Slot, SubscriptionId, Topic,
 };
 use crate::outbox::{Outbox, Pushed};
@@ -898,5 +898,6 @@ fn detached(event: &Arc<crate::model::Event>) -> Arc<crate::model::Event> {
         expires_at_ms: event.expires_at_ms,
         attributes: event.attributes.clone(),
         admission: event.admission.clone(),
+        made: Made::default(),
     })
 }

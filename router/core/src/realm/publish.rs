@@ -7,9 +7,9 @@ use super::{Effects, NOT_SEALED, Realm, Undo};
 use crate::auth::Action;
 use crate::broker::Pace;
 use crate::model::{
-    Admission, Answer, Audience, Delivery, ErrorKind, Event, EventDelivery, Handover, Now, Payload,
-    PublicationId, Publish, PublishOptions, Publisher, Refusal, RequestId, Slot, SubscriptionId,
-    Topic,
+    Admission, Answer, Audience, Delivery, ErrorKind, Event, EventDelivery, Handover, Made, Now,
+    Payload, PublicationId, Publish, PublishOptions, Publisher, Refusal, RequestId, Slot,
+    SubscriptionId, Topic,
 };
 use crate::records;
 use crate::session::{EventStyle, Session};
@@ -323,6 +323,7 @@ impl Realm {
             expires_at_ms: publish.expiry.map(|after| now.unix_ms_after(after)),
             attributes: publish.attributes,
             admission: publish.options.as_deref().and_then(Admission::of),
+            made: Made::default(),
         })
     }
 

@@ -13,8 +13,8 @@ use crate::auth::Action;
 use crate::broker::{Member, Subscription};
 use crate::limits::WhenFull;
 use crate::model::{
-    Delivery, EndReason, ErrorKind, Event, EventDelivery, Now, PublicationId, Publish, Qos, Slot,
-    SubscriptionId,
+    Delivery, EndReason, ErrorKind, Event, EventDelivery, Made, Now, PublicationId, Publish, Qos,
+    Slot, SubscriptionId,
 };
 use crate::outbox::{Outbox, Pushed};
 use crate::records::{self, StoredDelivery};
@@ -591,6 +591,7 @@ fn preview(publish: &Publish) -> Event {
         expires_at_ms: None,
         attributes: None,
         admission: None,
+        made: Made::default(),
     }
 }
 

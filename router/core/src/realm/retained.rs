@@ -13,7 +13,7 @@ use super::{Effects, NOT_SEALED, Realm, Undo};
 use crate::encoding::Encoding;
 use crate::kv::{ArmedWill, Entry, Waiter, Wants};
 use crate::model::{
-    Admission, Args, Body, Delivery, ErrorKind, Event, Now, Payload, PublicationId, Publish,
+    Admission, Args, Body, Delivery, ErrorKind, Event, Made, Now, Payload, PublicationId, Publish,
     PublishOptions, Publisher, Qos, Refusal, SessionId, Topic, WillScope,
 };
 use crate::records::{self, StoredEntry};
@@ -204,6 +204,7 @@ impl Realm {
             expires_at_ms: publish.expiry.map(|after| now.unix_ms_after(after)),
             attributes: publish.attributes,
             admission: options.and_then(Admission::of),
+            made: Made::default(),
         });
         let will = options.and_then(|options| {
             let session = author.publisher.as_ref()?.session;
@@ -664,6 +665,7 @@ impl Realm {
             expires_at_ms: None,
             attributes: None,
             admission,
+            made: Made::default(),
         });
         self.release_value(&event, effects);
         // A will is a traced write, so that whoever comes later can see when a holder was lost.
@@ -727,6 +729,7 @@ impl Realm {
                     expires_at_ms: None,
                     attributes: None,
                     admission: None,
+                    made: Made::default(),
                 }),
             };
             self.announce(&event, &Author::REALM, Trace::OWN, effects);

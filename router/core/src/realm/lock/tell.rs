@@ -2,7 +2,7 @@
 
 use crate::kv::{ArmedWill, Entry, Hold, Holder, Mode};
 use crate::model::{
-    Admission, Audience, Event, Now, Payload, PublicationId, Publisher, Qos, Topic, WillScope,
+    Admission, Audience, Event, Made, Now, Payload, PublicationId, Publisher, Qos, Topic, WillScope,
 };
 use crate::realm::publish::Author;
 use crate::realm::remember::Trace;
@@ -74,6 +74,7 @@ impl Realm {
             expires_at_ms: None,
             attributes: None,
             admission: None,
+            made: Made::default(),
         });
         if event.clears {
             if let Some(forgotten) = self.kv.delete(topic, publication.0, commit, true) {
@@ -201,6 +202,7 @@ impl Realm {
             expires_at_ms: None,
             attributes: None,
             admission: Some(Box::new(admission)),
+            made: Made::default(),
         });
         self.announce(&event, &Author::REALM, Trace::OWN, effects);
     }
