@@ -4,11 +4,12 @@ use super::{Received, Transport};
 use crate::gate::Output;
 use bytes::{Buf as _, Bytes, BytesMut};
 use std::collections::VecDeque;
+use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 /// Bytes asked for in one read when the last one was small.
 const SMALL_READ: usize = 4 << 10;
@@ -40,6 +41,13 @@ impl<S> StreamTransport<S> {
     }
 }
 
+impl<S> StreamTransport<S> {
+    /// What is under it.
+    pub(super) fn io_mut(&mut self) -> &mut S {
+        &mut self.io
+    }
+}
+
 impl<S: AsyncRead + Unpin> StreamTransport<S> {
     /// Reads by way of the stack, so that a connection holds no more memory than it was sent: what
     /// is queued or kept is a slice of this buffer.
@@ -52,14 +60,9 @@ impl<S: AsyncRead + Unpin> StreamTransport<S> {
     }
 
     fn poll_read_large(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let start = self.buffer.len();
-        self.buffer.resize(start + self.next_read, 0);
-        let mut into = ReadBuf::new(self.buffer.get_mut(start..).unwrap_or_default());
-        let result = Pin::new(&mut self.io).poll_read(cx, &mut into);
-        let read = into.filled().len();
-        self.buffer.truncate(start + read);
-        ready!(result)?;
-        Poll::Ready(Ok(read))
+        self.buffer.reserve(self.next_read);
+        // Reads into what is free, which need not be made zero for it.
+        pin!(self.io.read_buf(&mut self.buffer)).poll(cx)
     }
 }
 
