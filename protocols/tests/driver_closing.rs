@@ -183,7 +183,7 @@ where
     let limits = WebSocketLimits {
         max_message_bytes: 64 << 10,
     };
-    let transport = WebSocketTransport::new(near, Bytes::new(), limits).await;
+    let transport = WebSocketTransport::new(near, Bytes::new(), limits);
     tokio::spawn(server.driver(transport))
 }
 

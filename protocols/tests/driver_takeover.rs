@@ -123,7 +123,7 @@ async fn a_farewell_over_websocket_is_heard_too() {
     let limits = WebSocketLimits {
         max_message_bytes: 1 << 20,
     };
-    let transport = WebSocketTransport::new(near, Bytes::new(), limits).await;
+    let transport = WebSocketTransport::new(near, Bytes::new(), limits);
     let mut driver = server.driver(transport);
     let mut old = WebSocketStream::from_raw_socket(far, Side::Client, None).await;
     let say = |packet: Packet| Message::binary(bytes_of(&[packet]).freeze());

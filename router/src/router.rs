@@ -319,7 +319,7 @@ impl Router {
             },
             Protocol::Wamp(_) => self.inner.websocket_limits,
         };
-        let transport = WebSocketTransport::new(io, read, limits).await;
+        let transport = WebSocketTransport::new(io, read, limits);
         self.serve(transport, protocol, peer).await;
     }
 

@@ -12,6 +12,7 @@
 
 mod closing;
 mod joining;
+mod messages;
 mod reading;
 
 use super::{Action, Gate, Input, Output, Proofs, Traffic};
@@ -404,6 +405,7 @@ impl<T: Transport + Unpin> Driver<T> {
     }
 
     fn collect_output(&mut self, now: Now) {
+        self.collect_messages(now);
         while let Some(output) = self.gate.poll_output() {
             match output {
                 Output::Close { code, reason } => {

@@ -69,6 +69,12 @@ pub trait Gate: Send {
     /// What goes to the transport next, in order.
     fn poll_output(&mut self) -> Option<Output>;
 
+    /// Hands out the messages that [`Gate::poll_output`] would give next, as far as they lie ready: each with whether
+    /// it is text. For whoever copies them anyhow.
+    fn take_messages(&mut self, take: &mut dyn FnMut(&[u8], bool)) {
+        let _ = take;
+    }
+
     /// When [`Gate::handle_timeout`] must be called, if nothing happens before.
     fn poll_timeout(&self) -> Option<Instant>;
 

@@ -30,6 +30,15 @@ pub trait Transport: Send {
     /// Queues output. [`Output::Close`] is not passed here.
     fn send(&mut self, output: Output);
 
+    /// Queues a copy of a message.
+    fn send_message(&mut self, message: &[u8], is_text: bool) {
+        let message = Bytes::copy_from_slice(message);
+        self.send(match is_text {
+            true => Output::Text(message),
+            false => Output::Bytes(message),
+        });
+    }
+
     /// Bytes queued and not yet written.
     fn queued(&self) -> usize;
 

@@ -102,13 +102,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> RawSocketTransport<S> {
         };
         self.gathered.extend_from_slice(&prefix);
         if payload.len() < COPIED_BYTES {
-            self.gathered.extend_from_slice(&payload);
-            if self.gathered.len() >= GATHERED_BYTES {
-                self.hand_over();
-            }
+            self.put_copy(&payload);
         } else {
             self.hand_over();
             self.stream.send(Output::Bytes(payload));
+        }
+    }
+
+    /// Behind its prefix.
+    fn put_copy(&mut self, payload: &[u8]) {
+        self.gathered.extend_from_slice(payload);
+        if self.gathered.len() >= GATHERED_BYTES {
+            self.hand_over();
         }
     }
 
@@ -141,6 +146,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for RawSocketTransport<
     fn send(&mut self, output: Output) {
         if let Output::Bytes(payload) | Output::Text(payload) = output {
             self.put(Kind::Message, payload);
+        }
+    }
+
+    fn send_message(&mut self, message: &[u8], _is_text: bool) {
+        if let Some(prefix) = prefix(Kind::Message, message.len()) {
+            self.gathered.extend_from_slice(&prefix);
+            self.put_copy(message);
         }
     }
 

@@ -4,12 +4,12 @@ use super::{Received, Transport};
 use crate::gate::Output;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use std::collections::VecDeque;
+use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::io::poll_read_buf;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 /// Bytes asked for in one read when the last one was small.
 const SMALL_READ: usize = 4 << 10;
@@ -41,6 +41,13 @@ impl<S> StreamTransport<S> {
     }
 }
 
+impl<S> StreamTransport<S> {
+    /// What is under it.
+    pub(super) fn io_mut(&mut self) -> &mut S {
+        &mut self.io
+    }
+}
+
 impl<S: AsyncRead + Unpin> StreamTransport<S> {
     /// Reads by way of the stack, so that a connection holds no more memory than it was sent: what
     /// is queued or kept is a slice of this buffer.
@@ -56,7 +63,7 @@ impl<S: AsyncRead + Unpin> StreamTransport<S> {
     fn poll_read_large(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.buffer.reserve(self.next_read);
         let mut into = (&mut self.buffer).limit(self.next_read);
-        poll_read_buf(Pin::new(&mut self.io), cx, &mut into)
+        pin!(self.io.read_buf(&mut into)).poll(cx)
     }
 }
 

@@ -1,25 +1,31 @@
-//! WebSocket messages (RFC 6455) over any stream that has been upgraded.
+//! WebSocket messages (RFC 6455) over any stream that has been upgraded: the server's side.
+//!
+//! What is read waits in the buffer of the stream, and messages are slices of it. What is sent is gathered with its
+//! headers, so that many frames are one write.
+
+mod frame;
+mod message;
+
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod sending;
 
 use super::stream::poll_discard;
-use super::{BEFORE_LOGIN_BYTES, Received, Transport};
+use super::{BEFORE_LOGIN_BYTES, Received, StreamTransport, Transport};
 use crate::gate::Output;
 use bytes::{Bytes, BytesMut};
-use futures_util::{Sink as _, Stream as _};
-use std::collections::VecDeque;
-use std::io;
+use frame::{FrameError, HEADER_BYTES, Opcode, decode, put_header};
+use message::{Assembler, Message, close_payload};
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-/// Read buffer of a connection, in bytes.
-const READ_BUFFER: usize = 8 << 10;
-/// Written at once when this much is gathered, in bytes.
-const WRITE_BUFFER: usize = 64 << 10;
+/// Payloads below this are copied behind their header, so that many of them are one write.
+const COPIED_BYTES: usize = 4 << 10;
+/// Copies are gathered up to this, in bytes.
+const GATHERED_BYTES: usize = 32 << 10;
 
 /// Bounds of one connection.
 #[derive(Clone, Copy, Debug)]
@@ -31,10 +37,15 @@ pub struct WebSocketLimits {
 /// A WebSocket with its write queue.
 #[derive(Debug)]
 pub struct WebSocketTransport<S> {
-    socket: WebSocketStream<Metered<S>>,
-    queue: VecDeque<Message>,
-    queued: usize,
+    stream: StreamTransport<Metered<S>>,
+    max_message_bytes: usize,
+    assembler: Assembler,
+    /// Frames that the stream's queue does not have yet.
+    gathered: BytesMut,
+    /// Bytes of pings among what is queued: a question to a silent peer is nothing that it is late to take.
+    asked: usize,
     close_sent: bool,
+    close_received: bool,
     /// A fault of the peer that has its own close code.
     fault: Option<(u16, &'static str)>,
 }
@@ -79,6 +90,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         Pin::new(&mut self.io).poll_write(cx, bytes)
     }
 
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_flush(cx)
     }
@@ -107,71 +130,118 @@ pub fn choose_subprotocol<'a>(
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> WebSocketTransport<S> {
     /// Takes over an upgraded stream; `read` was read from it already.
-    pub async fn new(io: S, read: Bytes, limits: WebSocketLimits) -> WebSocketTransport<S> {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(WRITE_BUFFER)
-            .max_write_buffer_size(WRITE_BUFFER + 2 * limits.max_message_bytes.max(WRITE_BUFFER))
-            .max_message_size(Some(limits.max_message_bytes))
-            .max_frame_size(Some(limits.max_message_bytes));
+    pub fn new(io: S, read: Bytes, limits: WebSocketLimits) -> WebSocketTransport<S> {
         let io = Metered {
             io,
             left: Some(BEFORE_LOGIN_BYTES),
         };
-        let socket = if read.is_empty() {
-            WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await
-        } else {
-            let read = read.to_vec();
-            WebSocketStream::from_partially_read(io, read, Role::Server, Some(config)).await
-        };
         WebSocketTransport {
-            socket,
-            queue: VecDeque::new(),
-            queued: 0,
+            stream: StreamTransport::new(io, BytesMut::from(read)),
+            max_message_bytes: limits.max_message_bytes,
+            assembler: Assembler::default(),
+            gathered: BytesMut::new(),
+            asked: 0,
             close_sent: false,
+            close_received: false,
             fault: None,
         }
     }
 
-    fn fault_of(error: &Error) -> (u16, &'static str) {
-        match error {
-            Error::Capacity(_) => (1009, "the message is too large"),
-            Error::Utf8(_) => (1007, "a text message is not UTF-8"),
-            _ => (1002, "the WebSocket protocol was violated"),
+    /// What the frames that were read complete; `None` if no frame is there.
+    fn next_message(&mut self) -> Result<Option<Message>, FrameError> {
+        let max = self.max_message_bytes;
+        let frame = match self.stream.buffer() {
+            Some(buffer) => decode(buffer, max)?,
+            None => None,
+        };
+        let message = frame.map(|frame| self.assembler.take(frame, max));
+        message.transpose()
+    }
+
+    fn take(&mut self, message: Message) -> Received {
+        match message {
+            Message::Text(text) => Received::Text(text),
+            Message::Binary(bytes) => Received::Binary(bytes),
+            Message::Part | Message::Pong => Received::Nothing,
+            Message::Ping(payload) => {
+                // Nothing may follow a Close.
+                if !self.close_sent {
+                    self.put(Opcode::Pong, payload);
+                }
+                Received::Nothing
+            }
+            Message::Close(payload) => {
+                self.close_received = true;
+                self.put_close(payload);
+                Received::Closed
+            }
         }
+    }
+
+    fn put(&mut self, opcode: Opcode, payload: Bytes) {
+        if payload.len() < COPIED_BYTES {
+            self.put_copy(opcode, &payload);
+            return;
+        }
+        put_header(&mut self.gathered, opcode, payload.len());
+        self.hand_over();
+        self.stream.send(Output::Bytes(payload));
+    }
+
+    fn put_copy(&mut self, opcode: Opcode, payload: &[u8]) {
+        self.gathered.reserve(HEADER_BYTES + payload.len());
+        put_header(&mut self.gathered, opcode, payload.len());
+        self.gathered.extend_from_slice(payload);
+        if self.gathered.len() >= GATHERED_BYTES {
+            self.hand_over();
+        }
+    }
+
+    fn put_close(&mut self, payload: Bytes) {
+        if !self.close_sent {
+            self.close_sent = true;
+            self.put(Opcode::Close, payload);
+        }
+    }
+
+    fn hand_over(&mut self) {
+        let gathered = self.gathered.split().freeze();
+        self.stream.send(Output::Bytes(gathered));
+    }
+
+    fn fail(&mut self, error: FrameError) -> io::Error {
+        self.fault = Some(match error {
+            FrameError::TooLong { .. } => (1009, "the message is too large"),
+            FrameError::Utf8 => (1007, "a text message is not UTF-8"),
+            _ => (1002, "the WebSocket protocol was violated"),
+        });
+        io::Error::new(io::ErrorKind::InvalidData, error)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for WebSocketTransport<S> {
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Received>> {
-        let Some(message) = ready!(Pin::new(&mut self.socket).poll_next(cx)) else {
+        if self.close_received {
             return Poll::Ready(Ok(Received::Closed));
-        };
-        Poll::Ready(Ok(match message {
-            Ok(Message::Text(text)) => Received::Text(Bytes::from(text)),
-            Ok(Message::Binary(bytes)) => Received::Binary(bytes),
-            Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Received::Nothing,
-            Ok(Message::Close(_)) => {
-                self.close_sent = true;
-                Received::Closed
+        }
+        loop {
+            match self.next_message() {
+                Ok(Some(message)) => return Poll::Ready(Ok(self.take(message))),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Err(self.fail(error))),
             }
-            // A peer that just goes away has broken no rule that anybody could still tell it.
-            Err(
-                Error::ConnectionClosed
-                | Error::AlreadyClosed
-                | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake),
-            ) => Received::Closed,
-            Err(Error::Io(error)) => {
-                if error.kind() == io::ErrorKind::InvalidData {
-                    self.fault = Some((1009, "too much before login"));
+            match ready!(self.stream.poll_receive(cx)) {
+                // A peer that just goes away has broken no rule that anybody could still tell it.
+                Ok(Received::Closed) => return Poll::Ready(Ok(Received::Closed)),
+                Ok(_) => {}
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::InvalidData {
+                        self.fault = Some((1009, "too much before login"));
+                    }
+                    return Poll::Ready(Err(error));
                 }
-                return Poll::Ready(Err(error));
             }
-            Err(error) => {
-                self.fault = Some(Self::fault_of(&error));
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
-            }
-        }))
+        }
     }
 
     fn buffer(&mut self) -> Option<&mut BytesMut> {
@@ -179,35 +249,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for WebSocketTransport<
     }
 
     fn send(&mut self, output: Output) {
-        let message = match output {
-            Output::Bytes(bytes) => Message::Binary(bytes),
-            // Gates write their own UTF-8; what is not would be refused by every client anyway.
-            Output::Text(bytes) => match Utf8Bytes::try_from(bytes) {
-                Ok(text) => Message::Text(text),
-                Err(_) => return,
-            },
-            Output::Close { .. } => return,
+        match output {
+            Output::Bytes(bytes) => self.put(Opcode::Binary, bytes),
+            // Gates write their own UTF-8.
+            Output::Text(text) => self.put(Opcode::Text, text),
+            Output::Close { .. } => {}
+        }
+    }
+
+    fn send_message(&mut self, message: &[u8], is_text: bool) {
+        let opcode = match is_text {
+            true => Opcode::Text,
+            false => Opcode::Binary,
         };
-        self.queued += message.len();
-        self.queue.push_back(message);
+        self.put_copy(opcode, message);
     }
 
     fn queued(&self) -> usize {
-        self.queued
+        let bytes = self.stream.queued() + self.gathered.len();
+        bytes.saturating_sub(self.asked)
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.queue.is_empty() {
-            ready!(Pin::new(&mut self.socket).poll_ready(cx)).map_err(into_io)?;
-            let Some(message) = self.queue.pop_front() else {
-                break;
-            };
-            self.queued = self.queued.saturating_sub(message.len());
-            Pin::new(&mut self.socket)
-                .start_send(message)
-                .map_err(into_io)?;
-        }
-        Pin::new(&mut self.socket).poll_flush(cx).map_err(into_io)
+        self.hand_over();
+        ready!(self.stream.poll_flush(cx))?;
+        self.asked = 0;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_close(
@@ -216,38 +283,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for WebSocketTransport<
         code: u16,
         reason: &'static str,
     ) -> Poll<io::Result<()>> {
-        if !self.close_sent {
-            ready!(Pin::new(&mut self.socket).poll_ready(cx)).map_err(into_io)?;
-            let (code, reason) = self.fault.unwrap_or((code, reason));
-            let frame = CloseFrame {
-                code: CloseCode::from(code),
-                reason: Utf8Bytes::from_static(reason),
-            };
-            self.close_sent = true;
-            Pin::new(&mut self.socket)
-                .start_send(Message::Close(Some(frame)))
-                .map_err(into_io)?;
-        }
-        Pin::new(&mut self.socket).poll_close(cx).map_err(into_io)
+        let (code, reason) = self.fault.unwrap_or((code, reason));
+        self.put_close(close_payload(code, reason));
+        self.poll_flush(cx)
     }
 
     /// The server closes the stream when the peer's Close has come too (RFC 6455 section 7.1.1).
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if self.fault.is_none() {
-            match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
-                None | Some(Ok(Message::Close(_))) => return Poll::Ready(Ok(false)),
-                Some(Ok(_)) => return Poll::Ready(Ok(true)),
-                Some(Err(error)) => self.fault = Some(Self::fault_of(&error)),
+            match ready!(self.poll_receive(cx)) {
+                Ok(Received::Closed) => return Poll::Ready(Ok(false)),
+                Ok(_) => return Poll::Ready(Ok(true)),
+                Err(error) if self.fault.is_none() => return Poll::Ready(Err(error)),
+                Err(_) => {}
             }
         }
         // What comes are no frames any more, so no Close will be found among them.
-        let io = &mut self.socket.get_mut().io;
+        let io = &mut self.stream.io_mut().io;
         ready!(Pin::new(&mut *io).poll_shutdown(cx))?;
         poll_discard(io, cx)
     }
 
     fn logged_in(&mut self) {
-        self.socket.get_mut().left = None;
+        self.stream.io_mut().left = None;
     }
 
     fn can_ping(&self) -> bool {
@@ -255,21 +313,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for WebSocketTransport<
     }
 
     fn ping(&mut self) -> bool {
-        self.queue.push_back(Message::Ping(Bytes::new()));
+        let before = self.gathered.len();
+        self.put(Opcode::Ping, Bytes::new());
+        self.asked += self.gathered.len().saturating_sub(before);
         true
     }
 
     fn rest(&mut self) {
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new();
+        if self.gathered.is_empty() {
+            self.gathered = BytesMut::new();
         }
-    }
-}
-
-fn into_io(error: Error) -> io::Error {
-    match error {
-        Error::Io(error) => error,
-        other => io::Error::other(other),
+        self.stream.rest();
     }
 }
 

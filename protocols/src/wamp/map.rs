@@ -98,6 +98,10 @@ pub fn publication(
     options: Options<'_>,
     payload: impl FnOnce() -> Result<Payload, Reject>,
 ) -> Result<Publish, Reject> {
+    if options.is_empty() {
+        let topic = open_topic(uri)?;
+        return Ok(Publish::new(topic, payload()?));
+    }
     let standard = PublishStandard::read(options)?;
     let topic = open_topic(uri)?;
     let (exclude_me, retain) = (standard.exclude_me, standard.retain);

@@ -9,6 +9,7 @@
 //! Scheme `mqtt` with serializer `native` is what MQTT would have sent: a single binary so
 //! described is opaque bytes for the core, which every receiver can have in its own form.
 
+use super::codec::Arguments;
 use super::dict::DictExt;
 use super::errors::Violation;
 use super::message::{Dict, Payload as Tail};
@@ -108,6 +109,9 @@ fn seal(
     options: Options<'_>,
     sender: Passthru,
 ) -> Result<Payload, Reject> {
+    if options.is_empty() && !bare {
+        return Ok(payload);
+    }
     let names: &[&'static str] = if bare { &ENC } else { &PPT };
     let notes = notes_of(options, names)?;
     let scheme = notes.first().filter(|(name, _)| name == PPT[0]);
@@ -181,6 +185,28 @@ pub fn tail(encoding: Encoding, payload: &Payload, receiver: Passthru) -> Tail {
             kwargs: None,
         },
         _ => super::map::tail(encoding, payload),
+    }
+}
+
+/// The same to be written: the very bytes where they are there already, or what is put into `made`.
+pub fn arguments<'p>(
+    encoding: Encoding,
+    payload: &'p Payload,
+    receiver: Passthru,
+    made: &'p mut Tail,
+) -> Arguments<'p> {
+    match payload.body() {
+        Body::Args {
+            encoding: own,
+            args,
+        } if *own == encoding => Arguments {
+            args: args.args.as_deref(),
+            kwargs: args.kwargs.as_deref(),
+        },
+        _ => {
+            *made = tail(encoding, payload, receiver);
+            Arguments::from(&*made)
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! From a message to its frame, the same for every serialization.
 
-use super::Details;
-use crate::wamp::message::{Dict, Message, Payload};
+use super::{Arguments, Details};
+use crate::wamp::message::{Dict, Message};
 use bytes::{Bytes, BytesMut};
 use router_core::encoding::{Encoding, value};
 use std::marker::PhantomData;
@@ -28,15 +28,12 @@ struct Tail<'p> {
 }
 
 impl<'p> Tail<'p> {
-    fn new<W: WriteWire>(payload: &'p Payload) -> Tail<'p> {
-        let trim = |part: &'p Option<Bytes>| {
-            part.as_deref()
-                .filter(|raw| !W::ENCODING.is_empty_container(raw))
-        };
-        let kwargs = trim(&payload.kwargs);
+    fn new<W: WriteWire>(payload: Arguments<'p>) -> Tail<'p> {
+        let trim = |part: Option<&'p [u8]>| part.filter(|raw| !W::ENCODING.is_empty_container(raw));
+        let kwargs = trim(payload.kwargs);
         let args = match kwargs {
-            Some(_) => Some(payload.args.as_deref().unwrap_or(W::EMPTY_LIST)),
-            None => trim(&payload.args),
+            Some(_) => Some(payload.args.unwrap_or(W::EMPTY_LIST)),
+            None => trim(payload.args),
         };
         Tail { args, kwargs }
     }
@@ -135,7 +132,7 @@ pub(super) fn put_event<W: WriteWire>(
     subscription: u64,
     publication: u64,
     details: Details<'_>,
-    payload: &Payload,
+    payload: Arguments<'_>,
 ) {
     let tail = Tail::new::<W>(payload);
     let list = with_tail::<W>(out, 4, &tail).unsigned(36);
@@ -150,7 +147,7 @@ pub(super) fn put_result<W: WriteWire>(
     out: &mut BytesMut,
     request: u64,
     details: Details<'_>,
-    payload: &Payload,
+    payload: Arguments<'_>,
 ) {
     put_answer::<W>(out, 50, request, details, payload);
 }
@@ -160,7 +157,7 @@ fn put_answer<W: WriteWire>(
     code: u64,
     request: u64,
     details: Details<'_>,
-    payload: &Payload,
+    payload: Arguments<'_>,
 ) {
     let tail = Tail::new::<W>(payload);
     let list = with_tail::<W>(out, 3, &tail)
@@ -174,7 +171,7 @@ pub(super) fn put_invocation<W: WriteWire>(
     request: u64,
     registration: u64,
     details: Details<'_>,
-    payload: &Payload,
+    payload: Arguments<'_>,
 ) {
     let tail = Tail::new::<W>(payload);
     let list = with_tail::<W>(out, 4, &tail).unsigned(68);
@@ -190,7 +187,7 @@ pub(super) fn put_error<W: WriteWire>(
     (request_type, request): (u64, u64),
     details: Details<'_>,
     error: &str,
-    payload: &Payload,
+    payload: Arguments<'_>,
 ) {
     let tail = Tail::new::<W>(payload);
     let list = with_tail::<W>(out, 5, &tail)
@@ -218,7 +215,7 @@ fn put_request<W: WriteWire>(
     (code, request): (u64, u64),
     options: &Dict,
     uri: &str,
-    payload: &Payload,
+    payload: Arguments<'_>,
 ) {
     let tail = Tail::new::<W>(payload);
     let list = with_tail::<W>(out, 4, &tail)
@@ -258,7 +255,7 @@ pub(super) fn encode<W: WriteWire>(message: &Message) -> Bytes {
                 .close();
         }
         Message::Abort(m) => {
-            let tail = Tail::new::<W>(&m.payload);
+            let tail = Tail::new::<W>((&m.payload).into());
             let list = with_tail::<W>(out, 3, &tail)
                 .unsigned(code)
                 .dict(&m.details);
@@ -292,11 +289,17 @@ pub(super) fn encode<W: WriteWire>(message: &Message) -> Bytes {
                 request,
                 Details::Dict(&m.details),
                 &m.error,
-                &m.payload,
+                (&m.payload).into(),
             );
         }
         Message::Publish(m) => {
-            put_request::<W>(out, (code, m.request), &m.options, &m.topic, &m.payload);
+            put_request::<W>(
+                out,
+                (code, m.request),
+                &m.options,
+                &m.topic,
+                (&m.payload).into(),
+            );
         }
         Message::Published(m) => put_numbers::<W>(out, &[code, m.request, m.publication]),
         Message::Subscribe(m) => {
@@ -305,7 +308,7 @@ pub(super) fn encode<W: WriteWire>(message: &Message) -> Bytes {
                 (code, m.request),
                 &m.options,
                 &m.topic,
-                &Payload::EMPTY,
+                Arguments::default(),
             );
         }
         Message::Subscribed(m) => put_numbers::<W>(out, &[code, m.request, m.subscription]),
@@ -315,10 +318,22 @@ pub(super) fn encode<W: WriteWire>(message: &Message) -> Bytes {
         }
         Message::Event(m) => {
             let details = Details::Dict(&m.details);
-            put_event::<W>(out, m.subscription, m.publication, details, &m.payload);
+            put_event::<W>(
+                out,
+                m.subscription,
+                m.publication,
+                details,
+                (&m.payload).into(),
+            );
         }
         Message::Call(m) => {
-            put_request::<W>(out, (code, m.request), &m.options, &m.procedure, &m.payload);
+            put_request::<W>(
+                out,
+                (code, m.request),
+                &m.options,
+                &m.procedure,
+                (&m.payload).into(),
+            );
         }
         Message::Cancel(m) => {
             List::<W>::new(out, 3)
@@ -328,7 +343,12 @@ pub(super) fn encode<W: WriteWire>(message: &Message) -> Bytes {
                 .close();
         }
         Message::Result(m) => {
-            put_result::<W>(out, m.request, Details::Dict(&m.details), &m.payload);
+            put_result::<W>(
+                out,
+                m.request,
+                Details::Dict(&m.details),
+                (&m.payload).into(),
+            );
         }
         Message::Register(m) => {
             put_request::<W>(
@@ -336,7 +356,7 @@ pub(super) fn encode<W: WriteWire>(message: &Message) -> Bytes {
                 (code, m.request),
                 &m.options,
                 &m.procedure,
-                &Payload::EMPTY,
+                Arguments::default(),
             );
         }
         Message::Registered(m) => put_numbers::<W>(out, &[code, m.request, m.registration]),
@@ -346,7 +366,7 @@ pub(super) fn encode<W: WriteWire>(message: &Message) -> Bytes {
         }
         Message::Invocation(m) => {
             let details = Details::Dict(&m.details);
-            put_invocation::<W>(out, m.request, m.registration, details, &m.payload);
+            put_invocation::<W>(out, m.request, m.registration, details, (&m.payload).into());
         }
         Message::Interrupt(m) => {
             List::<W>::new(out, 3)
@@ -356,7 +376,13 @@ pub(super) fn encode<W: WriteWire>(message: &Message) -> Bytes {
                 .close();
         }
         Message::Yield(m) => {
-            put_answer::<W>(out, code, m.request, Details::Dict(&m.options), &m.payload);
+            put_answer::<W>(
+                out,
+                code,
+                m.request,
+                Details::Dict(&m.options),
+                (&m.payload).into(),
+            );
         }
     }
     buffer.freeze()

@@ -11,6 +11,7 @@
 pub mod cbor;
 mod decode;
 mod encode;
+mod head;
 pub mod json;
 mod layout;
 pub mod msgpack;
@@ -20,6 +21,7 @@ use super::message::{Dict, Message, Payload};
 use bytes::{Bytes, BytesMut};
 use router_core::encoding::Encoding;
 
+pub(super) use head::{Head, head, tail};
 pub use layout::name_of;
 
 /// What a frame may demand of the decoder. The size of the frame is the transport's to limit.
@@ -47,6 +49,24 @@ pub enum Details<'a> {
     Encoded(&'a [u8]),
     /// A dict.
     Dict(&'a Dict),
+}
+
+/// Arguments to be written, encoded already in the encoding of the frame.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Arguments<'a> {
+    /// A list.
+    pub args: Option<&'a [u8]>,
+    /// A dict.
+    pub kwargs: Option<&'a [u8]>,
+}
+
+impl<'a> From<&'a Payload> for Arguments<'a> {
+    fn from(payload: &'a Payload) -> Arguments<'a> {
+        Arguments {
+            args: payload.args.as_deref(),
+            kwargs: payload.kwargs.as_deref(),
+        }
+    }
 }
 
 /// Decodes one frame.
@@ -84,58 +104,58 @@ macro_rules! by_encoding {
 
 /// Appends `[36, subscription, publication, details, args?, kwargs?]`. The frame is the same for
 /// every receiver of one subscription in one encoding: make it once.
-pub fn put_event(
+pub fn put_event<'p>(
     encoding: Encoding,
     out: &mut BytesMut,
     subscription: u64,
     publication: u64,
     details: Details<'_>,
-    payload: &Payload,
+    payload: impl Into<Arguments<'p>>,
 ) {
     by_encoding!(
         encoding,
-        put_event(out, subscription, publication, details, payload)
+        put_event(out, subscription, publication, details, payload.into())
     );
 }
 
 /// Appends `[50, request, details, args?, kwargs?]`.
-pub fn put_result(
+pub fn put_result<'p>(
     encoding: Encoding,
     out: &mut BytesMut,
     request: u64,
     details: Details<'_>,
-    payload: &Payload,
+    payload: impl Into<Arguments<'p>>,
 ) {
-    by_encoding!(encoding, put_result(out, request, details, payload));
+    by_encoding!(encoding, put_result(out, request, details, payload.into()));
 }
 
 /// Appends `[68, request, registration, details, args?, kwargs?]`.
-pub fn put_invocation(
+pub fn put_invocation<'p>(
     encoding: Encoding,
     out: &mut BytesMut,
     request: u64,
     registration: u64,
     details: Details<'_>,
-    payload: &Payload,
+    payload: impl Into<Arguments<'p>>,
 ) {
     by_encoding!(
         encoding,
-        put_invocation(out, request, registration, details, payload)
+        put_invocation(out, request, registration, details, payload.into())
     );
 }
 
 /// Appends `[8, request_type, request, details, error, args?, kwargs?]`.
-pub fn put_error(
+pub fn put_error<'p>(
     encoding: Encoding,
     out: &mut BytesMut,
     (request_type, request): (u64, u64),
     details: Details<'_>,
     error: &str,
-    payload: &Payload,
+    payload: impl Into<Arguments<'p>>,
 ) {
     by_encoding!(
         encoding,
-        put_error(out, (request_type, request), details, error, payload)
+        put_error(out, (request_type, request), details, error, payload.into())
     );
 }
 

@@ -5,7 +5,7 @@ use crate::gate::Action;
 use crate::wamp::codec::{self, Details};
 use crate::wamp::map;
 use crate::wamp::message::{Dict, Interrupt, Payload as Tail, Unregistered, Unsubscribed};
-use crate::wamp::passthru;
+use crate::wamp::passthru::{self, Passthru};
 use crate::wamp::uris::{self, close, error};
 use bytestring::ByteString;
 use router_core::encoding::Encoding;
@@ -85,7 +85,7 @@ impl WampMachine {
         }
     }
 
-    fn event(&mut self, now: Now, delivery: &EventDelivery) {
+    pub(super) fn event(&mut self, now: Now, delivery: &EventDelivery) {
         let receiver = self.announced.subscriber;
         let lost = self.lost + u64::from(delivery.lost);
         let mut details = map::event_details(now, delivery, receiver);
@@ -93,14 +93,16 @@ impl WampMachine {
             let details = details.get_or_insert_default();
             details.insert("x_lost".into(), lost.into());
         }
-        let tail = passthru::tail(self.encoding, &delivery.event.payload, receiver);
+        let mut made = Tail::EMPTY;
+        let payload = &delivery.event.payload;
+        let tail = passthru::arguments(self.encoding, payload, receiver, &mut made);
         codec::put_event(
             self.encoding,
             &mut self.buffer,
             delivery.subscription.0,
             delivery.event.publication.0,
             details.as_ref().map_or(Details::Empty, Details::Dict),
-            &tail,
+            tail,
         );
         match self.try_send_buffer() {
             true => self.lost = 0,
@@ -174,7 +176,9 @@ impl WampMachine {
             details.insert("caller_authid".into(), (**authid).into());
             details.insert("caller_authrole".into(), (**role).into());
         }
-        let tail = map::tail(self.encoding, &invocation.payload);
+        let mut made = Tail::EMPTY;
+        let payload = &invocation.payload;
+        let tail = passthru::arguments(self.encoding, payload, Passthru::default(), &mut made);
         codec::put_invocation(
             self.encoding,
             &mut self.buffer,
@@ -185,7 +189,7 @@ impl WampMachine {
             } else {
                 Details::Dict(&details)
             },
-            &tail,
+            tail,
         );
         if !self.try_send_buffer() {
             self.invocation_does_not_fit(invocation.invocation);
@@ -238,8 +242,9 @@ impl WampMachine {
                 Details::Dict(&described)
             }
         };
-        let tail = map::tail(self.encoding, payload);
-        codec::put_result(self.encoding, &mut self.buffer, request, details, &tail);
+        let mut made = Tail::EMPTY;
+        let tail = passthru::arguments(self.encoding, payload, Passthru::default(), &mut made);
+        codec::put_result(self.encoding, &mut self.buffer, request, details, tail);
         match (self.try_send_buffer(), progress) {
             (true, _) => {}
             (false, true) => self.progress_does_not_fit(id),

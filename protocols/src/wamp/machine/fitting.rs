@@ -12,7 +12,6 @@ use crate::wamp::codec::{self, Details};
 use crate::wamp::map;
 use crate::wamp::message::{Abort, Dict, Goodbye, Message, Payload as Tail, Welcome};
 use crate::wamp::uris::error;
-use bytes::Bytes;
 use bytestring::ByteString;
 use router_core::model::{CancelMode, Command, InvocationId, Now, RequestId};
 use router_core::session::Leave;
@@ -65,7 +64,8 @@ impl WampMachine {
     /// Sends a message; answers whether the peer takes one of its length.
     pub(super) fn try_say(&mut self, message: &Message) -> bool {
         let frame = message.encode(self.encoding);
-        self.try_send(frame)
+        self.buffer.extend_from_slice(&frame);
+        self.try_send_buffer()
     }
 
     /// Sends what was encoded into the buffer, which the protocol cannot do without.
@@ -77,14 +77,11 @@ impl WampMachine {
 
     /// Sends what was encoded into the buffer; answers whether the peer takes that much.
     pub(super) fn try_send_buffer(&mut self) -> bool {
-        let frame = self.buffer.split().freeze();
-        self.try_send(frame)
-    }
-
-    fn try_send(&mut self, frame: Bytes) -> bool {
-        let fits = frame.len() <= self.options.peer_bytes_max;
-        if fits {
-            self.send(frame);
+        let made = self.buffer.len() - self.ready_bytes;
+        let fits = made <= self.options.peer_bytes_max;
+        match fits {
+            true => self.send_made(),
+            false => self.buffer.truncate(self.ready_bytes),
         }
         fits
     }

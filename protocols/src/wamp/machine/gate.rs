@@ -1,6 +1,7 @@
 //! The seam to the driver: what comes in, when, and what goes out.
 
-use super::{State, WampMachine, code};
+use super::known::Known;
+use super::{State, WampMachine, code, output};
 use crate::gate::{Action, Gate, Input, JoinError, JoinedAs, Output};
 use crate::wamp::auth;
 use crate::wamp::uris::{close, error};
@@ -58,6 +59,10 @@ impl Gate for WampMachine {
     }
 
     fn handle_delivery(&mut self, now: Now, delivery: Delivery) {
+        // Most are events, which need not be moved about.
+        if let (State::Established, Delivery::Event(event)) = (&self.state, &delivery) {
+            return self.event(now, event);
+        }
         match (&mut self.state, delivery) {
             (State::Welcoming { joined, .. }, Delivery::Joined { .. }) => {
                 let details = auth::welcome_details(joined, &self.options.agent);
@@ -101,7 +106,14 @@ impl Gate for WampMachine {
         self.actions.pop_front()
     }
 
+    fn take_messages(&mut self, take: &mut dyn FnMut(&[u8], bool)) {
+        self.take_ready(take);
+    }
+
     fn poll_output(&mut self) -> Option<Output> {
+        if let Some(message) = self.next_ready() {
+            return Some(output(self.encoding, message));
+        }
         if self.outputs.is_empty() {
             self.send_gathered();
         }
@@ -115,9 +127,10 @@ impl Gate for WampMachine {
         if self.outputs.is_empty() {
             self.outputs = VecDeque::new();
         }
-        if self.buffer.is_empty() {
-            self.buffer = BytesMut::new();
+        if self.ready.is_empty() {
+            (self.buffer, self.ready) = (BytesMut::new(), VecDeque::new());
         }
+        self.known = Known::default();
         if let Some(gatherer) = &mut self.gatherer {
             gatherer.rest();
         }

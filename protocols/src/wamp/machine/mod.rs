@@ -24,6 +24,7 @@ mod batches;
 mod delivery;
 mod fitting;
 mod gate;
+mod known;
 mod request;
 mod settings;
 mod strict;
@@ -45,6 +46,7 @@ use super::uris::{close, error};
 use crate::gate::{Action, JoinedAs, Output};
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
+use known::Known;
 use router_core::encoding::Encoding;
 use router_core::model::{Now, RequestId};
 use router_core::session::{Features, Leave};
@@ -103,10 +105,16 @@ pub struct WampMachine {
     strict: Strictness,
     /// The latest request id that was in turn.
     last_request: u64,
+    /// What was asked for lately.
+    known: Known,
     actions: VecDeque<Action>,
     outputs: VecDeque<Output>,
-    /// Where frames are encoded; each is split off.
+    /// Messages to be sent, each behind the other; the last one may be in the making.
     buffer: BytesMut,
+    /// How long those are that are made, in bytes.
+    ready: VecDeque<usize>,
+    /// ... and all of them together.
+    ready_bytes: usize,
     /// Of a batch that was read, what is not looked at yet.
     unread: Option<Batch>,
     /// Where messages go that share a frame; `None`: each has its own.
@@ -142,9 +150,12 @@ impl WampMachine {
             announced: Announced::default(),
             strict: Strictness::default(),
             last_request: 0,
+            known: Known::default(),
             actions: VecDeque::new(),
             outputs: VecDeque::new(),
             buffer: BytesMut::new(),
+            ready: VecDeque::new(),
+            ready_bytes: 0,
             unread: None,
             gatherer: batched.then(Gatherer::default),
             lost: 0,
@@ -190,6 +201,14 @@ impl WampMachine {
             self.abort(error::PAYLOAD_SIZE_EXCEEDED, &text, closing);
             return;
         }
+        match self.state {
+            State::Established => self.take_in_session(now, frame),
+            _ => self.take_unknown(now, frame),
+        }
+    }
+
+    /// Takes a message that nothing is known of.
+    fn take_unknown(&mut self, now: Now, frame: Bytes) {
         match Message::decode(self.encoding, frame, &self.limits) {
             Ok(message) => self.handle_message(now, message),
             // Section "Session Closing": while shutting down nothing but GOODBYE matters.
@@ -255,6 +274,7 @@ impl WampMachine {
         let strict = self.options.strict.get(&opening.realm);
         (self.strict, self.last_request) = (strict.copied().unwrap_or_default(), 0);
         self.lost = 0;
+        self.known = Known::default();
         self.oversized.clear();
         match opening.method {
             Method::Anonymous => self.join(deadline, opening, None),

@@ -74,6 +74,12 @@ impl<'a> Options<'a> {
         Options { message, dict }
     }
 
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.dict.is_empty()
+    }
+
     fn standard<T>(&self, read: Result<Option<T>, Violation>) -> Read<T> {
         read.map_err(|violation| {
             Reject::Violation(format!("{} options: {violation}", self.message).into())

@@ -28,6 +28,8 @@ pub mod value;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
+mod rest;
+#[cfg(test)]
 mod testing;
 
 use bytes::{BufMut, Bytes};
@@ -49,6 +51,9 @@ const HEAD_BYTES: usize = 5;
 
 /// Where the elements of an array stand, in bytes from the start of the array.
 pub type Elements = SmallVec<[Range<usize>; 8]>;
+
+/// The same of the last elements of one.
+pub type LastElements = SmallVec<[Range<usize>; 2]>;
 
 /// A serialization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -190,6 +195,27 @@ impl Encoding {
         max: usize,
     ) -> Result<Option<Elements>, EncodingError> {
         with_reader!(self, input, reader => scan::split_array(reader, max))
+    }
+
+    /// The bounds of the last elements of an array, in bytes from the start of `rest`, which is what follows the
+    /// elements before; all of it is checked. The array has `remaining` elements more, or in JSON at most so many;
+    /// `None` if it has more, or for an encoding whose elements cannot be told from the middle.
+    ///
+    /// # Errors
+    /// The first fault found.
+    pub fn split_rest(
+        self,
+        rest: &[u8],
+        remaining: usize,
+    ) -> Result<Option<LastElements>, EncodingError> {
+        match self {
+            Encoding::Json => scan::rest_of_array(&mut json::Reader::in_array(rest)?, remaining),
+            Encoding::MsgPack => {
+                let reader = &mut msgpack::Reader::in_array(rest, remaining);
+                scan::rest_of_array(reader, remaining)
+            }
+            Encoding::Cbor => Ok(None),
+        }
     }
 
     /// The bounds of the keys and values of a map, in order, duplicates included.

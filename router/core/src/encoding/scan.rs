@@ -2,6 +2,7 @@
 
 use super::token::{Reader, Step};
 use super::{Elements, EncodingError, Fault};
+use smallvec::{Array, SmallVec};
 use std::ops::Range;
 
 /// Where one member of a map stands, in bytes from the start of the map.
@@ -27,7 +28,15 @@ pub(super) fn split_array<'a>(
     if reader.step()? != Some(Step::Array) {
         return Err(Fault::NotAnArray.at(reader.start()));
     }
-    let mut elements = Elements::new();
+    rest_of_array(reader, max)
+}
+
+/// The bounds of the elements still to come of the array, the outermost value, that the reader is in.
+pub(super) fn rest_of_array<'a, A: Array<Item = Range<usize>>>(
+    reader: &mut impl Reader<'a>,
+    max: usize,
+) -> Result<Option<SmallVec<A>>, EncodingError> {
+    let mut elements = SmallVec::new();
     while let Some(element) = next_member(reader)? {
         if elements.len() == max {
             return Ok(None);

@@ -71,6 +71,18 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// Goes on behind an element of an array, the outermost value; `rest` is what follows it.
+    ///
+    /// # Errors
+    /// As of [`new`](Self::new).
+    pub(in crate::encoding) fn in_array(rest: &'a [u8]) -> Result<Reader<'a>, EncodingError> {
+        Ok(Reader {
+            depth: 1,
+            expect: Expect::CommaOrClose,
+            ..Reader::new(rest)?
+        })
+    }
+
     /// Whether every parser can hold the scalar just passed: text without a lone surrogate, a
     /// finite number.
     pub(super) fn is_portable(&self) -> bool {

@@ -117,19 +117,8 @@ impl<B: BufMut> token::Writer for Writer<'_, B> {
 }
 
 /// Writes the decimal digits.
-pub fn put_unsigned(out: &mut impl BufMut, mut value: u64) {
-    let mut digits = [0; 20];
-    let mut used = 0;
-    for slot in digits.iter_mut().rev() {
-        // A remainder by ten fits a byte.
-        *slot = b'0' + (value % 10) as u8;
-        used += 1;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    out.put_slice(digits.get(digits.len() - used..).unwrap_or_default());
+pub fn put_unsigned(out: &mut impl BufMut, value: u64) {
+    out.put_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Writes the shortest decimal that reads back as the same double, always with a fraction or an

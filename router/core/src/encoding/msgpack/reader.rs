@@ -50,6 +50,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Goes on in an array, the outermost value, that has `remaining` elements more.
+    pub(in crate::encoding) fn in_array(rest: &'a [u8], remaining: usize) -> Reader<'a> {
+        let mut reader = Reader::new(rest);
+        reader.open.push(Open {
+            remaining: remaining as u64,
+        });
+        reader
+    }
+
     fn take(&mut self, len: usize) -> Result<&'a [u8], EncodingError> {
         let bytes = self
             .pos

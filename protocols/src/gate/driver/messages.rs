@@ -1,0 +1,29 @@
+//! Messages that lie ready in the gate go to the transport in one run, without a piece of memory of their own each.
+
+use super::{Driver, Traffic};
+use crate::transport::Transport;
+use router_core::model::Now;
+
+impl<T: Transport + Unpin> Driver<T> {
+    pub(super) fn collect_messages(&mut self, now: Now) {
+        // What is said to a closing connection is thrown away one by one.
+        if self.closing.is_some() {
+            return;
+        }
+        let was_idle = self.transport.queued() == 0;
+        let mut bytes = 0;
+        let transport = &mut self.transport;
+        self.gate.take_messages(&mut |message, is_text| {
+            bytes += message.len();
+            transport.send_message(message, is_text);
+        });
+        if bytes == 0 {
+            return;
+        }
+        if was_idle {
+            self.last_write = now.instant;
+        }
+        self.last_active = Some(now.instant);
+        Traffic::add(&self.options.traffic.bytes_out, bytes);
+    }
+}
