@@ -200,7 +200,7 @@ impl Realm {
         if let Some(session) = self.sessions.get_mut(place) {
             session.subscriptions.insert(joined.id, joined.place);
             if key.share.is_some() {
-                session.shares.insert(joined.id);
+                session.seldom.shares.insert(joined.id);
             }
         }
         self.note_status_interest(&key.pattern);
@@ -284,7 +284,7 @@ impl Realm {
                 Some(place) if !left.is_zero() => {
                     let timer = self.set_timer(now, left, Timer::LastWill(place));
                     if let Some(session) = self.sessions.get_mut(place) {
-                        session.last_will = Some(will);
+                        session.last_will = Some(Box::new(will));
                         session.last_will_timer = timer;
                     }
                 }

@@ -151,7 +151,7 @@ impl Realm {
         });
         session.subscriptions.insert(joined.id, joined.place);
         if key.share.is_some() {
-            session.shares.insert(joined.id);
+            session.seldom.shares.insert(joined.id);
         }
         (joined.id, joined.new_member, joined.created)
     }
@@ -231,8 +231,8 @@ impl Realm {
         };
         if let Some(rota) = subscriptions.rota_of(id) {
             rota.keepers.remove(&place);
-            session.parked.remove(&id);
-            session.shares.remove(&id);
+            session.seldom.parked.remove(&id);
+            session.seldom.shares.remove(&id);
         }
         if let Some(moved) = subscriptions.leave(id, at)
             && let Some(session) = sessions.get_mut(moved)
