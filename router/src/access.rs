@@ -136,7 +136,7 @@ fn dotted(pattern: &str) -> Result<Pattern, String> {
     let levels = parts
         .iter()
         .map(|part| match part {
-            uris::Part::Level(text) => Level::Exact(ByteString::from(&**text)),
+            uris::Part::Level(text) => Level::Exact((&**text).into()),
             uris::Part::One => Level::One,
             uris::Part::Rest => Level::Rest,
         })

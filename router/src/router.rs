@@ -22,7 +22,9 @@ use router_core::runtime::reading::{self, Found};
 use router_core::runtime::{Hub, HubSettings, OpenError, now};
 use std::collections::HashMap;
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use storage::{Durability, MemoryStorage, Storage};
 use thiserror::Error;
@@ -292,10 +294,9 @@ impl Router {
     ) -> impl Future<Output = ()> + Send + use<T> {
         let open = Open::new(self);
         let hub = self.inner.hub.clone();
-        let run = Driver::new(transport, gate, hub, options).run();
-        async move {
-            run.await;
-            drop(open);
+        Served {
+            run: Driver::new(transport, gate, hub, options).run(),
+            _open: open,
         }
     }
 
@@ -441,6 +442,22 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.send_modify(|open| *open -= 1);
+    }
+}
+
+/// A connection being served. Not an `async` block, which would have room for the connection twice: for what it was
+/// made with, and for what it awaits.
+struct Served<F> {
+    run: F,
+    /// Gone after the connection.
+    _open: Open,
+}
+
+impl<F: Future<Output = ()> + Unpin> Future for Served<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.run).poll(cx)
     }
 }
 

@@ -80,14 +80,14 @@ pub struct Driver<T> {
     hub: Hub,
     options: DriverOptions,
     /// Who this is, if the program itself vouches for it.
-    trusted: Option<Verified>,
+    trusted: Option<Box<Verified>>,
     seat: Option<Seat>,
     proving: Option<Proving>,
     challenged: Option<Box<Challenged>>,
     entering: Option<Box<Entering>>,
     /// What came behind a request to join that is under way.
     behind: Option<Box<Received>>,
-    hearing: Option<Hearing>,
+    hearing: Option<Box<Hearing>>,
     deliveries: Vec<Delivery>,
     more_deliveries: bool,
     read_closed: bool,
@@ -209,7 +209,7 @@ impl<T: Transport + Unpin> Driver<T> {
     /// says who it is on this side.
     #[must_use]
     pub fn trusted(mut self, verified: Verified) -> Driver<T> {
-        self.trusted = Some(verified);
+        self.trusted = Some(Box::new(verified));
         self
     }
 

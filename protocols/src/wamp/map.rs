@@ -150,7 +150,7 @@ pub fn open_pattern(uri: &str, matching: Match) -> Result<(Pattern, MatchKind), 
 
 fn levels(parts: Vec<Part<'_>>) -> Result<Pattern, PatternError> {
     let level = |part| match part {
-        Part::Level(text) => Level::Exact(ByteString::from(&*text)),
+        Part::Level(text) => Level::Exact((&*text).into()),
         Part::One => Level::One,
         Part::Rest => Level::Rest,
     };

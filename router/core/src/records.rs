@@ -263,11 +263,11 @@ impl StoredSubscription {
                 .levels()
                 .map(|level| StoredLevel::Exact(level.into()))
                 .collect(),
-            Pattern::Prefix(prefix) => vec![StoredLevel::Prefix(prefix.clone())],
+            Pattern::Prefix(prefix) => vec![StoredLevel::Prefix(prefix.as_str().into())],
             Pattern::Levels(levels) => levels
                 .iter()
                 .map(|level| match level {
-                    Level::Exact(text) => StoredLevel::Exact(text.clone()),
+                    Level::Exact(text) => StoredLevel::Exact(text.as_str().into()),
                     Level::One => StoredLevel::One,
                     Level::Rest => StoredLevel::Rest,
                 })
@@ -307,12 +307,12 @@ impl StoredSubscription {
 /// The pattern of stored levels, if they are one.
 fn pattern_of(levels: &[StoredLevel]) -> Option<Pattern> {
     if let [StoredLevel::Prefix(prefix)] = levels {
-        return Pattern::prefix(prefix.clone()).ok();
+        return Pattern::prefix(prefix).ok();
     }
     let levels = levels
         .iter()
         .map(|level| match level {
-            StoredLevel::Exact(text) => Some(Level::Exact(text.clone())),
+            StoredLevel::Exact(text) => Some(Level::Exact((&**text).into())),
             StoredLevel::One => Some(Level::One),
             StoredLevel::Rest => Some(Level::Rest),
             StoredLevel::Prefix(_) => None,

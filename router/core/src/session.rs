@@ -1,20 +1,24 @@
 //! A participant in a realm: identity, features, and what it holds.
 
+mod seldom;
+
 use crate::auth::Role;
 use crate::broker::{Filter, MemberOptions};
 use crate::model::{
-    EndReason, Event, EventDelivery, InvocationId, LastWill, Pattern, Payload, PublicationId,
-    Publisher, RegistrationId, RequestId, SessionId, Slot, SubscriptionId, Topic,
+    EndReason, Event, EventDelivery, LastWill, Pattern, Payload, PublicationId, Publisher,
+    SessionId, Slot, SubscriptionId, Topic,
 };
 use crate::outbox::Outbox;
-use crate::realm::{Route, Testament};
+use crate::realm::Route;
 use crate::timers::TimerKey;
 use bytestring::ByteString;
 use serde_json::Value;
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
+
+pub(crate) use seldom::Seldom;
 
 /// Who a session is.
 #[derive(Clone, Debug)]
@@ -241,31 +245,12 @@ pub(crate) struct Session {
     pub expiry: Duration,
     pub expiry_timer: Option<TimerKey>,
     pub detached_at_ms: Option<u64>,
-    pub last_will: Option<LastWill>,
+    pub last_will: Option<Box<LastWill>>,
     pub last_will_timer: Option<TimerKey>,
     /// subscription -> place among its members
     pub subscriptions: HashMap<SubscriptionId, usize, foldhash::fast::RandomState>,
-    /// Those that are shared.
-    pub shares: BTreeSet<SubscriptionId>,
-    /// Shared ones whose group does not count it among the members that take more at once.
-    pub parked: HashSet<SubscriptionId, foldhash::fast::RandomState>,
-    pub registrations: HashSet<RegistrationId>,
-    /// request -> place of the call
-    pub calls: HashMap<RequestId, usize, foldhash::quality::RandomState>,
-    /// invocation -> place of the call
-    pub invocations: HashMap<InvocationId, usize, foldhash::fast::RandomState>,
-    pub last_invocation: u64,
-    /// Calls that ended before all parts of their arguments came: what still comes is discarded.
-    pub cut_short: BTreeSet<RequestId>,
-    /// key -> order of arming
-    pub wills: HashMap<Topic, u64>,
-    /// waiter -> key
-    pub waiting: HashMap<u64, Topic>,
-    /// call that waits for a hold -> key and waiter
-    pub acquiring: HashMap<RequestId, (Topic, u64)>,
-    /// token -> key, of the holds it was granted
-    pub holds: BTreeMap<u64, Topic>,
-    pub receipts: HashSet<Slot>,
+    pub seldom: Seldom,
+    pub receipts: HashSet<Slot, foldhash::fast::RandomState>,
     /// It has no stored copies any more, but part of its queue is on disk alone.
     pub leftover: bool,
     pub replays: VecDeque<Replay>,
@@ -275,10 +260,8 @@ pub(crate) struct Session {
     pub merge: (PublicationId, usize),
     /// What others added to what is shown of it.
     pub details: Option<Box<serde_json::Map<String, Value>>>,
-    /// To be published at its end, in the order of adding.
-    pub testaments: Vec<Testament>,
     /// Why the router ended it.
-    pub ended_for: Option<EndReason>,
+    pub ended_for: Option<Box<EndReason>>,
 }
 
 impl Session {

@@ -177,11 +177,12 @@ impl Session {
         let request = inner.request_id();
         let (reply, receiver) = oneshot::channel();
         let filter = options.filter.clone().map(Filter::new);
+        let condition = filter.as_ref().map(Filter::canonical).unwrap_or_default();
         let key = SubscriptionKey {
             pattern: pattern.clone(),
             kind,
             share: None,
-            filter: filter.as_ref().map(Filter::canonical).unwrap_or_default(),
+            filter: condition.into(),
         };
         let key = (!options.snapshot).then_some(key);
         let wants_replay = options.retained || options.snapshot;

@@ -60,7 +60,7 @@ impl<T: Transport + Unpin> Driver<T> {
     }
 
     pub(super) fn join(&mut self, now: Now, request: Box<JoinRequest>) {
-        if let Some(verified) = self.trusted.clone() {
+        if let Some(verified) = self.trusted.as_deref().cloned() {
             return self.enter(now, verified, request);
         }
         let result = self.hub.check(request.realm.as_ref(), &request.credentials);

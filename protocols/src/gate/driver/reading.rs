@@ -140,12 +140,12 @@ impl<T: Transport + Unpin> Driver<T> {
             return false;
         }
         seat.asked = number;
-        self.hearing = Some(Hearing {
+        self.hearing = Some(Box::new(Hearing {
             number,
             left: HEARD_BYTES,
             looks: LOOKS,
             news: None,
-        });
+        }));
         true
     }
 
@@ -192,7 +192,7 @@ impl<T: Transport + Unpin> Driver<T> {
             return;
         };
         // Before the welcome the gate only keeps what it is shown.
-        let heard = |hearing: &mut Hearing| is_over || (hearing.left == 0 && seat.welcomed);
+        let heard = |hearing: &mut Box<Hearing>| is_over || (hearing.left == 0 && seat.welcomed);
         if let Some(hearing) = self.hearing.take_if(heard) {
             seat.door.outbox.heard(hearing.number);
         }

@@ -5,9 +5,12 @@ use super::{Filter, Rota};
 use crate::matcher::{Found, Index};
 use crate::model::{MatchKind, Pattern, Qos, SubscriptionId, Topic};
 use bytestring::ByteString;
-use foldhash::fast::RandomState;
+use foldhash::quality::RandomState;
+use hashbrown::HashTable;
 use slab::Slab;
-use std::collections::HashMap;
+use smallvec::SmallVec;
+use std::hash::BuildHasher as _;
+use std::sync::Arc;
 
 /// Ids stay below 2^31 as the contract says.
 const MAX_ID: u64 = 0x7fff_ffff;
@@ -20,9 +23,9 @@ pub struct SubscriptionKey {
     /// The notation it was asked in.
     pub kind: MatchKind,
     /// [`Filter::canonical`], or empty.
-    pub filter: String,
+    pub filter: Box<str>,
     /// The share group: each event goes to one of its members.
-    pub share: Option<ByteString>,
+    pub share: Option<Arc<str>>,
 }
 
 /// A subscription and its members.
@@ -35,11 +38,11 @@ pub struct Subscription {
     /// When it was made, in wall-clock milliseconds.
     pub created_ms: u64,
     /// The condition, if any.
-    pub filter: Option<Filter>,
-    /// In no particular order; each session once.
-    pub members: Vec<Member>,
+    pub filter: Option<Box<Filter>>,
+    /// In no particular order; each session once. Most have one.
+    pub members: SmallVec<[Member; 1]>,
     /// Whose turn it is, in a share group.
-    pub rota: Option<Rota>,
+    pub rota: Option<Box<Rota>>,
 }
 
 /// A session in a subscription.
@@ -82,8 +85,11 @@ pub struct MemberOptions {
 #[derive(Debug)]
 pub struct Subscriptions {
     slots: Slab<Subscription>,
-    by_key: HashMap<SubscriptionKey, u32, foldhash::quality::RandomState>,
-    by_id: HashMap<SubscriptionId, u32, RandomState>,
+    /// key -> slot
+    by_key: HashTable<u32>,
+    /// id -> slot
+    by_id: HashTable<u32>,
+    hasher: RandomState,
     index: Index,
     next_id: u64,
     revision: u64,
@@ -108,8 +114,9 @@ impl Subscriptions {
     pub fn new(reserved: ByteString) -> Subscriptions {
         Subscriptions {
             slots: Slab::new(),
-            by_key: HashMap::default(),
-            by_id: HashMap::default(),
+            by_key: HashTable::new(),
+            by_id: HashTable::new(),
+            hasher: RandomState::default(),
             index: Index::new(reserved),
             next_id: 1,
             revision: 0,
@@ -127,8 +134,36 @@ impl Subscriptions {
     /// The id of a live subscription.
     #[must_use]
     pub fn id_of(&self, key: &SubscriptionKey) -> Option<SubscriptionId> {
-        let slot = *self.by_key.get(key)?;
-        self.at(slot).map(|subscription| subscription.id)
+        self.at(self.slot_by_key(key)?)
+            .map(|subscription| subscription.id)
+    }
+
+    /// The id of the subscription to this pattern, shared in this way, that is held by whom `holds` speaks for; without
+    /// a condition if there is one, in whatever notation.
+    pub fn held(
+        &self,
+        pattern: &Pattern,
+        share: Option<&str>,
+        holds: impl Fn(SubscriptionId) -> bool,
+    ) -> Option<SubscriptionId> {
+        let plain = |kind| {
+            self.id_of(&SubscriptionKey {
+                pattern: pattern.clone(),
+                kind,
+                filter: Box::default(),
+                share: share.map(Arc::from),
+            })
+        };
+        let mut kinds = MatchKind::ALL.into_iter().filter_map(plain);
+        kinds.find(|id| holds(*id)).or_else(|| {
+            let mut under = Found::new();
+            self.index.under(pattern, &mut under);
+            under
+                .into_iter()
+                .filter_map(|slot| self.at(slot))
+                .find(|known| known.key.share.as_deref() == share && holds(known.id))
+                .map(|known| known.id)
+        })
     }
 
     /// Makes `session` a member, or changes its options; `connected` says whether it has a
@@ -142,7 +177,7 @@ impl Subscriptions {
         created_ms: u64,
         known_place: impl FnOnce(SubscriptionId) -> Option<usize>,
     ) -> Joined {
-        let known = self.by_key.get(key).copied();
+        let known = self.slot_by_key(key);
         let slot = known.unwrap_or_else(|| {
             let id = self.free_id();
             self.create(id, key, filter, created_ms)
@@ -182,8 +217,8 @@ impl Subscriptions {
         created_ms: u64,
     ) {
         self.pass_id(id);
-        let is_free = (1..=MAX_ID).contains(&id.0) && !self.by_id.contains_key(&id);
-        if is_free && !self.by_key.contains_key(key) {
+        let is_free = (1..=MAX_ID).contains(&id.0) && self.slot_of(id).is_none();
+        if is_free && self.slot_by_key(key).is_none() {
             self.create(id, key, filter, created_ms);
         }
     }
@@ -197,7 +232,7 @@ impl Subscriptions {
 
     fn free_id(&mut self) -> SubscriptionId {
         let mut id = self.passing_id();
-        while self.by_id.contains_key(&id) {
+        while self.slot_of(id).is_some() {
             id = self.passing_id();
         }
         id
@@ -210,32 +245,38 @@ impl Subscriptions {
         filter: Option<&Filter>,
         created_ms: u64,
     ) -> u32 {
-        let key = SubscriptionKey {
-            pattern: key.pattern.detached(),
-            // The name of a group may be a slice of the frame it came in.
-            share: key.share.as_deref().map(ByteString::from),
-            ..key.clone()
-        };
         let subscription = Subscription {
             id,
-            rota: key.share.is_some().then(Rota::default),
+            rota: key.share.is_some().then(Box::default),
             key: key.clone(),
             created_ms,
-            filter: filter.cloned(),
-            members: Vec::new(),
+            filter: filter.cloned().map(Box::new),
+            members: SmallVec::new(),
         };
         let slot = u32::try_from(self.slots.insert(subscription)).unwrap_or(u32::MAX);
         self.index.insert(&key.pattern, slot);
         self.revision += 1;
-        self.by_key.insert(key, slot);
-        self.by_id.insert(id, slot);
+        let Subscriptions {
+            slots,
+            by_key,
+            by_id,
+            hasher,
+            ..
+        } = self;
+        let slots = &*slots;
+        by_key.insert_unique(hasher.hash_one(key), slot, |slot| {
+            hasher.hash_one(&slots[*slot as usize].key)
+        });
+        by_id.insert_unique(hasher.hash_one(id), slot, |slot| {
+            hasher.hash_one(slots[*slot as usize].id)
+        });
         slot
     }
 
     /// Takes the member at `place` away. If another member moved to that place, answers which
     /// session, so that it can be told its new place.
     pub fn leave(&mut self, id: SubscriptionId, place: usize) -> Option<usize> {
-        let slot = *self.by_id.get(&id)?;
+        let slot = self.slot_of(id)?;
         let subscription = self.slots.get_mut(slot as usize)?;
         if place >= subscription.members.len() {
             return None;
@@ -245,14 +286,25 @@ impl Subscriptions {
             rota.leave(place);
         }
         if subscription.members.is_empty() {
-            let gone = self.slots.remove(slot as usize);
-            self.index.remove(&gone.key.pattern, slot);
-            self.revision += 1;
-            self.by_key.remove(&gone.key);
-            self.by_id.remove(&id);
+            self.forget(slot);
             return None;
         }
         subscription.members.get(place).map(|moved| moved.session)
+    }
+
+    fn forget(&mut self, slot: u32) {
+        let gone = self.slots.remove(slot as usize);
+        self.index.remove(&gone.key.pattern, slot);
+        self.revision += 1;
+        let hashes = [
+            self.hasher.hash_one(&gone.key),
+            self.hasher.hash_one(gone.id),
+        ];
+        for (table, hash) in [&mut self.by_key, &mut self.by_id].into_iter().zip(hashes) {
+            if let Ok(known) = table.find_entry(hash, |known| *known == slot) {
+                known.remove();
+            }
+        }
     }
 
     /// The member at `place` is as far as `pace` says.
@@ -297,25 +349,31 @@ impl Subscriptions {
 
     /// By id.
     pub fn by_id_mut(&mut self, id: SubscriptionId) -> Option<&mut Subscription> {
-        let slot = *self.by_id.get(&id)?;
+        let slot = self.slot_of(id)?;
         self.at_mut(slot)
     }
 
     /// The order of a share group.
     pub fn rota_of(&mut self, id: SubscriptionId) -> Option<&mut Rota> {
-        self.by_id_mut(id)?.rota.as_mut()
+        self.by_id_mut(id)?.rota.as_deref_mut()
     }
 
     /// The slot of a live subscription.
     #[must_use]
     pub fn slot_of(&self, id: SubscriptionId) -> Option<u32> {
-        self.by_id.get(&id).copied()
+        let is_it = |slot: &u32| self.at(*slot).is_some_and(|known| known.id == id);
+        self.by_id.find(self.hasher.hash_one(id), is_it).copied()
+    }
+
+    fn slot_by_key(&self, key: &SubscriptionKey) -> Option<u32> {
+        let is_it = |slot: &u32| self.at(*slot).is_some_and(|known| known.key == *key);
+        self.by_key.find(self.hasher.hash_one(key), is_it).copied()
     }
 
     /// By id.
     #[must_use]
     pub fn by_id(&self, id: SubscriptionId) -> Option<&Subscription> {
-        self.by_id.get(&id).and_then(|&slot| self.at(slot))
+        self.slot_of(id).and_then(|slot| self.at(slot))
     }
 
     /// All of them, in no particular order.
@@ -335,3 +393,6 @@ impl Subscriptions {
         self.slots.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

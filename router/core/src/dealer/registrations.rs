@@ -259,7 +259,7 @@ impl Registrations {
         self.last_id = id.0;
         self.serial += 1;
         let key = RegistrationKey {
-            pattern: key.pattern.detached(),
+            pattern: key.pattern.clone(),
             kind: key.kind,
         };
         let place = self.slots.insert(Registration {

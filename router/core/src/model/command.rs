@@ -193,6 +193,16 @@ pub enum MatchKind {
     Levels,
 }
 
+impl MatchKind {
+    /// Every notation.
+    pub const ALL: [MatchKind; 4] = [
+        MatchKind::Exact,
+        MatchKind::Prefix,
+        MatchKind::Wildcard,
+        MatchKind::Levels,
+    ];
+}
+
 /// Names a subscription of the session.
 #[derive(Clone, Debug)]
 pub enum UnsubscribeTarget {

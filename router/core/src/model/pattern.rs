@@ -1,7 +1,7 @@
 //! What a subscription, a registration or a rule can match: one type for every notation.
 
 use super::topic::{Topic, TopicError, check_text, first_level};
-use bytestring::ByteString;
+use compact_str::CompactString;
 use smallvec::SmallVec;
 use std::fmt;
 use thiserror::Error;
@@ -12,8 +12,8 @@ pub const MAX_WILDCARDS: usize = 16;
 /// One level of a [`Pattern::Levels`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Level {
-    /// Matches the same level, byte for byte.
-    Exact(ByteString),
+    /// Matches the same level, byte for byte. A short text lies in its place, and none is a slice of a frame.
+    Exact(CompactString),
     /// Matches any one level, an empty one too.
     One,
     /// Matches any number of levels, none too (so `a/#` matches `a`). Only as the last level.
@@ -32,7 +32,7 @@ pub enum Pattern {
     /// Level by level, with at least one wildcard.
     Levels(Box<[Level]>),
     /// Every topic whose text starts with this text; the last level may be partial.
-    Prefix(ByteString),
+    Prefix(CompactString),
 }
 
 /// Why a pattern is refused.
@@ -87,15 +87,15 @@ impl Pattern {
     ///
     /// # Errors
     /// When the text breaks a limit of [`Topic`].
-    pub fn prefix(text: impl Into<ByteString>) -> Result<Pattern, PatternError> {
-        let text = text.into();
+    pub fn prefix(text: impl AsRef<str>) -> Result<Pattern, PatternError> {
+        let text = text.as_ref();
         if !text.is_empty() {
-            check_text(&text)?;
+            check_text(text)?;
         }
         if text.contains('#') {
             return Err(PatternError::MisplacedRest);
         }
-        Ok(Pattern::Prefix(text))
+        Ok(Pattern::Prefix(text.into()))
     }
 
     /// Reads the slash notation: `+` is one level, a final `#` the rest.
@@ -181,24 +181,6 @@ impl Pattern {
             Pattern::Exact(topic) => topic.text().to_owned(),
             Pattern::Prefix(prefix) => prefix.to_string(),
             Pattern::Levels(levels) => literal_start(levels),
-        }
-    }
-
-    /// A copy that shares no buffer with the frame it came in.
-    #[must_use]
-    pub fn detached(&self) -> Pattern {
-        match self {
-            Pattern::Exact(topic) => Pattern::Exact(topic.clone()),
-            Pattern::Prefix(prefix) => Pattern::Prefix(ByteString::from(&**prefix)),
-            Pattern::Levels(levels) => Pattern::Levels(
-                levels
-                    .iter()
-                    .map(|level| match level {
-                        Level::Exact(text) => Level::Exact(ByteString::from(&**text)),
-                        other => other.clone(),
-                    })
-                    .collect(),
-            ),
         }
     }
 }

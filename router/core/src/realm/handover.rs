@@ -154,7 +154,7 @@ impl Realm {
             let Some(session) = self.sessions.get_mut(place) else {
                 return;
             };
-            session.parked.insert(id);
+            session.seldom.parked.insert(id);
             if let (Some(at), Some(rota)) = (
                 session.subscriptions.get(&id),
                 self.subscriptions.rota_of(id),
@@ -180,12 +180,12 @@ impl Realm {
         let Some(session) = self.sessions.get_mut(place) else {
             return;
         };
-        let is_of_use = !session.parked.is_empty() || !self.backlogs.is_empty();
-        if session.shares.is_empty() || !is_of_use || session.outbox.window_room() == 0 {
+        let is_of_use = !session.seldom.parked.is_empty() || !self.backlogs.is_empty();
+        if session.seldom.shares.is_empty() || !is_of_use || session.outbox.window_room() == 0 {
             return;
         }
         if session.attached {
-            for id in std::mem::take(&mut session.parked) {
+            for id in std::mem::take(&mut session.seldom.parked) {
                 self.make_ready(place, id);
             }
         }
@@ -200,7 +200,7 @@ impl Realm {
         let Some(session) = self.sessions.get_mut(place) else {
             return;
         };
-        session.parked.remove(&id);
+        session.seldom.parked.remove(&id);
         if let (Some(at), Some(rota)) = (
             session.subscriptions.get(&id),
             self.subscriptions.rota_of(id),
@@ -314,7 +314,9 @@ impl Realm {
     /// The shared subscriptions of a session.
     fn groups_of(&self, place: usize) -> Vec<SubscriptionId> {
         let session = self.sessions.get(place);
-        session.map_or_else(Vec::new, |session| session.shares.iter().copied().collect())
+        session.map_or_else(Vec::new, |session| {
+            session.seldom.shares.iter().copied().collect()
+        })
     }
 }
 

@@ -10,11 +10,11 @@ use crate::model::{
 };
 use crate::outbox::Outbox;
 use crate::records::{self, StoredSession, StoredWill};
-use crate::session::{ClientJoin, Connection, Identity, Join, Joined, Leave, Session};
+use crate::session::{ClientJoin, Connection, Identity, Join, Joined, Leave, Seldom, Session};
 use crate::timers::Timer;
 use bytestring::ByteString;
 use rand::Rng as _;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -188,24 +188,13 @@ impl Realm {
             last_will: None,
             last_will_timer: None,
             subscriptions: HashMap::default(),
-            shares: BTreeSet::new(),
-            parked: HashSet::default(),
-            registrations: HashSet::new(),
-            calls: HashMap::default(),
-            invocations: HashMap::default(),
-            last_invocation: 0,
-            cut_short: BTreeSet::new(),
+            seldom: Seldom::default(),
             dropped: 0,
-            wills: HashMap::new(),
-            waiting: HashMap::new(),
-            acquiring: HashMap::new(),
-            holds: BTreeMap::new(),
-            receipts: HashSet::new(),
+            receipts: HashSet::default(),
             leftover: false,
             replays: VecDeque::new(),
             merge: (PublicationId(0), 0),
             details: None,
-            testaments: Vec::new(),
             ended_for: None,
         });
         self.by_id.insert(id, place);
@@ -236,7 +225,7 @@ impl Realm {
             return;
         };
         session.expiry = expiry;
-        session.last_will = client.last_will;
+        session.last_will = client.last_will.map(Box::new);
         session.detached_at_ms = None;
         if session.is_durable() && self.settings.durable {
             self.extend_bound(place, effects);
@@ -375,7 +364,7 @@ impl Realm {
                 _ => {}
             }
             if let Some(session) = self.sessions.get_mut(place) {
-                session.ended_for = Some(reason.clone());
+                session.ended_for = Some(Box::new(reason.clone()));
             }
             // Only an order ends what a client left to outlive its connections.
             let keeps_session = matches!(reason, EndReason::TooSlow | EndReason::Violation(_));
@@ -610,7 +599,7 @@ impl Realm {
         } = self;
         let session = sessions.get_mut(place)?;
         timers.cancel(session.last_will_timer.take());
-        let will = session.last_will.take()?;
+        let will = *session.last_will.take()?;
         let client = session.client.as_ref().filter(|_| settings.durable);
         let key = client.map(|client| records::key(&settings.name, client.as_bytes()));
         Some((will, key))

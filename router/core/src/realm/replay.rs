@@ -200,7 +200,7 @@ impl Realm {
         let replay = Replay {
             subscription: id,
             pattern: subscription.key.pattern.clone(),
-            filter: subscription.filter.clone(),
+            filter: subscription.filter.as_deref().cloned(),
             options,
             at: ReplayAt::Values(stored.after),
             until: stored.until,
@@ -284,7 +284,7 @@ impl Realm {
         session.replays.push_back(Replay {
             subscription: id,
             // A snapshot of history alone has nothing more to visit, but its end must still be told.
-            pattern: subscribe.pattern.detached(),
+            pattern: subscribe.pattern.clone(),
             filter,
             options,
             at: ReplayAt::Status(None),

@@ -181,8 +181,8 @@ impl Realm {
         let key = SubscriptionKey {
             pattern,
             kind,
-            filter: canonical,
-            share: stored.share.clone(),
+            filter: canonical.into(),
+            share: stored.share.as_deref().map(Arc::from),
         };
         let created_ms = stored.created_ms.unwrap_or(now.unix_ms);
         if let Some(id) = stored.id {
@@ -199,7 +199,9 @@ impl Realm {
                 .join(&key, filter.as_ref(), member, false, created_ms, |_| None);
         if let Some(session) = self.sessions.get_mut(place) {
             session.subscriptions.insert(joined.id, joined.place);
-            session.shares.extend(key.share.as_ref().map(|_| joined.id));
+            if key.share.is_some() {
+                session.seldom.shares.insert(joined.id);
+            }
         }
         self.note_status_interest(&key.pattern);
         if let Some(replaying) = stored.replaying.clone() {
@@ -282,7 +284,7 @@ impl Realm {
                 Some(place) if !left.is_zero() => {
                     let timer = self.set_timer(now, left, Timer::LastWill(place));
                     if let Some(session) = self.sessions.get_mut(place) {
-                        session.last_will = Some(will);
+                        session.last_will = Some(Box::new(will));
                         session.last_will_timer = timer;
                     }
                 }

@@ -260,7 +260,7 @@ impl Realm {
             self.will_order += 1;
             let order = self.will_order;
             if let Some(session) = self.session_mut(will.session) {
-                session.wills.insert(topic.clone(), order);
+                session.seldom.wills.insert(topic.clone(), order);
             }
         }
         let release = former.is_some() && event.clears;
@@ -342,7 +342,7 @@ impl Realm {
 
     fn forget_will(&mut self, session: SessionId, topic: &Topic) {
         if let Some(session) = self.session_mut(session) {
-            session.wills.remove(topic);
+            session.seldom.wills.remove(topic);
         }
     }
 
@@ -407,7 +407,7 @@ impl Realm {
         let waiting = self
             .sessions
             .get(place)
-            .map_or(0, |session| session.waiting.len());
+            .map_or(0, |session| session.seldom.waiting.len());
         let is_full = waiting >= limits.waiters_per_session
             || self.kv.waiters.count(&topic) >= limits.waiters_per_key;
         if is_full {
@@ -425,7 +425,7 @@ impl Realm {
             .and_then(|after| now.instant.checked_add(after))
             .map(|at| self.timers.set(at, Timer::Waiter(topic.clone(), id)));
         if let Some(session) = self.sessions.get_mut(place) {
-            session.waiting.insert(id, topic.clone());
+            session.seldom.waiting.insert(id, topic.clone());
         }
         self.counters.writes_parked += 1;
         self.kv.waiters.park(
@@ -490,9 +490,9 @@ impl Realm {
     fn forget_waiter(&mut self, waiter: &Waiter) {
         self.timers.cancel(waiter.timer);
         if let Some(session) = self.sessions.get_mut(waiter.session) {
-            session.waiting.remove(&waiter.id);
+            session.seldom.waiting.remove(&waiter.id);
             if let Wants::Hold(order) = &waiter.wants {
-                session.acquiring.remove(&order.request);
+                session.seldom.acquiring.remove(&order.request);
             }
         }
     }
@@ -581,10 +581,11 @@ impl Realm {
     /// A leaving session waits no longer; it cannot be granted what its own end releases. Whoever
     /// waited behind it may be.
     pub(super) fn drop_waiters_of(&mut self, now: Now, place: usize, effects: &mut Effects) {
-        let Some(session) = self.sessions.get_mut(place) else {
+        let session = self.sessions.get_mut(place);
+        let Some(seldom) = session.and_then(|session| session.seldom.known()) else {
             return;
         };
-        let mut waiting: Vec<(u64, Topic)> = session.waiting.drain().collect();
+        let mut waiting: Vec<(u64, Topic)> = seldom.waiting.drain().collect();
         waiting.sort_unstable();
         // How many left each line, and how many were before the first of them.
         let mut lines: BTreeMap<Topic, (usize, usize)> = BTreeMap::new();
@@ -610,12 +611,15 @@ impl Realm {
         let Some(session) = self.sessions.get_mut(place) else {
             return;
         };
-        let publisher = session.publisher(false);
-        let mut wills: Vec<(u64, Topic)> = session
+        let Some(seldom) = session.seldom.known() else {
+            return;
+        };
+        let mut wills: Vec<(u64, Topic)> = seldom
             .wills
             .drain()
             .map(|(topic, order)| (order, topic))
             .collect();
+        let publisher = session.publisher(false);
         wills.sort_unstable();
         for (_, topic) in wills {
             let will = self.kv.get(&topic).and_then(|entry| entry.will.clone());
@@ -740,7 +744,9 @@ impl Realm {
     /// meanwhile, the key is released at once by its will, which announces itself: answers whether.
     fn rebind_will(&mut self, now: Now, topic: &Topic, effects: &mut Effects) -> bool {
         for (_, session) in &mut self.sessions {
-            session.wills.remove(topic);
+            if let Some(seldom) = session.seldom.known() {
+                seldom.wills.remove(topic);
+            }
         }
         let entry = self.kv.get(topic).filter(|entry| !entry.is_hold);
         let Some(will) = entry.and_then(|entry| entry.will.clone()) else {
@@ -749,7 +755,7 @@ impl Realm {
         self.will_order += 1;
         let order = self.will_order;
         if let Some(session) = self.session_mut(will.session) {
-            session.wills.insert(topic.clone(), order);
+            session.seldom.wills.insert(topic.clone(), order);
         } else if let Some(publisher) = self.kv.get(topic).and_then(|e| e.event.publisher.clone()) {
             self.apply_will(now, topic, &will, None, publisher, effects);
             return true;

@@ -103,7 +103,7 @@ impl Realm {
             if let Some(member) = members.get(*place)
                 && let Some(session) = sessions.get_mut(member.session)
             {
-                session.parked.insert(*id);
+                session.seldom.parked.insert(*id);
             }
         }
         picked

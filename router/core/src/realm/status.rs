@@ -122,7 +122,7 @@ impl Realm {
             (from..end.min(self.sessions.capacity())).filter_map(|at| self.sessions.get(at))
         {
             census.subscriptions += session.subscriptions.len();
-            census.shares += session.shares.len();
+            census.shares += session.seldom.shares.len();
             let queued = session.outbox.queued();
             census.queued += queued.waiting + queued.in_flight;
             census.queued_bytes += queued.bytes;

@@ -9,6 +9,8 @@ use crate::model::{
 };
 use crate::records::{self, StoredSession, StoredSubscription};
 use crate::session::Session;
+use bytestring::ByteString;
+use std::sync::Arc;
 
 impl Realm {
     pub(super) fn subscribe(
@@ -148,7 +150,9 @@ impl Realm {
             session.subscriptions.get(&id).copied()
         });
         session.subscriptions.insert(joined.id, joined.place);
-        session.shares.extend(key.share.map(|_| joined.id));
+        if key.share.is_some() {
+            session.seldom.shares.insert(joined.id);
+        }
         (joined.id, joined.new_member, joined.created)
     }
 
@@ -164,11 +168,8 @@ impl Realm {
             UnsubscribeTarget::Id(id) => Some(*id),
             UnsubscribeTarget::Pattern { pattern, share } => {
                 self.sessions.get(place).and_then(|session| {
-                    session.subscriptions.keys().copied().find(|id| {
-                        self.subscriptions
-                            .by_id(*id)
-                            .is_some_and(|s| s.key.pattern == *pattern && s.key.share == *share)
-                    })
+                    let holds = |id| session.subscriptions.contains_key(&id);
+                    self.subscriptions.held(pattern, share.as_deref(), holds)
                 })
             }
         };
@@ -230,8 +231,8 @@ impl Realm {
         };
         if let Some(rota) = subscriptions.rota_of(id) {
             rota.keepers.remove(&place);
-            session.parked.remove(&id);
-            session.shares.remove(&id);
+            session.seldom.parked.remove(&id);
+            session.seldom.shares.remove(&id);
         }
         if let Some(moved) = subscriptions.leave(id, at)
             && let Some(session) = sessions.get_mut(moved)
@@ -268,13 +269,13 @@ impl Realm {
         let stored = StoredSubscription {
             kind: StoredSubscription::kind_number(subscription.key.kind),
             levels: StoredSubscription::levels_of(&subscription.key.pattern),
-            filter: subscription.filter.as_ref().map(Filter::option_text),
+            filter: subscription.filter.as_deref().map(Filter::option_text),
             qos: member.options.qos,
             no_local: member.options.no_local,
             retain_as_published: member.options.retain_as_published,
             identifier: member.options.identifier,
             replaying: Realm::stored_replay(session, id),
-            share: subscription.key.share.clone(),
+            share: subscription.key.share.as_deref().map(ByteString::from),
             id: Some(subscription.id),
             created_ms: Some(subscription.created_ms),
         };
@@ -334,7 +335,7 @@ fn key_of(subscribe: &Subscribe, filter: Option<&Filter>) -> SubscriptionKey {
     SubscriptionKey {
         pattern: subscribe.pattern.clone(),
         kind: subscribe.kind,
-        filter: filter.map(Filter::canonical).unwrap_or_default(),
-        share: subscribe.share.clone(),
+        filter: filter.map(Filter::canonical).unwrap_or_default().into(),
+        share: subscribe.share.as_deref().map(Arc::from),
     }
 }

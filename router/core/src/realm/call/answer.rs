@@ -122,10 +122,10 @@ impl Realm {
     /// end, so ids that were given out are discarded; one that never was breaks the rules.
     fn call_of(&mut self, place: usize, invocation: InvocationId) -> Option<usize> {
         let session = self.sessions.get(place)?;
-        if let Some(call) = session.invocations.get(&invocation) {
+        if let Some(call) = session.seldom.invocations.get(&invocation) {
             return Some(*call);
         }
-        if invocation.0 > session.last_invocation {
+        if invocation.0 > session.seldom.last_invocation {
             let reason = "an answer names an invocation that was never made";
             self.doomed.push((place, EndReason::Violation(reason)));
         } else {
@@ -155,7 +155,7 @@ impl Realm {
             return;
         };
         if let Some(session) = self.sessions.get_mut(callee) {
-            session.invocations.remove(&invocation);
+            session.seldom.invocations.remove(&invocation);
         }
         let registration = self.registrations.by_id_mut(open.registration);
         if let Some(callee) = registration.and_then(|registration| {

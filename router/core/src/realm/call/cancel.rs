@@ -22,7 +22,7 @@ impl Realm {
         let Some(call) = self
             .sessions
             .get(place)
-            .and_then(|s| s.calls.get(&request).copied())
+            .and_then(|s| s.seldom.calls.get(&request).copied())
         else {
             self.end_own_call(now, place, request, canceled, effects);
             return;

@@ -36,9 +36,9 @@ impl Realm {
             return;
         };
         callee.running += 1;
-        session.last_invocation += 1;
-        let invocation = InvocationId(session.last_invocation);
-        session.invocations.insert(invocation, call);
+        session.seldom.last_invocation += 1;
+        let invocation = InvocationId(session.seldom.last_invocation);
+        session.seldom.invocations.insert(invocation, call);
         let offer = Offer {
             progress: open.progress && session.features.progressive_results,
             exact,

@@ -54,18 +54,19 @@ impl Realm {
         let Some(session) = self.sessions.get_mut(place) else {
             return;
         };
-        if let Some(&call) = session.calls.get(&request) {
+        if let Some(&call) = session.seldom.calls.get(&request) {
             self.call_goes_on(now, call, payload, options.more, effects);
             return;
         }
-        if session.acquiring.contains_key(&request) || self.own_calls.is_open(place, request) {
+        if session.seldom.acquiring.contains_key(&request) || self.own_calls.is_open(place, request)
+        {
             self.fail_again(place, request, effects);
             return;
         }
-        if session.cut_short.contains(&request) {
+        if session.seldom.cut_short.contains(&request) {
             // It ended before its caller had sent everything, and the caller may not know yet.
             if !options.more {
-                session.cut_short.remove(&request);
+                session.seldom.cut_short.remove(&request);
             }
             self.counters.parts_discarded += 1;
             return;
@@ -135,7 +136,9 @@ impl Realm {
                 "sessions of this role may not be disclosed",
             ));
         }
-        let open = session.calls.len() + session.acquiring.len() + self.own_calls.open_at(place);
+        let open = session.seldom.calls.len()
+            + session.seldom.acquiring.len()
+            + self.own_calls.open_at(place);
         if open >= self.settings.limits.calls_per_session {
             return Err((
                 ErrorKind::QuotaExceeded,
@@ -196,7 +199,7 @@ impl Realm {
             disclose: options.disclose_me,
         });
         if let Some(session) = self.sessions.get_mut(place) {
-            session.calls.insert(request, call);
+            session.seldom.calls.insert(request, call);
         }
         self.start_call_timer(now, call);
         // Those that wait already come first; but none of them may be taken by a callee that is free
@@ -427,7 +430,7 @@ impl Realm {
         let more = open.more;
         if let Some((place, request)) = open.caller.take() {
             if let Some(session) = self.sessions.get_mut(place) {
-                session.calls.remove(&request);
+                session.seldom.calls.remove(&request);
             }
             if more {
                 self.cut_short(place, request);
@@ -440,9 +443,9 @@ impl Realm {
     fn cut_short(&mut self, place: usize, request: RequestId) {
         let most = self.settings.limits.calls_per_session;
         if let Some(session) = self.sessions.get_mut(place) {
-            session.cut_short.insert(request);
-            if session.cut_short.len() > most {
-                session.cut_short.pop_first();
+            session.seldom.cut_short.insert(request);
+            if session.seldom.cut_short.len() > most {
+                session.seldom.cut_short.pop_first();
             }
         }
     }
@@ -457,11 +460,14 @@ impl Realm {
         let Some(session) = self.sessions.get_mut(place) else {
             return;
         };
-        let mut registrations: Vec<_> = session.registrations.drain().collect();
+        let (mut registrations, mut invocations, mut calls) = (Vec::new(), Vec::new(), Vec::new());
+        if let Some(seldom) = session.seldom.known() {
+            registrations.extend(seldom.registrations.drain());
+            invocations.extend(seldom.invocations.drain());
+            calls.extend(seldom.calls.iter().map(|(r, call)| (*r, *call)));
+        }
         registrations.sort_unstable();
-        let mut invocations: Vec<_> = session.invocations.drain().collect();
         invocations.sort_unstable();
-        let mut calls: Vec<_> = session.calls.iter().map(|(r, call)| (*r, *call)).collect();
         calls.sort_unstable();
         self.drop_own_calls_of(place);
         for id in registrations {
@@ -475,8 +481,10 @@ impl Realm {
         for (_, call) in calls {
             self.abandon(call, Some(InterruptReason::Canceled), effects);
         }
-        if let Some(session) = self.sessions.get_mut(place) {
-            session.cut_short.clear();
+        if let Some(session) = self.sessions.get_mut(place)
+            && let Some(seldom) = session.seldom.known()
+        {
+            seldom.cut_short.clear();
         }
     }
 }

@@ -86,7 +86,7 @@ impl Realm {
         if register.concurrency == Some(0) {
             return Err((ErrorKind::InvalidArgument, "concurrency must be at least 1"));
         }
-        if session.registrations.len() >= self.settings.limits.registrations_per_session {
+        if session.seldom.registrations.len() >= self.settings.limits.registrations_per_session {
             return Err((
                 ErrorKind::QuotaExceeded,
                 "the session holds too many registrations",
@@ -117,7 +117,7 @@ impl Realm {
         let session = self.sessions.get_mut(place)?;
         let (id, calls) = (registration.id, &self.calls);
         // It may have withdrawn with invocations still to be answered.
-        let open = session.invocations.values();
+        let open = session.seldom.invocations.values();
         let running = open
             .filter(|call| calls.at(**call).is_some_and(|c| c.registration == id))
             .count();
@@ -135,7 +135,7 @@ impl Realm {
             keeps_time: register.forward_timeout && features.call_timeout,
             restricted: !register.pattern.is_exact() && !session.identity.role.is_unrestricted(),
         });
-        session.registrations.insert(id);
+        session.seldom.registrations.insert(id);
         Some(id)
     }
 
@@ -164,7 +164,7 @@ impl Realm {
         effects: &mut Effects,
     ) {
         if let Some(session) = self.sessions.get_mut(place) {
-            session.registrations.remove(&registration);
+            session.seldom.registrations.remove(&registration);
         }
         let reason = reason.clone();
         let told = Delivery::Unregistered {
@@ -203,7 +203,7 @@ impl Realm {
         let held = self
             .sessions
             .get_mut(place)
-            .is_some_and(|session| session.registrations.remove(&id));
+            .is_some_and(|session| session.seldom.registrations.remove(&id));
         if !held {
             let message = "the session holds no such registration";
             let kind = ErrorKind::NoSuchRegistration;

@@ -121,9 +121,9 @@ impl Realm {
         if !hold.mode.is_like(order.wish.mode) {
             return Ok(false);
         }
-        let known = match session.holds.len() < hold.len() {
+        let known = match session.seldom.holds.len() < hold.len() {
             true => {
-                let mut known = session.holds.iter();
+                let mut known = session.seldom.holds.iter();
                 known
                     .find(|(_, key)| *key == topic)
                     .map(|(token, _)| *token)
@@ -196,7 +196,7 @@ impl Realm {
         };
         self.kv.held.add(topic, &wish, token, holder);
         if let Some(session) = self.sessions.get_mut(place) {
-            session.holds.insert(token, topic.clone());
+            session.seldom.holds.insert(token, topic.clone());
         }
         self.set_lease(now, topic, token, ttl);
         self.counters.lock_grants += 1;
@@ -225,7 +225,7 @@ impl Realm {
         }
         let most = self.settings.limits.holds_per_session;
         let session = self.sessions.get(place);
-        if session.is_some_and(|session| session.holds.len() >= most) {
+        if session.is_some_and(|session| session.seldom.holds.len() >= most) {
             let message = "the session holds too many keys";
             return Err(Refusal::new(ErrorKind::QuotaExceeded, message));
         }
@@ -251,7 +251,10 @@ impl Realm {
         effects: &mut Effects,
     ) -> Result<(), Refusal> {
         let limits = &self.settings.limits;
-        let waiting = self.sessions.get(place).map_or(0, |s| s.waiting.len());
+        let waiting = self
+            .sessions
+            .get(place)
+            .map_or(0, |s| s.seldom.waiting.len());
         if waiting >= limits.waiters_per_session
             || self.kv.waiters.count(topic) >= limits.waiters_per_key
         {
@@ -262,8 +265,11 @@ impl Realm {
         let timer =
             wait.and_then(|wait| self.set_timer(now, wait, Timer::Waiter(topic.clone(), id)));
         if let Some(session) = self.sessions.get_mut(place) {
-            session.waiting.insert(id, topic.clone());
-            session.acquiring.insert(order.request, (topic.clone(), id));
+            session.seldom.waiting.insert(id, topic.clone());
+            session
+                .seldom
+                .acquiring
+                .insert(order.request, (topic.clone(), id));
         }
         self.counters.lock_waits += 1;
         let told = order.progress.then(|| (order.request, order.key.clone()));
@@ -334,7 +340,7 @@ impl Realm {
         effects: &mut Effects,
     ) -> bool {
         let session = self.sessions.get(place);
-        let waiting = session.and_then(|session| session.acquiring.get(&request));
+        let waiting = session.and_then(|session| session.seldom.acquiring.get(&request));
         let Some((topic, id)) = waiting.cloned() else {
             return false;
         };

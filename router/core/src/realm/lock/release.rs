@@ -56,16 +56,17 @@ impl Realm {
     fn holds(&self, place: usize, topic: &Topic, token: u64) -> bool {
         let session = self.sessions.get(place);
         session.is_some_and(|session| {
-            let is_write = session.wills.contains_key(topic);
-            session.holds.get(&token) == Some(topic) || (is_write && self.is_written(topic, token))
+            let is_write = session.seldom.wills.contains_key(topic);
+            session.seldom.holds.get(&token) == Some(topic)
+                || (is_write && self.is_written(topic, token))
         })
     }
 
     /// The key that a session holds with this token, by whichever means.
     fn held_by(&self, place: usize, token: u64) -> Option<Topic> {
         let session = self.sessions.get(place)?;
-        let mut written = session.wills.keys();
-        let held = session.holds.get(&token);
+        let mut written = session.seldom.wills.keys();
+        let held = session.seldom.holds.get(&token);
         held.or_else(|| written.find(|topic| self.is_written(topic, token)))
             .cloned()
     }
@@ -203,7 +204,7 @@ impl Realm {
         let timer = holder.lease.as_ref().and_then(|lease| lease.timer);
         self.timers.cancel(timer);
         if let Some(session) = self.session_mut(holder.session()) {
-            session.holds.remove(&token);
+            session.seldom.holds.remove(&token);
         }
     }
 
@@ -263,10 +264,11 @@ impl Realm {
         place: usize,
         effects: &mut Effects,
     ) {
-        let Some(session) = self.sessions.get_mut(place) else {
+        let session = self.sessions.get_mut(place);
+        let Some(seldom) = session.and_then(|session| session.seldom.known()) else {
             return;
         };
-        for (token, topic) in std::mem::take(&mut session.holds) {
+        for (token, topic) in std::mem::take(&mut seldom.holds) {
             self.end_holds(now, &topic, &[token], Ended::Session, effects);
         }
     }

@@ -210,7 +210,7 @@ impl Realm {
         ];
         let reason = session
             .ended_for
-            .as_ref()
+            .as_deref()
             .map(self.settings.naming.end_reason);
         let payload = || {
             Payload::from_values(&args)

@@ -153,7 +153,7 @@ impl Realm {
             let key = SubscriptionKey {
                 pattern,
                 kind,
-                filter: String::new(),
+                filter: Box::default(),
                 share: None,
             };
             self.subscriptions.id_of(&key)

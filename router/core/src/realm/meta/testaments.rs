@@ -79,15 +79,20 @@ impl Realm {
         let Some(session) = self.sessions.get_mut(place) else {
             return Err(Refusal::new(ErrorKind::Internal, "the session is gone"));
         };
-        let held: usize = session.testaments.iter().map(|left| left.bytes).sum();
-        if session.testaments.len() >= limits.testaments_per_session
+        let held: usize = session
+            .seldom
+            .testaments
+            .iter()
+            .map(|left| left.bytes)
+            .sum();
+        if session.seldom.testaments.len() >= limits.testaments_per_session
             || held + bytes > limits.testament_bytes_per_session
         {
             let message = "the session leaves too many testaments";
             return Err(Refusal::new(ErrorKind::QuotaExceeded, message));
         }
         let delay = Duration::ZERO;
-        session.testaments.push(Testament {
+        session.seldom.testaments.push(Testament {
             scope,
             will: LastWill { publish, delay },
             bytes,
@@ -103,7 +108,7 @@ impl Realm {
     ) -> Result<(), Refusal> {
         let scope = Scope::read(payload.kwargs_value())?;
         if let Some(session) = self.sessions.get_mut(place) {
-            session.testaments.retain(|left| left.scope != scope);
+            session.seldom.testaments.retain(|left| left.scope != scope);
         }
         Ok(())
     }
@@ -115,10 +120,11 @@ impl Realm {
         place: usize,
         effects: &mut Effects,
     ) {
-        let Some(session) = self.sessions.get_mut(place) else {
+        let session = self.sessions.get_mut(place);
+        let Some(seldom) = session.and_then(|session| session.seldom.known()) else {
             return;
         };
-        let mut left = std::mem::take(&mut session.testaments);
+        let mut left = std::mem::take(&mut seldom.testaments);
         left.sort_by_key(|testament| testament.scope);
         for testament in left {
             self.publish_in_name_of(now, place, testament.will, effects);
