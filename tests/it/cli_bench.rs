@@ -318,7 +318,8 @@ fn a_peer_that_is_bad_company_is_told_in_one_sentence() -> Outcome {
             "120s",
             "refused the connection: Not authorized",
         ),
-        (Manner::Closes, "120s", "closed the connection"),
+        // Closed or reset, whichever its system says.
+        (Manner::Closes, "120s", "the connection"),
         (Manner::Babbles, "120s", "broke the protocol"),
     ] {
         let peer = Peer::start(manner)?;
@@ -420,9 +421,9 @@ fn a_router_that_dies_in_the_middle_is_told() -> Outcome {
     command.args(["bench", "pubsub", "--duration", "1h", "--mqtt", &mqtt]);
     command.args(PATIENT);
     let bench = integration_tests::command::Running::start(&mut command, b"")?;
-    // It is at work when the router has heard of all of it; one connection is ours.
+    // It is at work when the router has heard of all of it.
     let end = Instant::now() + LONG;
-    while server.metric("reynard_connections_open")? < 21.0 {
+    while server.metric("reynard_connections_open")? < 20.0 {
         ensure!(Instant::now() < end, "it never came");
     }
     drop(server);

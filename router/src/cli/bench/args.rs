@@ -211,7 +211,9 @@ impl BenchArgs {
         }
         let (publishers, subscribers, topics) = scenario.numbers();
         let publishers = load.publishers.unwrap_or(publishers);
-        let subscribers = load.subscribers.unwrap_or(subscribers);
+        // Where they come in pairs, as many as publishers.
+        let pairs = publishers.min(load.topics.unwrap_or(publishers));
+        let subscribers = load.subscribers.or(subscribers).unwrap_or(pairs);
         let topics = load.topics.or(topics).unwrap_or(match scenario {
             Scenario::Connections => subscribers,
             _ => publishers,

@@ -12,7 +12,7 @@ use super::phases::Phases;
 use super::plan::{self, Plan};
 use super::process::Processes;
 use super::role::{Share, part};
-use super::run::Run;
+use super::run::{Run, latencies};
 use super::settings::{Extent, Scenario, Settings};
 use super::stamp::padding;
 use crate::cli::client::Connection;
@@ -20,7 +20,6 @@ use crate::cli::failure::Failure;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use futures_util::task::AtomicWaker;
-use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
 use protocols::mqtt::packet::QoS;
 use std::rc::Rc;
@@ -141,8 +140,7 @@ impl<'a> Scene<'a> {
         prepare: impl AsyncFn(usize, &mut Line<D::Peer>) -> Result<(R, Rc<AtomicWaker>), Failure>,
     ) -> Result<Opened, Failure> {
         let start = Instant::now();
-        let mut latency =
-            Histogram::<u64>::new(3).map_err(|error| Failure::failed(error.to_string()))?;
+        let mut latency = latencies()?;
         self.bar.set_message("connecting");
         self.bar.set_length(count as u64);
         self.bar.set_position(0);

@@ -57,17 +57,16 @@ impl Scenario {
         matches!(self, Scenario::Connections | Scenario::Retained)
     }
 
-    /// Publishers, subscribers and topics, where not told otherwise; no topics: as many as
-    /// publishers.
-    pub(super) const fn numbers(self) -> (u32, u32, Option<u32>) {
+    /// Publishers, subscribers and topics, where not told otherwise; `None`: as many as publishers.
+    pub(super) const fn numbers(self) -> (u32, Option<u32>, Option<u32>) {
         match self {
-            Scenario::Pubsub | Scenario::Call => (10, 10, None),
-            Scenario::Fanin => (10, 1, None),
-            Scenario::Fanout => (1, 100, None),
-            Scenario::Wildcard => (1, 100, Some(10_000)),
-            Scenario::Connections => (1, 1000, None),
-            Scenario::Retained => (1, 1, Some(10_000)),
-            Scenario::Kv | Scenario::Lock => (10, 0, None),
+            Scenario::Pubsub | Scenario::Call => (10, None, None),
+            Scenario::Fanin => (10, Some(1), None),
+            Scenario::Fanout => (1, Some(100), None),
+            Scenario::Wildcard => (1, Some(100), Some(10_000)),
+            Scenario::Connections => (1, Some(1000), None),
+            Scenario::Retained => (1, Some(1), Some(10_000)),
+            Scenario::Kv | Scenario::Lock => (10, Some(0), None),
         }
     }
 }

@@ -34,6 +34,19 @@ fn a_scenario_alone_is_enough() {
 }
 
 #[test]
+fn subscribers_come_in_pairs_with_publishers() {
+    let numbers = |words: &str| {
+        let settings = parsed(words).expect("fine");
+        (settings.publishers, settings.subscribers, settings.topics)
+    };
+    assert_eq!(numbers("pubsub --publishers 3"), (3, 3, 3));
+    assert_eq!(numbers("pubsub --publishers 3 --topics 2"), (3, 2, 2));
+    assert_eq!(numbers("call --topics 20"), (10, 10, 20));
+    assert_eq!(numbers("fanout --subscribers 7"), (1, 7, 1));
+    assert_eq!(numbers("connections --subscribers 7"), (1, 7, 7));
+}
+
+#[test]
 fn publishers_and_subscribers_may_speak_different_protocols() {
     let settings = parsed("pubsub --publish-with mqtt --subscribe-with wamp").expect("fine");
     assert!(settings.is_mixed());
