@@ -20,8 +20,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 /// Arguments of `bench`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(after_help = "\
-Exit codes: 0 done, 1 failed, or messages lost, doubled or out of order that must not be,
-2 bad arguments. docs/bench.md tells how to read the figures.
+Exit codes: 0 done, 1 failed or not delivered as promised, 2 bad arguments. See docs/bench.md.
 
 Examples:
   reynard bench pubsub --qos 1 --size 1024
@@ -114,7 +113,7 @@ pub(super) struct SpeechArgs {
     #[arg(long, value_name = "VERSION", value_enum, default_value_t = Version::V3_1_1,
           hide_possible_values = true)]
     mqtt_version: Version,
-    /// 0, 1 or 2; of WAMP, 1 and 2 are acknowledged [default: 0; retained: 1]
+    /// 0, 1 or 2; WAMP acknowledges 1 and 2 [default: 0; retained: 1]
     #[arg(long, value_name = "QOS", value_parser = clap::value_parser!(u8).range(0..=2))]
     qos: Option<u8>,
     /// That of subscriptions [default: as --qos]

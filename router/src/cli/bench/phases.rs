@@ -140,15 +140,14 @@ impl<'a> Phases<'a> {
                 Ok(Span { from, to })
             }
             Extent::Time { warm_up, duration } => {
-                let start = Instant::now();
                 self.is_by_time = true;
                 self.bar.set_length(millis(warm_up + duration));
                 if !warm_up.is_zero() {
-                    self.until(start + warm_up).await?;
+                    self.until(from.at + warm_up).await?;
                     from = Mark::new(self.run, self.processes)?;
                     self.run.tally.borrow_mut().latency.reset();
                 }
-                self.until(start + warm_up + duration).await?;
+                self.until(from.at + duration).await?;
                 let to = Mark::new(self.run, self.processes)?;
                 self.run.enter(Stage::Draining);
                 self.wait(None, is_under_way, |run| !is_under_way(run))
