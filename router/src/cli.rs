@@ -1,5 +1,5 @@
 //! The command line: `reynard [serve]`, `reynard check`, and the commands that talk to a running
-//! router, `reynard kv` and `reynard lock` ([`client`]).
+//! router, `reynard kv`, `reynard lock` and `reynard bench` ([`client`]).
 //!
 //! [`parse`] does everything up to a usable configuration without touching the process; whatever
 //! ends the program instead (help, wrong arguments, a configuration with problems) comes back as a
@@ -7,6 +7,7 @@
 //! configuration.
 
 mod ask;
+mod bench;
 pub mod client;
 mod console;
 mod failure;
@@ -129,6 +130,8 @@ Examples:
     Kv(kv::KvArgs),
     /// Run a command under a lock; list, show and break locks
     Lock(lock::LockArgs),
+    /// Measure a router, or any MQTT server or WAMP router
+    Bench(bench::BenchArgs),
     /// Check, repair, compact or migrate a data directory
     #[command(
         subcommand,
@@ -225,6 +228,7 @@ where
         }
         Some(Command::Kv(args)) => return Ok(client(client::ClientCommand::Kv(args))),
         Some(Command::Lock(args)) => return Ok(client(client::ClientCommand::Lock(args))),
+        Some(Command::Bench(args)) => return Ok(client(client::ClientCommand::Bench(args))),
         Some(Command::Storage(command)) => return Ok(Invocation::Storage(command)),
         Some(Command::Serve(serve)) => serve,
         None => cli.serve,

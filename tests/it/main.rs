@@ -4,6 +4,7 @@
 
 mod auth;
 mod bridge;
+mod cli_bench;
 mod cli_kv;
 mod cli_lock;
 mod conditional;

@@ -36,7 +36,7 @@ pub use address::{Address, Place, Serializer};
 pub use arguments::Arguments;
 pub use error::{ClientError, Closed, Failure};
 pub use heartbeat::Pulse;
-pub use join::{Credentials, Join};
+pub use join::{Credentials, Join, Stream, open};
 pub use request::{Cancel, Event, Invocation};
 pub use session::{Call, Reply, Session, Subscription};
 pub use terminal::printable;

@@ -3,7 +3,7 @@
 
 use super::console::Console;
 use super::failure::Failure;
-use super::{kv, lock};
+use super::{bench, kv, lock};
 use clap::Args;
 use router_client::{Address, Credentials, Join, Session};
 use std::fs;
@@ -18,6 +18,8 @@ pub enum ClientCommand {
     Kv(kv::KvArgs),
     /// `reynard lock …`
     Lock(lock::LockArgs),
+    /// `reynard bench …`
+    Bench(bench::BenchArgs),
 }
 
 /// Where to connect, as whom, and how results are shown.
@@ -70,6 +72,16 @@ impl Connection {
         self.json
     }
 
+    /// The router.
+    pub(super) const fn address(&self) -> &Address {
+        &self.url
+    }
+
+    /// The realm to join.
+    pub(super) fn realm(&self) -> &str {
+        &self.realm
+    }
+
     /// Connects and joins.
     pub(super) async fn join(&self) -> Result<Session, Failure> {
         let join = Join {
@@ -82,7 +94,8 @@ impl Connection {
         Ok(Session::connect(&self.url, &join).await?)
     }
 
-    fn credentials(&self) -> Result<Credentials, Failure> {
+    /// Who joins.
+    pub(super) fn credentials(&self) -> Result<Credentials, Failure> {
         let ticket = match (&self.ticket_file, &self.ticket) {
             (Some(path), _) => {
                 let text = fs::read_to_string(path);
@@ -109,6 +122,7 @@ pub fn run(command: &ClientCommand) -> ExitCode {
     let connection = match command {
         ClientCommand::Kv(args) => &args.connection,
         ClientCommand::Lock(args) => &args.connection,
+        ClientCommand::Bench(args) => &args.connection,
     };
     let (mut out, mut err) = (io::stdout().lock(), io::stderr());
     let is_terminal = out.is_terminal();
@@ -118,6 +132,7 @@ pub fn run(command: &ClientCommand) -> ExitCode {
             match command {
                 ClientCommand::Kv(args) => kv::run(args, &mut console).await.map(|()| 0),
                 ClientCommand::Lock(args) => lock::run(args, &mut console).await,
+                ClientCommand::Bench(args) => bench::run(args, &mut console).await.map(|()| 0),
             }
         })
     });

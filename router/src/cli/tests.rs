@@ -129,6 +129,7 @@ const HELPS: &[(&[&str], usize)] = &[
     (&["lock", "ls", "--help"], 48),
     (&["lock", "inspect", "--help"], 48),
     (&["lock", "break", "--help"], 48),
+    (&["bench", "--help"], 48),
     (&["storage", "--help"], 48),
     (&["storage", "check", "--help"], 48),
     (&["storage", "compact", "--help"], 48),
