@@ -32,7 +32,9 @@ impl Sets {
             Ids::NONE if id & SET == 0 => *ids = Ids(id),
             Ids::NONE => *ids = self.make(&[id]),
             Ids(set) if set & SET != 0 => {
-                self.set_mut(set).map(|set| set.insert(id));
+                if let Some(members) = self.set_mut(set) {
+                    members.insert(id);
+                }
             }
             Ids(one) if one == id => {}
             Ids(one) => *ids = self.make(&[one, id]),

@@ -64,6 +64,7 @@ impl DerefMut for Seldom {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::Session;
 
     #[test]
     fn nothing_is_made_before_something_is_written() {
@@ -71,5 +72,10 @@ mod tests {
         assert!(seldom.calls.is_empty() && seldom.known().is_none());
         seldom.last_invocation += 1;
         assert_eq!(seldom.known().map(|known| known.last_invocation), Some(1));
+    }
+
+    #[test]
+    fn a_session_has_little_room_for_what_most_never_have() {
+        assert!(size_of::<Session>() <= 640, "{}", size_of::<Session>());
     }
 }

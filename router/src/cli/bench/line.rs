@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 64 << 10;
@@ -71,27 +71,37 @@ impl<P: Peer> Line<P> {
     /// Writes and reads until `hear` answers true.
     ///
     /// # Errors
-    /// The other side closes, does what ends the run, or says nothing for `patience`.
+    /// The other side closes, does what ends the run, or tells nothing for `patience`.
     pub(super) async fn until(
         &mut self,
         patience: Duration,
         hear: &mut dyn FnMut(Heard<'_>) -> Result<bool, String>,
     ) -> Result<(), Failure> {
-        let mut is_done = false;
+        let (mut is_done, mut end) = (false, Instant::now() + patience);
         while !is_done {
-            let moved = timeout(patience, self.turn()).await;
-            let moved = moved.unwrap_or_else(|_| {
-                let secs = patience.as_secs_f64();
-                Err(format!("did not answer within {secs} s"))
-            });
-            let taken = moved.and_then(|()| {
+            let moved = timeout_at(end, self.turn()).await;
+            // Who only shows that it lives does not answer.
+            let is_late = moved.is_err() || Instant::now() >= end;
+            let mut has_told = false;
+            let taken = moved.unwrap_or(Ok(())).and_then(|()| {
                 let hear: &mut Hear<'_> = &mut |heard| {
+                    has_told |= !matches!(heard, Heard::Quiet);
                     is_done |= hear(heard)?;
                     Ok(())
                 };
                 self.peer.handle(&mut self.inbound, &mut self.out, hear)
             });
+            let taken = taken.and_then(|()| match is_late && !has_told {
+                true => Err(format!(
+                    "did not answer within {} s",
+                    patience.as_secs_f64()
+                )),
+                false => Ok(()),
+            });
             taken.map_err(|sentence| Failure::failed(format!("{} {sentence}", self.who)))?;
+            if has_told {
+                end = Instant::now() + patience;
+            }
         }
         Ok(())
     }
@@ -269,3 +279,6 @@ impl<P: Peer, R: Role<P>> Serving<P, R> {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests;
