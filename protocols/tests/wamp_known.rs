@@ -1,5 +1,6 @@
 //! Headers that a session knows from before are taken as if they were read anew, whatever else the
 //! frame holds.
+#![cfg(feature = "wamp")]
 
 use bytes::Bytes;
 use proptest::collection::vec;
