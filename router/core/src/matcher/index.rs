@@ -136,6 +136,6 @@ impl Index {
     #[cfg(test)]
     pub(super) fn is_blank(&self) -> bool {
         let is_empty = self.exact.is_empty() && self.prefixes.is_empty();
-        is_empty && self.trie.len() == 0 && self.sets.is_empty()
+        is_empty && self.trie.used() == 0 && self.sets.is_empty()
     }
 }

@@ -76,7 +76,7 @@ impl Trie {
 
     /// How many nodes are used besides the root.
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(super) fn used(&self) -> usize {
         self.nodes.len() - self.free.len() - 1
     }
 

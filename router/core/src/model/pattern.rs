@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_prefix_covers_what_must_be_named_only_if_it_names_it() {
-        let prefix = |text: &str| Pattern::prefix(text.to_owned()).unwrap();
+        let prefix = |text: &str| Pattern::prefix(text).unwrap();
         let levels = |text: &str| Pattern::from_slashes(text).unwrap();
         let cases = [
             ("", prefix("a"), true),

@@ -313,7 +313,7 @@ pub fn sub(request: u64, text: &str) -> Sub {
 
 /// Subscribes to a string prefix.
 pub fn sub_prefix(request: u64, text: &str) -> Sub {
-    let pattern = Pattern::prefix(text.to_owned()).expect("a prefix");
+    let pattern = Pattern::prefix(text).expect("a prefix");
     let mut subscribe = Subscribe::new(RequestId(request), pattern);
     subscribe.kind = MatchKind::Prefix;
     Sub(subscribe)
@@ -437,7 +437,7 @@ pub fn reg(request: u64, kind: MatchKind, text: &str) -> Reg {
         text => Level::Exact(text.into()),
     };
     let pattern = match kind {
-        MatchKind::Prefix => Pattern::prefix(text.to_owned()).expect("a prefix"),
+        MatchKind::Prefix => Pattern::prefix(text).expect("a prefix"),
         MatchKind::Wildcard => {
             Pattern::from_levels(text.split('/').map(level).collect()).expect("a pattern")
         }
