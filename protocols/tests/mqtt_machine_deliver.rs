@@ -72,14 +72,24 @@ fn among_others_everybody_gets_what_a_lone_subscriber_gets() {
                 topic_alias_maximum: Some(3),
                 ..Properties::default()
             };
-            listener(world, with(connect(V5, "f"), set), options(AtMostOnce), None)
+            listener(
+                world,
+                with(connect(V5, "f"), set),
+                options(AtMostOnce),
+                None,
+            )
         },
         |world| {
             let set = Properties {
                 maximum_packet_size: NonZeroU32::new(40),
                 ..Properties::default()
             };
-            listener(world, with(connect(V5, "g"), set), options(AtMostOnce), None)
+            listener(
+                world,
+                with(connect(V5, "g"), set),
+                options(AtMostOnce),
+                None,
+            )
         },
     ];
     let messages = || {
@@ -102,7 +112,11 @@ fn among_others_everybody_gets_what_a_lone_subscriber_gets() {
         for message in messages() {
             world.send(publisher, message);
         }
-        Vec::from_iter(clients.iter().map(|client| world.clients[*client].got.clone()))
+        Vec::from_iter(
+            clients
+                .iter()
+                .map(|client| world.clients[*client].got.clone()),
+        )
     };
     let alone = Vec::from_iter(kinds.iter().map(|kind| heard(&[*kind]).remove(0)));
     assert!(alone.iter().all(|got| got.len() >= 3));
