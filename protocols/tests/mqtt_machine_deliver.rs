@@ -131,6 +131,27 @@ fn among_others_everybody_gets_what_a_lone_subscriber_gets() {
     }
 }
 
+#[test]
+fn what_fills_one_batch_after_the_other_reaches_every_subscriber() {
+    let mut world = World::new();
+    let publisher = world.client(V5, "publisher");
+    let clients = ["a", "b", "c"].map(|id| {
+        let client = world.client(V3_1_1, id);
+        world.subscribe(client, "#", AtMostOnce);
+        client
+    });
+    // Of a few sizes, so that a batch is full behind a message and not only ahead of one.
+    let payload: &str = "x".repeat(4_000).leak();
+    let messages = Vec::from_iter((0..300).map(|n| {
+        let size = 3_000 + n * 3;
+        publish("topic", &payload[..size], None, AtMostOnce)
+    }));
+    world.send_all(publisher, &messages);
+    for client in clients {
+        assert_eq!(world.clients[client].got.len(), messages.len());
+    }
+}
+
 /// A client with a subscription to `#`.
 fn listener(
     world: &mut World,

@@ -74,7 +74,7 @@ impl MqttMachine {
         self.write_publish(&head, &payload)?;
         let are_more = payload.len() <= BIG_PAYLOAD && Arc::strong_count(&delivery.event) > 1;
         if let Some(kind) = alike.filter(|_| are_more) {
-            let packet = self.output.batch().get(start..).unwrap_or_default();
+            let packet = self.output.since(start);
             event.made.keep(kind, || Bytes::copy_from_slice(packet));
         }
         match (packet_id, qos) {

@@ -33,6 +33,11 @@ impl Outputs {
         &mut self.batch
     }
 
+    /// What was appended to the batch since it had `start` bytes.
+    pub(super) fn since(&self, start: usize) -> &[u8] {
+        self.batch.get(start..).unwrap_or_default()
+    }
+
     /// Appends the payload of the PUBLISH whose head is at the end of the batch.
     pub(in crate::mqtt) fn payload(&mut self, payload: &Bytes) {
         if payload.len() > BIG_PAYLOAD {
