@@ -415,11 +415,8 @@ impl<T: Transport + Unpin> Driver<T> {
                 }
                 Output::Bytes(ref bytes) | Output::Text(ref bytes) => {
                     if self.closing.is_none() {
-                        if self.transport.queued() == 0 {
-                            self.last_write = now.instant;
-                        }
-                        Traffic::add(&self.options.traffic.bytes_out, bytes.len());
-                        self.last_active = Some(now.instant);
+                        let was_idle = self.transport.queued() == 0;
+                        self.note_output(now, was_idle, bytes.len());
                         self.transport.send(output);
                     }
                 }
@@ -428,6 +425,15 @@ impl<T: Transport + Unpin> Driver<T> {
         if self.read_closed && self.closing.is_none() {
             self.start_closing(now, 1000, "");
         }
+    }
+
+    /// So many bytes go to the transport, which had nothing to write if it `was_idle`.
+    fn note_output(&mut self, now: Now, was_idle: bool, bytes: usize) {
+        if was_idle {
+            self.last_write = now.instant;
+        }
+        self.last_active = Some(now.instant);
+        Traffic::add(&self.options.traffic.bytes_out, bytes);
     }
 
     fn note_violation(&self, now: Now, reason: &str) {

@@ -1,6 +1,6 @@
 //! Messages that lie ready in the gate go to the transport in one run, without a piece of memory of their own each.
 
-use super::{Driver, Traffic};
+use super::Driver;
 use crate::transport::Transport;
 use router_core::model::Now;
 
@@ -17,13 +17,8 @@ impl<T: Transport + Unpin> Driver<T> {
             bytes += message.len();
             transport.send_message(message, is_text);
         });
-        if bytes == 0 {
-            return;
+        if bytes > 0 {
+            self.note_output(now, was_idle, bytes);
         }
-        if was_idle {
-            self.last_write = now.instant;
-        }
-        self.last_active = Some(now.instant);
-        Traffic::add(&self.options.traffic.bytes_out, bytes);
     }
 }
