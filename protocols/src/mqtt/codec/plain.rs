@@ -49,7 +49,7 @@ impl Decoder {
             return None;
         }
         let mut packet_id = None;
-        if flags.qos() != QoS::AtMostOnce {
+        if flags.qos != QoS::AtMostOnce {
             let (id, behind) = body.split_first_chunk::<2>()?;
             packet_id = Some(PacketId::new(u16::from_be_bytes(*id))?);
             body = behind;
@@ -58,9 +58,9 @@ impl Decoder {
             body = body.strip_prefix(&[0])?;
         }
         Some(PlainPublish {
-            dup: flags.dup(),
-            qos: flags.qos(),
-            retain: flags.retain(),
+            dup: flags.dup,
+            qos: flags.qos,
+            retain: flags.retain,
             topic,
             packet_id,
             payload: end - body.len()..end,

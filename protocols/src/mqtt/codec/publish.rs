@@ -23,9 +23,9 @@ use crate::mqtt::reason::ReasonCode;
 /// The flags of the first byte of a PUBLISH.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Flags {
-    dup: bool,
-    qos: QoS,
-    retain: bool,
+    pub(super) dup: bool,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
 }
 
 impl Flags {
@@ -42,18 +42,6 @@ impl Flags {
             return Err(DecodeError::malformed("DUP with QoS 0 [MQTT-3.3.1-2]"));
         }
         Ok(flags)
-    }
-
-    pub(super) const fn dup(self) -> bool {
-        self.dup
-    }
-
-    pub(super) const fn qos(self) -> QoS {
-        self.qos
-    }
-
-    pub(super) const fn retain(self) -> bool {
-        self.retain
     }
 
     const fn byte(self) -> u8 {
@@ -162,16 +150,10 @@ impl PublishHead<'_> {
         };
         out.put_u8(flags.byte());
         out.variable_byte_integer(remaining)?;
-        out.put_u16(self.topic.len() as u16);
-        out.put_slice(self.topic.as_bytes());
-        if let Some(id) = self.packet_id {
-            out.put_u16(id.get());
-        }
+        put_start(self.packet_id, self.topic, out)?;
         if version.is_v5() {
             out.variable_byte_integer(own + self.shared_properties.len())?;
-            if own > 0 {
-                self.write_own_properties(out)?;
-            }
+            self.write_own_properties(out)?;
             out.put_slice(self.shared_properties);
         }
         Ok(())
@@ -190,20 +172,12 @@ impl PublishHead<'_> {
             remaining: 2 + self.topic.len() + id + self.payload_len,
         };
         if version.is_v5() {
-            if self.has_own_properties() {
-                shape.own = count(|sink| self.write_own_properties(sink))?;
-            }
+            shape.own = count(|sink| self.write_own_properties(sink))?;
             let properties = shape.own + self.shared_properties.len();
             let digits = count(|sink| sink.variable_byte_integer(properties))?;
             shape.remaining += digits + properties;
         }
         Ok(shape)
-    }
-
-    fn has_own_properties(&self) -> bool {
-        self.message_expiry_interval.is_some()
-            || self.topic_alias.is_some()
-            || !self.subscription_identifiers.is_empty()
     }
 
     fn write_own_properties<S: Sink>(&self, sink: &mut S) -> Result<(), EncodeError> {
@@ -272,6 +246,14 @@ fn write_start<S: Sink>(
     sink: &mut S,
 ) -> Result<(), EncodeError> {
     check_start(dup, qos, packet_id, topic, aliased)?;
+    put_start(packet_id, topic, sink)
+}
+
+fn put_start<S: Sink>(
+    packet_id: Option<PacketId>,
+    topic: &str,
+    sink: &mut S,
+) -> Result<(), EncodeError> {
     sink.binary(topic.as_bytes())?;
     if let Some(id) = packet_id {
         sink.u16(id.get());

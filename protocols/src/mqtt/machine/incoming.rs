@@ -27,10 +27,8 @@ pub(super) struct Incoming {
 type Fault = (ReasonCode, &'static str);
 
 /// What the realm knows an exactly-once message by.
-pub(super) fn receipt_of(publish: &Publish) -> Option<PacketId> {
-    publish
-        .packet_id
-        .filter(|_| publish.qos == QoS::ExactlyOnce)
+pub(super) fn receipt_of(qos: QoS, packet_id: Option<PacketId>) -> Option<PacketId> {
+    packet_id.filter(|_| qos == QoS::ExactlyOnce)
 }
 
 impl MqttMachine {
@@ -58,7 +56,7 @@ impl MqttMachine {
             return;
         };
         self.known_topics.add(&topic);
-        let receipt = receipt_of(&publish);
+        let receipt = receipt_of(publish.qos, publish.packet_id);
         self.command(Command::Publish(Box::new(model::Publish {
             request: asked.map(Asked::request),
             qos: map::assurance(publish.qos),

@@ -1,7 +1,8 @@
 //! The fast way for what most clients send all the time: PUBLISHes without properties to topics they have published to
 //! before. Everything else, and whatever is wrong, goes the long way, which comes to the same end.
 
-use super::{MqttMachine, Phase, map};
+use super::incoming::receipt_of;
+use super::{Asked, MqttMachine, Phase, map};
 use crate::mqtt::packet::{PacketId, QoS};
 use bytes::BytesMut;
 use router_core::model::{self, Command, Now, Payload, Topic};
@@ -79,11 +80,11 @@ impl MqttMachine {
             };
             let payload = Payload::bytes(frames.slice(plain.payload), false);
             self.command(Command::Publish(Box::new(model::Publish {
-                request: asked.map(super::Asked::request),
+                request: asked.map(Asked::request),
                 qos: map::assurance(plain.qos),
                 retain: plain.retain,
                 exclude_me: false,
-                receipt: plain.packet_id.filter(|_| plain.qos == QoS::ExactlyOnce),
+                receipt: receipt_of(plain.qos, plain.packet_id),
                 ..model::Publish::new(plain.topic, payload)
             })));
         }

@@ -108,7 +108,7 @@ impl MqttMachine {
         }
         self.command(Command::CallMessage(Box::new(CallMessage {
             acknowledge: asked.map(Asked::request),
-            receipt: receipt_of(publish),
+            receipt: receipt_of(publish.qos, publish.packet_id),
             request: Asked::Call(number).request(),
             procedure: request.procedure,
             payload: request.payload,

@@ -107,19 +107,14 @@ impl History {
         }
     }
 
-    /// Whether an event is to be kept; `traced`: its publisher asked for it.
+    /// Whether an event is to be kept; `asked`: by a [rule](History::has_rule) for its topic, or by its publisher.
     #[must_use]
-    pub fn wants(&self, event: &Event, traced: bool) -> bool {
-        self.takes(event, traced || self.has_rule(&event.topic))
-    }
-
-    /// The same of an event that `asks` for it, by a rule for its topic or for itself.
-    pub fn takes(&self, event: &Event, asks: bool) -> bool {
+    pub fn wants(&self, event: &Event, asked: bool) -> bool {
         let names_sessions = |event: &Event| {
             let admission = event.admission.as_ref();
             admission.is_some_and(|admission| admission.names_sessions())
         };
-        asks && !names_sessions(event)
+        asked && !names_sessions(event)
     }
 
     /// Whether a rule says that what is published there is kept.

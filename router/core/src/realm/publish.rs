@@ -391,8 +391,8 @@ impl Realm {
         effects: &mut Effects,
     ) -> bool {
         self.counters.events_in += 1;
-        let asks = trace.asked || route.is_remembered;
-        let is_kept = self.history.takes(event, asks)
+        let asked = trace.asked || route.is_remembered;
+        let is_kept = self.history.wants(event, asked)
             && self.remember(event, trace, author.exclude_me, effects);
         let found = &route.found;
         let fan = Fan {
