@@ -58,6 +58,8 @@ const STEPS: u64 = 6_000;
 const SEED: u64 = 3;
 /// Scripts played side by side; they wait most of their time.
 const WORKERS: usize = 8;
+/// How often a script is played again by itself if it went otherwise than on record.
+const ALONE: usize = 3;
 
 /// Whoever changes the router or a script sees here what that changes beside the peers.
 #[test]
@@ -76,20 +78,23 @@ fn scripts_differ_only_as_on_record() -> crate::Outcome {
         .collect();
     // Those that wait for a clock first, so that the others fill the time.
     jobs.sort_by_key(|(script, _)| script.steps.iter().all(|step| step.until.is_none()));
-    let blocks: Mutex<Vec<(Key, Block)>> = Mutex::default();
+    let plays: Mutex<Vec<Play<'_>>> = Mutex::default();
     side_by_side(&jobs, |(script, version)| {
-        let found = compare(script, *version, &old)
-            .with_context(|| format!("{} {version}", script.name))?;
-        blocks
+        let found = play(script, *version, &old)?;
+        plays
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .extend(found);
+            .push(((script, *version), found));
         Ok(())
     })?;
-    let blocks = blocks.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut plays = plays.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if std::env::var_os("DIFF_BLESS").is_none() {
+        play_again(&mut plays, &old)?;
+    }
+    let blocks = plays.into_iter().flat_map(|(_, found)| found);
     let mut new = Record {
         peers: broker::peers()?,
-        blocks: blocks.into_iter().collect(),
+        blocks: blocks.collect(),
     };
     new.adopt_reasons(&old);
     let differing: usize = new
@@ -154,7 +159,10 @@ fn random_sessions_differ_only_by_rule() -> crate::Outcome {
 }
 
 /// Does all jobs on a few threads; the first failure ends it.
-fn side_by_side<T: Sync>(jobs: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+fn side_by_side<'a, T: Sync>(
+    jobs: &'a [T],
+    work: impl Fn(&'a T) -> Result<()> + Sync,
+) -> Result<()> {
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let run = || -> Result<()> {
@@ -172,21 +180,64 @@ fn side_by_side<T: Sync>(jobs: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> 
     })
 }
 
+/// A script in one version, and where a peer differed.
+type Play<'a> = ((&'a Script, Version), Vec<(Key, Block)>);
+
+fn play(script: &Script, version: Version, old: &Record) -> Result<Vec<(Key, Block)>> {
+    compare(script, version, old).with_context(|| format!("{} {version}", script.name))
+}
+
+/// What went otherwise than on record is played again on fresh brokers, and alone: beside the other
+/// plays on a busy machine a broker may be slower than the patience of its clients. What has changed
+/// differs each time.
+fn play_again(plays: &mut [Play<'_>], old: &Record) -> Result<()> {
+    for ((script, version), found) in plays {
+        for _ in 0..ALONE {
+            if as_recorded(script, *version, found, old) {
+                break;
+            }
+            println!("{} {version} is played again, after {found:?}", script.name);
+            *found = play(script, *version, old)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the same differences are on record for these plays, and no others.
+fn as_recorded(script: &Script, version: Version, found: &[(Key, Block)], old: &Record) -> bool {
+    peers(version).iter().all(|kind| {
+        let key = key(script, version, *kind);
+        let now = found.iter().find(|(known, _)| *known == key);
+        let now = now.map(|(_, block)| &block.differences);
+        now == old.blocks.get(&key).map(|block| &block.differences)
+    })
+}
+
+/// The brokers that a version is played on; the router is the first.
+const fn peers(version: Version) -> &'static [Kind] {
+    const ALL: &[Kind] = &[
+        Kind::Reynard,
+        Kind::WebSocket,
+        Kind::Mosquitto,
+        Kind::Rumqttd,
+    ];
+    match version {
+        Version::V3_1 => &[Kind::Reynard, Kind::WebSocket, Kind::Mosquitto],
+        _ => ALL,
+    }
+}
+
+fn key(script: &Script, version: Version, kind: Kind) -> Key {
+    (script.name.clone(), version.to_string(), kind.to_string())
+}
+
 /// Plays a script on all brokers and returns where a peer differed.
 fn compare(script: &Script, version: Version, old: &Record) -> Result<Vec<(Key, Block)>> {
-    let kinds = match version {
-        Version::V3_1 => &[Kind::Reynard, Kind::WebSocket, Kind::Mosquitto][..],
-        _ => &[
-            Kind::Reynard,
-            Kind::WebSocket,
-            Kind::Mosquitto,
-            Kind::Rumqttd,
-        ],
-    };
+    let kinds = peers(version);
     let mut stage = Stage::start(kinds, version, script.capabilities)?;
     let keys: Vec<Key> = kinds
         .iter()
-        .map(|kind| (script.name.clone(), version.to_string(), kind.to_string()))
+        .map(|kind| key(script, version, *kind))
         .collect();
     let mut blocks = vec![Block::default(); kinds.len()];
     let mut log = format!("{} {version}\n", script.name);
