@@ -85,6 +85,15 @@ pub struct Got {
     pub all: u32,
 }
 
+/// A will that was disarmed by a goodbye.
+struct Disarmed {
+    uid: Uid,
+    /// The number of the batch that says so.
+    batch: u64,
+    /// The store's failures until then; [`None`] if it was down.
+    failures: Option<u64>,
+}
+
 /// An armed will of a connection.
 #[derive(Clone, Debug)]
 struct Armed {
@@ -147,8 +156,7 @@ pub struct Ledger {
     got: HashMap<(ActorId, Uid), Got>,
     /// First deliveries to an actor, in order.
     order: BTreeMap<ActorId, Vec<Uid>>,
-    /// Wills that were disarmed, with the number of the batch that says so.
-    disarmed: Vec<(Uid, u64)>,
+    disarmed: Vec<Disarmed>,
     pub locks: Locks,
     pub holds: Holds,
     pub calls: crate::calls::Calls,
@@ -383,7 +391,11 @@ impl Ledger {
         let own: Vec<Armed> = own;
         for will in own {
             if self.of(will.uid).execs.is_empty() {
-                self.disarmed.push((will.uid, submitted));
+                self.disarmed.push(Disarmed {
+                    uid: will.uid,
+                    batch: submitted,
+                    failures: (!self.store_down).then_some(self.store_failures),
+                });
                 self.forbid(will.uid, "its owner said goodbye");
             }
         }
@@ -491,10 +503,11 @@ impl Ledger {
         self.crash_steps.push(step);
         self.crashes += 1;
         self.life += 1;
-        // Nobody was promised that a goodbye is remembered.
-        for (uid, batch) in std::mem::take(&mut self.disarmed) {
-            if batch >= durable {
-                let publication = self.of(uid);
+        // Nobody was promised that a goodbye is remembered. If the batch that says so failed, it is written again later
+        // than what comes after it.
+        for will in std::mem::take(&mut self.disarmed) {
+            if will.batch >= durable || will.failures != Some(self.store_failures) {
+                let publication = self.of(will.uid);
                 publication.forbidden = false;
                 publication.execs.push(step);
             }
@@ -562,6 +575,7 @@ impl Ledger {
         };
         self.count("deliveries");
         let publication = &self.publications[uid as usize];
+        let last = publication.last();
         if publication.execs.is_empty() {
             self.fail(format!(
                 "actor {actor} got publication {uid} before the realm had it"
@@ -577,7 +591,12 @@ impl Ledger {
         let got = self.got.entry((actor, uid)).or_default();
         got.all += 1;
         got.fresh += u32::from(!repeated);
-        if got.all == 1 {
+        let is_first = got.all == 1;
+        // A crash may take back that a full queue dropped something, which then comes, marked as repeated, in its
+        // place among what is sent again, but behind what was given before the crash.
+        let drops = self.queue_full == Some(WhenFull::DropOldest);
+        let came_back = repeated && drops && self.crashed_after(last);
+        if is_first && !came_back {
             self.order.entry(actor).or_default().push(uid);
         }
     }

@@ -176,6 +176,8 @@ impl World {
         for _ in 0..former.len() {
             self.actors.push(Box::new(Absent));
         }
+        self.schedule.asks_all(&self.actors, &self.net);
+        self.until_all_are_gone()?;
         self.add(|me| WampActor::new(me, Janitor::new(me)));
         self.schedule.asks_all(&self.actors, &self.net);
         self.rest(Phase::Settle)?;
@@ -196,6 +198,18 @@ impl World {
         let records = self.router.core.stored_records();
         if !records.is_empty() {
             return Err(format!("left in the store: {records:?}"));
+        }
+        Ok(())
+    }
+
+    /// Until the router has noticed it, of connections too that fell silent: what their clients held is theirs till then.
+    fn until_all_are_gone(&mut self) -> Result<(), String> {
+        let limit = self.now + SETTLE_MS;
+        while let Some(link) = self.router.drivers.keys().next() {
+            if self.now > limit {
+                return Err(format!("connection {link} is still there"));
+            }
+            self.step()?;
         }
         Ok(())
     }
