@@ -47,30 +47,33 @@ impl Collector for Figures {
             down,
         )?;
         if let Some(store) = stats.store {
-            counter(
-                &mut encoder,
-                "store_commits",
-                "Commits that reached the disk",
-                store.commits,
-            )?;
-            counter(
-                &mut encoder,
-                "store_batches",
-                "Batches of writes made durable",
-                store.batches,
-            )?;
-            counter(
-                &mut encoder,
-                "store_bytes",
-                "Bytes made durable",
-                store.bytes,
-            )?;
-            counter(
-                &mut encoder,
-                "store_failures",
-                "Batches refused by the store",
-                store.failures,
-            )?;
+            let figures = [
+                (
+                    "store_commits",
+                    "Commits that reached the store",
+                    store.commits,
+                ),
+                ("store_syncs", "Times the disk was waited for", store.syncs),
+                (
+                    "store_writes",
+                    "Records written or removed; divided by syncs, how many shared a wait",
+                    store.writes,
+                ),
+                (
+                    "store_batches",
+                    "Batches of writes made durable",
+                    store.batches,
+                ),
+                ("store_bytes", "Bytes made durable", store.bytes),
+                (
+                    "store_failures",
+                    "Batches refused by the store",
+                    store.failures,
+                ),
+            ];
+            for (name, help, value) in figures {
+                counter(&mut encoder, name, help, value)?;
+            }
             let queued = store.queued_bytes;
             gauge(
                 &mut encoder,

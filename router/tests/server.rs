@@ -99,6 +99,24 @@ async fn health_readiness_and_figures_are_served_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn the_figures_tell_how_many_writes_shared_a_sync() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let (server, address) = start(&on_disk(directory.path())).await;
+    let figure = |figures: &str, name: &str| -> u64 {
+        let line = figures.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().trim().parse().unwrap()
+    };
+    let session = server.router().session("realm1").await.unwrap();
+    let (_, before) = get(address, "/metrics", "").await;
+    session.publish("a.b", 1).retain().await.unwrap();
+    let (_, after) = get(address, "/metrics", "").await;
+    for name in ["reynard_store_syncs_total", "reynard_store_writes_total"] {
+        assert!(figure(&after, name) > figure(&before, name), "{after}");
+    }
+    soon(server.shutdown()).await;
+}
+
+#[tokio::test]
 async fn a_draining_server_is_healthy_but_not_ready() {
     let (server, address) = start(&in_memory()).await;
     let mut socket = soon(TcpStream::connect(address)).await.unwrap();

@@ -97,6 +97,10 @@ pub struct GroupStats {
     pub commits: u64,
     /// Storage commits that failed, repeats included.
     pub failed_commits: u64,
+    /// Times the disk was waited for: commits that were synced, and syncs of what relaxed ones left.
+    pub syncs: u64,
+    /// Records written or removed by commits; divided by `syncs`, how many shared the wait.
+    pub writes: u64,
     /// Batches made durable.
     pub batches: u64,
     /// Batches reported with an error, superseded ones included.
@@ -477,8 +481,7 @@ impl Writer {
         let storage = self.storage.clone();
         if durabilities.contains(&Durability::Always) {
             self.commit(batch, || storage.commit(batch))?;
-            self.timer.synced();
-            self.unsynced = false;
+            self.synced();
             return Ok(());
         }
         self.commit(batch, || storage.commit_relaxed(batch))?;
@@ -494,15 +497,18 @@ impl Writer {
     fn sync(&mut self, now: Instant) {
         let storage = self.storage.clone();
         match self.commit(&Batch::new(), || storage.sync()) {
-            Ok(()) => {
-                self.timer.synced();
-                self.unsynced = false;
-            }
+            Ok(()) => self.synced(),
             Err(error) => {
                 tracing::error!(%error, "what was acknowledged before the sync is not on the disk yet; it will be tried again");
                 self.timer.failed(now);
             }
         }
+    }
+
+    fn synced(&mut self) {
+        self.timer.synced();
+        self.unsynced = false;
+        self.shared.stats.lock().syncs += 1;
     }
 
     fn commit(
@@ -522,6 +528,7 @@ impl Writer {
             Ok(()) => {
                 stats.commits += 1;
                 stats.bytes += batch.bytes() as u64;
+                stats.writes += batch.ops().len() as u64;
             }
             Err(error) => {
                 stats.failed_commits += 1;

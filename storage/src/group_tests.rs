@@ -538,6 +538,9 @@ fn a_commit_is_synced_if_any_batch_in_it_asks_for_it() {
     assert!(bench.finish().iter().all(|(_, outcome)| outcome.is_ok()));
     assert_eq!((bench.storage.commits(), bench.storage.relaxed()), (2, 0));
     assert_eq!(bench.storage.syncs(), 0, "nothing was left to sync");
+    let stats = bench.group.stats();
+    let expected = (2, 4);
+    assert_eq!((stats.syncs, stats.writes), expected, "three shared a wait");
 }
 
 #[test]
@@ -558,6 +561,8 @@ fn batches_that_do_not_ask_for_it_are_synced_by_the_timer_or_at_the_end() {
     bench.group.shutdown();
     assert_eq!((bench.storage.commits(), bench.storage.relaxed()), (4, 4));
     assert_eq!(bench.storage.syncs(), 2, "by the timer, and at the end");
+    let stats = bench.group.stats();
+    assert_eq!((stats.syncs, stats.writes), (2, 4), "no commit waited");
 }
 
 #[test]
@@ -572,5 +577,6 @@ fn a_sync_that_fails_is_told_and_tried_again() {
     bench.storage.wait_for_syncs(2);
     let stats = bench.group.stats();
     assert_eq!((stats.failed_commits, stats.failures), (1, 0));
+    assert!(stats.syncs < 2, "a sync that failed counts");
     assert_eq!(stats.last_error, Some(StorageError::Full));
 }
