@@ -116,6 +116,8 @@ pub struct LinkFacts {
     pub client: Option<String>,
     sent: VecDeque<Uid>,
     wills: Vec<Armed>,
+    /// The realm has let it in.
+    joined: bool,
     pub ended: bool,
     /// Failures of the store before it was opened.
     store_failures: u64,
@@ -422,7 +424,8 @@ impl Ledger {
     /// Whoever took this client's session over: the former connections of the client are over.
     pub fn joins(&mut self, link: LinkId, client: Option<&str>) {
         let step = self.tick();
-        if let Some(facts) = self.links.get(&link) {
+        if let Some(facts) = self.links.get_mut(&link) {
+            facts.joined = true;
             self.joined.push((facts.actor, step));
         }
         let former: Vec<LinkId> = self
@@ -434,7 +437,10 @@ impl Ledger {
             .collect();
         for other in former {
             self.excuse(other, "taken over");
-            self.ended(other);
+            // Whose CONNECT is still on its way comes later, and takes over in its turn.
+            if self.links.get(&other).is_some_and(|facts| facts.joined) {
+                self.ended(other);
+            }
         }
     }
 
