@@ -10,6 +10,7 @@
 //!   can also say what no decent client says;
 //! * [`probe`] asks whether a router still serves strangers;
 //! * [`linear`] checks recorded histories of a key for linearizability;
+//! * [`costs`] counts what messages cost, for `bin/costs.rs`;
 //! * [`measure`] holds the long runs, which `bin/measure.rs` starts.
 //!
 //! Nothing here sleeps to wait for something: every wait ends with the event it
@@ -22,6 +23,7 @@ use anyhow::{Context, Result, ensure};
 
 pub mod agent;
 pub mod command;
+pub mod costs;
 pub mod http;
 pub mod linear;
 pub mod measure;
