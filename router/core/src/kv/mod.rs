@@ -142,6 +142,15 @@ impl Kv {
         }
     }
 
+    /// The armed will of a key. Costs nothing while no key has one.
+    #[must_use]
+    pub fn will(&self, topic: &Topic) -> Option<&ArmedWill> {
+        if self.armed.is_empty() {
+            return None;
+        }
+        self.get(topic)?.will.as_deref()
+    }
+
     /// The token of the last write or deletion and the commit that makes it durable; zeros if the
     /// key was never written or that is forgotten.
     #[must_use]
@@ -229,6 +238,9 @@ impl Kv {
 
     /// Takes the first waiter of a key whose turn has come. A key has at most `most` holders.
     pub fn take_ready_waiter(&mut self, topic: &Topic, most: usize) -> Option<Waiter> {
+        if self.waiters.is_empty() {
+            return None;
+        }
         let entry = match self.states.get(topic) {
             Some(State::Kept(entry)) => Some(entry),
             _ => None,

@@ -135,10 +135,7 @@ impl Realm {
         self.suits_own_hold(place, publish)?;
         self.may_write_held(place, &publish.topic)?;
         let deletes = self.deletes(&publish.topic, &publish.payload, publish.options.as_deref());
-        let is_held = self
-            .kv
-            .get(&publish.topic)
-            .is_some_and(|entry| entry.will.is_some());
+        let is_held = self.kv.will(&publish.topic).is_some();
         if self.store_down && !(deletes && is_held) {
             return Err((
                 ErrorKind::StorageUnavailable,
@@ -168,7 +165,7 @@ impl Realm {
         if !payload.has_no_value() {
             return false;
         }
-        let is_held = self.kv.get(topic).is_some_and(|entry| entry.will.is_some());
+        let is_held = self.kv.will(topic).is_some();
         let is_plain = options.is_none_or(|o| o.when.is_none() && o.will.is_none());
         payload.has_no_kwargs() || (is_held && is_plain)
     }
@@ -220,7 +217,8 @@ impl Realm {
             false => Vec::new(),
         };
         let release = self.store_value(&event, will.filter(|_| !deletes), stands, effects);
-        self.arm_value_expiry(now, &topic);
+        let expires = event.expires_at_ms.filter(|_| !deletes);
+        self.arm_expiry(now, &topic, expires);
         let trace = Trace {
             asked: is_traced(options),
             // It is taken back together with the value.
@@ -248,7 +246,7 @@ impl Realm {
     ) -> bool {
         let topic = &event.topic;
         let is_hold = self.kv.held.get(topic).is_some();
-        let former = self.kv.get(topic).and_then(|entry| entry.will.clone());
+        let former = self.kv.will(topic).cloned().map(Box::new);
         if let Some(former) = &former {
             self.forget_will(former.session, topic);
         }
@@ -361,9 +359,8 @@ impl Realm {
         if !expired || self.store_down {
             return;
         }
-        let former = self.kv.get(topic).and_then(|entry| entry.will.clone());
-        if let Some(former) = former {
-            self.forget_will(former.session, topic);
+        if let Some(session) = self.kv.will(topic).map(|will| will.session) {
+            self.forget_will(session, topic);
         }
         let (token, _) = self.kv.last_token(topic);
         let commit = self.write_commit();
@@ -376,8 +373,13 @@ impl Realm {
 
     /// Sees to it that the value under `topic` goes when it expires.
     pub(super) fn arm_value_expiry(&mut self, now: Now, topic: &Topic) {
-        self.timers.cancel(self.value_expiry.remove(topic));
         let expires = self.kv.get(topic).and_then(|e| e.event.expires_at_ms);
+        self.arm_expiry(now, topic, expires);
+    }
+
+    /// ... which is at `expires`.
+    fn arm_expiry(&mut self, now: Now, topic: &Topic, expires: Option<u64>) {
+        self.timers.cancel(self.value_expiry.remove(topic));
         let timer = expires.and_then(|at| {
             let after = Duration::from_millis(at.saturating_sub(now.unix_ms));
             self.set_timer(now, after, Timer::ValueExpiry(topic.clone()))
