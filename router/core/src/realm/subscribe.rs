@@ -266,6 +266,9 @@ impl Realm {
         let Some(member) = subscription.members.get(*at) else {
             return;
         };
+        let Some(key) = self.subscription_key(session, &subscription.key) else {
+            return;
+        };
         let stored = StoredSubscription {
             kind: StoredSubscription::kind_number(subscription.key.kind),
             levels: StoredSubscription::levels_of(&subscription.key.pattern),
@@ -279,8 +282,7 @@ impl Realm {
             id: Some(subscription.id),
             created_ms: Some(subscription.created_ms),
         };
-        let key = self.subscription_key(session, &subscription.key);
-        if let (Some(key), Ok(record)) = (key, records::encode(&stored)) {
+        if let Ok(record) = records::encode(&stored) {
             effects.batch.put(records::SUBSCRIPTIONS, key, record);
         }
     }
