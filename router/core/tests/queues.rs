@@ -251,6 +251,37 @@ fn a_gap_is_told_once_with_the_next_delivery_and_survives_a_restart() {
 }
 
 #[test]
+fn a_gap_that_was_told_and_not_settled_outlives_a_failed_commit_and_a_restart() {
+    let mut w = world(WhenFull::DropOldest, 4, 100);
+    let p = w.plain();
+    let peer = w.join(client("c").expiry(600).window(1));
+    w.ask(&peer, sub(1, "t/#").qos(1).into());
+    w.send(&p, message(1).into());
+    assert_eq!(w.read(&peer).len(), 1);
+    for n in 2..=5 {
+        w.send(&p, message(n).into());
+    }
+    w.auto_commit = false;
+    // In the place of the second message.
+    w.send(&p, message(6).into());
+    w.send(&peer, settle(1));
+    let told = w.read(&peer);
+    let told = told.iter().map(|delivery| match delivery {
+        Delivery::Event(event) => event.lost,
+        _ => 0,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [1]);
+    w.fail();
+    w.probe();
+    w.commit();
+    w.restart();
+    w.auto_commit = true;
+    let peer = back(&mut w);
+    assert_eq!(take_all(&mut w, &peer), [(3, 1), (4, 0), (5, 0), (6, 0)]);
+    assert_eq!(w.records(records::QUEUES), 0);
+}
+
+#[test]
 fn a_gap_among_at_most_once_events_is_told_too() {
     let mut w = world(WhenFull::DropOldest, 4, 4);
     let p = w.plain();

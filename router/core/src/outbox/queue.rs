@@ -404,14 +404,14 @@ impl Queue {
         }
     }
 
-    /// The live delivery `number` tells of all gaps before it; answers where they are stored.
-    fn take_gaps(&mut self, number: u64, delivery: &mut EventDelivery) -> Vec<u64> {
+    /// The live delivery `number` tells of all gaps before it; answers them.
+    fn take_gaps(&mut self, number: u64, delivery: &mut EventDelivery) -> Vec<Gap> {
         let mut told = Vec::new();
         while let Some(gap) = self.gaps.front()
             && gap.number < number
         {
             delivery.lost = delivery.lost.saturating_add(gap.lost);
-            told.push(gap.number);
+            told.push(*gap);
             self.gaps.pop_front();
         }
         told
@@ -498,9 +498,10 @@ impl Queue {
         copies
     }
 
-    /// What is to be stored of gaps: numbers, and how many deliveries were lost.
+    /// What is to be stored of gaps: numbers, and how many deliveries were lost. Those too that somebody was told of,
+    /// until what told is settled: it may never have arrived.
     pub(super) fn stored_gaps(&self) -> Vec<(u64, u32)> {
-        let gaps = self.gaps.iter();
+        let gaps = self.window.gaps().chain(&self.gaps);
         gaps.map(|gap| (gap.number, gap.lost)).collect()
     }
 

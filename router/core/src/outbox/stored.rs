@@ -85,7 +85,7 @@ impl Outbox {
         self.with_queue(|queue| queue.gap())
     }
 
-    /// All gaps that nobody was told of.
+    /// All gaps that nobody was told of, or only by deliveries that are not settled.
     #[must_use]
     pub fn stored_gaps(&self) -> Vec<(u64, u32)> {
         self.with_queue(|queue| queue.stored_gaps())

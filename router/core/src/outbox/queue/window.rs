@@ -1,5 +1,6 @@
 //! What was handed out and is not settled, across connections.
 
+use super::Gap;
 use crate::model::{Delivery, EventDelivery, Qos, Slot, Topic};
 use crate::outbox::Sure;
 use crate::outbox::slots::{number_from, slot_of};
@@ -21,7 +22,15 @@ struct Unsettled {
     number: u64,
     phase: Phase,
     /// The stored gaps that this delivery tells of.
-    gaps: Vec<u64>,
+    gaps: Vec<Gap>,
+}
+
+impl Unsettled {
+    /// Where they are stored.
+    fn take_gaps(&mut self) -> Vec<u64> {
+        let gaps = std::mem::take(&mut self.gaps);
+        gaps.into_iter().map(|gap| gap.number).collect()
+    }
 }
 
 /// What became settled.
@@ -51,8 +60,12 @@ impl Window {
 
     /// All numbers that have a stored record: deliveries, and gaps they tell of.
     pub(super) fn records(&self) -> impl Iterator<Item = u64> {
-        let gaps = self.items.iter().flat_map(|item| &item.gaps);
-        self.numbers().chain(gaps.copied())
+        self.numbers().chain(self.gaps().map(|gap| gap.number))
+    }
+
+    /// The gaps that deliveries here tell of: stored until these are settled.
+    pub(super) fn gaps(&self) -> impl Iterator<Item = &Gap> {
+        self.items.iter().flat_map(|item| &item.gaps)
     }
 
     pub(super) fn oldest(&self) -> u64 {
@@ -68,7 +81,7 @@ impl Window {
     }
 
     /// A delivery was handed out.
-    pub(super) fn send(&mut self, number: u64, delivery: EventDelivery, gaps: Vec<u64>) {
+    pub(super) fn send(&mut self, number: u64, delivery: EventDelivery, gaps: Vec<Gap>) {
         let phase = Phase::Sent(delivery);
         self.items.push_back(Unsettled {
             number,
@@ -125,13 +138,13 @@ impl Window {
     /// Takes an item out.
     pub(super) fn settle(&mut self, slot: Slot) -> Option<Settled> {
         let place = self.place_of(slot)?;
-        let item = self.items.remove(place)?;
+        let mut item = self.items.remove(place)?;
         if place < self.resend_from {
             self.resend_from -= 1;
         }
         Some(Settled {
             number: item.number,
-            gaps: item.gaps,
+            gaps: item.take_gaps(),
         })
     }
 
@@ -141,7 +154,7 @@ impl Window {
         item.phase = Phase::Released;
         Some(Settled {
             number: item.number,
-            gaps: std::mem::take(&mut item.gaps),
+            gaps: item.take_gaps(),
         })
     }
 
@@ -189,7 +202,8 @@ impl Window {
                         commit: None,
                         delivery,
                     };
-                    taken.push((gone, item.gaps));
+                    let gaps = item.gaps.iter().map(|gap| gap.number);
+                    taken.push((gone, gaps.collect()));
                 }
                 phase => self.items.push_back(Unsettled { phase, ..item }),
             }
