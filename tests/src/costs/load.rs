@@ -9,7 +9,7 @@ use reynard::Server;
 use reynard::config::{Config, ListenerKind};
 use serde_json::{Value, json};
 
-use super::peer::{Encoding, Peer, message, publish, subscribe};
+use super::peer::{Encoding, Peer, Template, message, publish, subscribe};
 use crate::mqtt::packet;
 
 /// Messages that a publisher sends in one write.
@@ -319,20 +319,6 @@ async fn request(peer: &mut Peer, encoding: Encoding, expected: u8, list: Value)
     Ok(())
 }
 
-/// Requests of these identifiers, in one write.
-fn requests(
-    encoding: Encoding,
-    first: usize,
-    count: usize,
-    list: impl Fn(usize) -> Value,
-) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    for id in first..first + count {
-        bytes.extend(message(encoding, &list(id))?);
-    }
-    Ok(bytes)
-}
-
 async fn wamp_events(
     addr: SocketAddr,
     encoding: Encoding,
@@ -345,9 +331,10 @@ async fn wamp_events(
         true => json!({"acknowledge": true}),
         false => json!({}),
     };
+    let event = |id| json!([16, id, options, "costs.topic", [ARGUMENT]]);
+    let event = Template::new(encoding, event)?;
     for batch in 0..batches {
-        let event = |id| json!([16, id, options, "costs.topic", [ARGUMENT]]);
-        let bytes = requests(encoding, batch * BATCH + 1, BATCH, event)?;
+        let bytes = event.batch(batch * BATCH + 1, BATCH);
         publisher.send(&bytes).await?;
         if acknowledged {
             publisher.frames(BATCH, |_, _| {}).await?;
@@ -364,10 +351,10 @@ async fn event_fanout(addr: SocketAddr, batches: usize) -> Result<()> {
         receivers.push(wamp_subscriber(addr, encoding).await?);
     }
     let mut publisher = Peer::wamp(addr, encoding).await?;
+    let event = |id| json!([16, id, {}, "costs.topic", [ARGUMENT]]);
+    let event = Template::new(encoding, event)?;
     for batch in 0..batches {
-        let event = |id| json!([16, id, {}, "costs.topic", [ARGUMENT]]);
-        let first = batch * FANOUT_BATCH + 1;
-        let bytes = requests(encoding, first, FANOUT_BATCH, event)?;
+        let bytes = event.batch(batch * FANOUT_BATCH + 1, FANOUT_BATCH);
         publisher.send(&bytes).await?;
         for receiver in &mut receivers {
             receiver.frames(FANOUT_BATCH, |_, _| {}).await?;
@@ -382,31 +369,32 @@ async fn calls(addr: SocketAddr, batches: usize) -> Result<()> {
     let register = json!([64, 1, {}, "costs.echo"]);
     request(&mut callee, encoding, 65, register).await?;
     let mut caller = Peer::wamp(addr, encoding).await?;
+    let call = |id| json!([48, id, {}, "costs.echo", [ARGUMENT]]);
+    let result = |id| json!([70, id, {}, [ARGUMENT]]);
+    let (call, result) = (
+        Template::new(encoding, call)?,
+        Template::new(encoding, result)?,
+    );
     for batch in 0..batches {
-        let call = |id| json!([48, id, {}, "costs.echo", [ARGUMENT]]);
-        let bytes = requests(encoding, batch * BATCH + 1, BATCH, call)?;
+        let bytes = call.batch(batch * BATCH + 1, BATCH);
         caller.send(&bytes).await?;
-        let mut answered = Ok(());
+        let mut strange = 0;
         callee
-            .frames(BATCH, |frame, answers| match yielded(frame) {
-                Ok(bytes) => answers.extend(bytes),
-                Err(error) => answered = Err(error),
+            .frames(BATCH, |frame, answers| match invocation(frame) {
+                Some(id) => result.put(id, answers),
+                None => strange += 1,
             })
             .await?;
-        answered?;
+        ensure!(strange == 0, "{strange} messages are no INVOCATION");
         caller.frames(BATCH, |_, _| {}).await?;
     }
     Ok(())
 }
 
-/// The YIELD for an INVOCATION.
-fn yielded(frame: &[u8]) -> Result<Vec<u8>> {
-    let invocation: Value = serde_json::from_slice(frame)?;
-    ensure!(invocation[0] == 68, "{invocation} is no INVOCATION");
-    message(
-        Encoding::Json,
-        &json!([70, invocation[1], {}, invocation[4]]),
-    )
+/// The request id of an INVOCATION in JSON.
+fn invocation(frame: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(frame).ok()?.strip_prefix("[68,")?;
+    text.split(',').next()?.parse().ok()
 }
 
 async fn bridge(addr: SocketAddr, batches: usize) -> Result<()> {
