@@ -54,14 +54,14 @@ pub fn raw(bytes: &'static [u8]) -> Payload {
     Payload::bytes(Bytes::from_static(bytes), false)
 }
 
-fn identity(authid: &str, role: Role) -> Identity {
-    Identity {
+fn identity(authid: &str, role: Role) -> Arc<Identity> {
+    Arc::new(Identity {
         authid: authid.into(),
         role: Arc::new(role),
         method: "anonymous".into(),
         provider: "static".into(),
         transport: [].into(),
-    }
+    })
 }
 
 /// A session that wants everything in order.
