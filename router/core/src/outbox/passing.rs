@@ -79,6 +79,6 @@ mod tests {
     /// Of every session there is; what is seldom there is in a box.
     #[test]
     fn an_outbox_has_little_room_for_what_most_never_need() {
-        assert!(size_of::<Outbox>() <= 256, "{}", size_of::<Outbox>());
+        assert!(size_of::<Outbox>() <= 232, "{}", size_of::<Outbox>());
     }
 }
