@@ -164,7 +164,7 @@ impl JoinExt for Join {
     }
 
     fn role(mut self, role: Role) -> Join {
-        self.identity.role = Arc::new(role);
+        Arc::make_mut(&mut self.identity).role = Arc::new(role);
         self
     }
 
