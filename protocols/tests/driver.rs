@@ -81,13 +81,12 @@ async fn connect_to(gate: Box<dyn Gate>, ping_after: Duration, dead_after: Durat
         drain: drain.subscribe(),
         traffic: traffic.clone(),
         proofs: Proofs::default(),
-        peer: "test".to_owned(),
     };
     let limits = WebSocketLimits {
         max_message_bytes: 1 << 20,
     };
     let transport = WebSocketTransport::new(near, Bytes::new(), limits);
-    let driver = tokio::spawn(Driver::new(transport, gate, hub.clone(), options).run());
+    let driver = tokio::spawn(Driver::new(transport, gate, hub.clone(), options, "test").run());
     let client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
     World {
         client,

@@ -74,11 +74,10 @@ impl World {
             drain: drain.subscribe(),
             traffic: Arc::new(Traffic::default()),
             proofs: Proofs::default(),
-            peer: "test".to_owned(),
         };
         let gate = Box::new(MqttMachine::new(now(), MqttOptions::default()));
         let transport = StreamTransport::new(near, BytesMut::new());
-        tokio::spawn(Driver::new(transport, gate, hub, options).run());
+        tokio::spawn(Driver::new(transport, gate, hub, options, "test").run());
         World {
             stream,
             decoder: Decoder::client(ProtocolVersion::V5, Limits::default()),

@@ -84,7 +84,6 @@ impl World {
             proofs: Proofs::default(),
             drain: self.drain.subscribe(),
             traffic: self.traffic.clone(),
-            peer: "test".to_owned(),
         };
         let hub = self.hub.clone();
         let driver = tokio::spawn(async move {
@@ -105,7 +104,9 @@ impl World {
                 ..WampOptions::default()
             };
             let gate = Box::new(WampMachine::new(now(), encoding, options_of_gate));
-            Driver::new(transport, gate, hub, options).run().await;
+            Driver::new(transport, gate, hub, options, "test")
+                .run()
+                .await;
             Ok(())
         });
         Client {
@@ -341,10 +342,9 @@ async fn a_stranger_may_send_what_a_login_takes_and_no_more() {
         proofs: Proofs::default(),
         drain: world.drain.subscribe(),
         traffic: world.traffic.clone(),
-        peer: "test".to_owned(),
     };
     let transport = RawSocketTransport::new(io, options);
-    let run = Driver::new(transport, Box::new(gate), world.hub.clone(), driver).run();
+    let run = Driver::new(transport, Box::new(gate), world.hub.clone(), driver, "test").run();
     timeout(DEADLINE, run).await.unwrap();
     assert_eq!(world.violations(), 1);
 }

@@ -9,7 +9,9 @@ use protocols::transport::rawsocket;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -177,16 +179,38 @@ pub async fn accept(
                     tracing::debug!(%peer, %error, "connection lost");
                     continue;
                 }
-                tokio::spawn(serve(router, socket, peer, kind, first_byte_timeout, guard));
+                serve(router, socket, peer, kind, first_byte_timeout, guard);
             }
             Accepted::Local(socket, peer) => {
-                tokio::spawn(serve(router, socket, peer, kind, first_byte_timeout, guard));
+                serve(router, socket, peer, kind, first_byte_timeout, guard);
             }
         }
     }
 }
 
-async fn serve<S: Peek>(
+/// A connection being served. Its task has room for this alone, and for nothing that came before.
+struct Guarded<F> {
+    run: F,
+    /// Gone after the connection.
+    _guard: Guard,
+}
+
+impl<F: Future<Output = ()> + Unpin> Future for Guarded<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.run).poll(cx)
+    }
+}
+
+fn serve_mqtt<S: Peek>(router: &Router, socket: S, peer: String, guard: Guard) {
+    tokio::spawn(Guarded {
+        run: router.serve_mqtt(socket, BytesMut::new(), peer),
+        _guard: guard,
+    });
+}
+
+fn serve<S: Peek>(
     router: Router,
     socket: S,
     peer: String,
@@ -195,12 +219,9 @@ async fn serve<S: Peek>(
     guard: Guard,
 ) {
     match kind {
-        ListenerKind::Mqtt => {
-            router.serve_mqtt(socket, BytesMut::new(), peer).await;
-            drop(guard);
-        }
+        ListenerKind::Mqtt => serve_mqtt(&router, socket, peer, guard),
         ListenerKind::Universal => {
-            universal(router, socket, peer, first_byte_timeout, guard).await;
+            tokio::spawn(universal(router, socket, peer, first_byte_timeout, guard));
         }
     }
 }
@@ -230,15 +251,12 @@ async fn universal<S: Peek>(
     let Ok(Ok(Some(first))) = first else { return };
     match first {
         // CONNECT, the only packet that may come first. [MQTT-3.1.0-1]
-        0x10 => {
-            router.serve_mqtt(socket, BytesMut::new(), peer).await;
-            drop(guard);
-        }
+        0x10 => serve_mqtt(&router, socket, peer, guard),
+        // In boxes of their own: every connection's task has room for the largest branch.
         rawsocket::MAGIC => {
-            router.serve_rawsocket(socket, peer).await;
+            Box::pin(router.serve_rawsocket(socket, peer)).await;
             drop(guard);
         }
-        // In a box of its own: every connection's task has room for the largest branch.
         byte if byte.is_ascii_alphabetic() => {
             Box::pin(http::serve(router, socket, peer, guard)).await;
         }

@@ -87,8 +87,10 @@ struct Inner {
     /// Roles of the configured realms.
     access: HashMap<ByteString, Arc<Access>>,
     session_queue: LaneLimit,
-    traffic: Arc<Traffic>,
-    proofs: Proofs,
+    /// What connections are run with.
+    run_with: Arc<DriverOptions>,
+    /// ... and those of peers that come and go.
+    run_patiently: Arc<DriverOptions>,
     drain: watch::Sender<bool>,
     bridges: OnceLock<Vec<Arc<Status>>>,
     /// Connections being served.
@@ -98,10 +100,8 @@ struct Inner {
     polls: Polls,
 }
 
-/// What happens to silent peers of message transports.
+/// What is done about silent peers.
 struct Silence {
-    ping_after: Duration,
-    dead_after: Duration,
     rawsocket_pings: bool,
     poll_hold: Duration,
     polls_no_content: bool,
@@ -138,19 +138,24 @@ impl Router {
         let (storage, found) = open_storage(config, limits.outbox.resident)?;
         let hub = Hub::open_with(settings, storage, found)?;
         let max_message_bytes = gates::wamp_message_bytes(config);
+        let drain = watch::Sender::new(false);
+        let run_with = driver_options(config, &drain);
+        let run_patiently = DriverOptions {
+            // What such a peer does not take at once it may take later; its silence tells.
+            write_timeout: NEVER,
+            ..run_with.clone()
+        };
         let inner = Inner {
             hub,
             access,
             session_queue: limits.outbox.ordered,
-            traffic: Arc::new(Traffic::default()),
-            proofs: Proofs::default(),
-            drain: watch::Sender::new(false),
+            run_with: Arc::new(run_with),
+            run_patiently: Arc::new(run_patiently),
+            drain,
             bridges: OnceLock::new(),
             open: watch::Sender::new(0),
             websocket_limits: WebSocketLimits { max_message_bytes },
             silence: Silence {
-                ping_after: Duration::from_secs(config.limits.ping_after_secs.into()),
-                dead_after: Duration::from_secs(config.limits.dead_after_secs.into()),
                 rawsocket_pings: config.limits.rawsocket_pings,
                 // Who waits cannot show itself.
                 poll_hold: Duration::from_secs(config.limits.longpoll_hold_secs.into())
@@ -181,7 +186,7 @@ impl Router {
         io: S,
         read: BytesMut,
         peer: String,
-    ) -> impl Future<Output = ()> + Send + use<S>
+    ) -> impl Future<Output = ()> + Send + Unpin + use<S>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -211,8 +216,8 @@ impl Router {
         let gate = self
             .gates
             .wamp_gate(now(), encoding, request.receives_bytes);
-        self.serve_gate(transport, gate, self.driver_options(peer))
-            .await;
+        let options = self.inner.run_with.clone();
+        self.serve_gate(transport, gate, options, peer).await;
     }
 
     /// The opening handshake of a RawSocket, unless it takes too long or the router shuts down.
@@ -245,9 +250,10 @@ impl Router {
         transport: T,
         protocol: Protocol,
         peer: String,
-    ) -> impl Future<Output = ()> + Send + use<T> {
+    ) -> impl Future<Output = ()> + Send + Unpin + use<T> {
         let gate = self.gates.gate(now(), protocol);
-        self.serve_gate(transport, gate, self.driver_options(peer))
+        let options = self.inner.run_with.clone();
+        self.serve_gate(transport, gate, options, peer)
     }
 
     /// Serves WAMP to a peer that comes and goes, to its end.
@@ -257,13 +263,9 @@ impl Router {
         encoding: Encoding,
         peer: String,
     ) -> impl Future<Output = ()> + Send + use<> {
-        let options = DriverOptions {
-            // What it does not take at once it may take later; its silence tells.
-            write_timeout: NEVER,
-            ..self.driver_options(peer)
-        };
         let gate = self.gates.gate(now(), Protocol::Wamp(encoding.into()));
-        self.serve_gate(transport, gate, options)
+        let options = self.inner.run_patiently.clone();
+        self.serve_gate(transport, gate, options, peer)
     }
 
     /// The open transports of clients that poll.
@@ -290,12 +292,13 @@ impl Router {
         &self,
         transport: T,
         gate: Box<dyn Gate>,
-        options: DriverOptions,
-    ) -> impl Future<Output = ()> + Send + use<T> {
+        options: Arc<DriverOptions>,
+        peer: String,
+    ) -> impl Future<Output = ()> + Send + Unpin + use<T> {
         let open = Open::new(self);
         let hub = self.inner.hub.clone();
         Served {
-            run: Driver::new(transport, gate, hub, options).run(),
+            run: Driver::new(transport, gate, hub, options, peer).run(),
             _open: open,
         }
     }
@@ -324,18 +327,9 @@ impl Router {
         self.serve(transport, protocol, peer).await;
     }
 
-    pub(crate) fn driver_options(&self, peer: String) -> DriverOptions {
-        DriverOptions {
-            ping_after: self.inner.silence.ping_after,
-            dead_after: self.inner.silence.dead_after,
-            write_timeout: WRITE_TIMEOUT,
-            hear_out: HEAR_OUT,
-            linger: LINGER,
-            drain: self.inner.drain.subscribe(),
-            traffic: self.inner.traffic.clone(),
-            proofs: self.inner.proofs.clone(),
-            peer,
-        }
+    /// What connections are run with.
+    pub(crate) fn driver_options(&self) -> &DriverOptions {
+        &self.inner.run_with
     }
 
     /// Opens a session of `realm` inside this program: `router.session("realm1").await?`. It may do
@@ -367,7 +361,7 @@ impl Router {
     /// Counters of all connections.
     #[must_use]
     pub fn traffic(&self) -> &Traffic {
-        &self.inner.traffic
+        &self.inner.run_with.traffic
     }
 
     /// The bridges that were started.
@@ -458,6 +452,19 @@ impl<F: Future<Output = ()> + Unpin> Future for Served<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         Pin::new(&mut self.run).poll(cx)
+    }
+}
+
+fn driver_options(config: &Config, drain: &watch::Sender<bool>) -> DriverOptions {
+    DriverOptions {
+        ping_after: Duration::from_secs(config.limits.ping_after_secs.into()),
+        dead_after: Duration::from_secs(config.limits.dead_after_secs.into()),
+        write_timeout: WRITE_TIMEOUT,
+        hear_out: HEAR_OUT,
+        linger: LINGER,
+        drain: drain.subscribe(),
+        traffic: Arc::new(Traffic::default()),
+        proofs: Proofs::default(),
     }
 }
 

@@ -301,13 +301,13 @@ impl SimDriver {
             protocol,
             ..
         } = request;
-        let identity = Identity {
+        let identity = Arc::new(Identity {
             authid: core.anonymous_name(),
             role: verified.role,
             method: "anonymous".into(),
             provider: "static".into(),
             transport: [("protocol", protocol.into())].into(),
-        };
+        });
         let id = client.as_ref().map(|client| &*client.id);
         if id.is_some_and(|id| core.realm.outbox_of(id).is_none()) {
             ledger.begins_anew(self.link);

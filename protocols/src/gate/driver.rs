@@ -14,17 +14,21 @@ mod closing;
 mod joining;
 mod messages;
 mod reading;
+mod resting;
+mod stalling;
 
 use super::{Action, Gate, Input, Output, Proofs, Traffic};
 use crate::transport::{Received, Transport};
 use closing::Closing;
 use joining::{Challenged, Entering, Proving};
 use reading::Hearing;
+use resting::Activity;
 use router_core::auth::Verified;
 use router_core::model::{Delivery, Now};
-use router_core::outbox::Outbox;
 use router_core::runtime::{Door, Hub, now};
 use router_core::session::Leave;
+use stalling::Stall;
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -42,14 +46,13 @@ const DELIVERIES_PER_TURN: usize = 512;
 const WRITE_HIGH_WATER: usize = 256 << 10;
 /// Turns after which other tasks get a chance.
 const TURNS_PER_POLL: usize = 16;
-/// How long a publisher is paused at a time.
-const STALL: Duration = Duration::from_millis(5);
-/// ... and in one second.
-const STALL_PER_SECOND: Duration = Duration::from_millis(100);
-/// A connection on which nothing happens for this long gives back its buffers.
-const REST_AFTER: Duration = Duration::from_secs(1);
 
-/// What a connection is run with.
+thread_local! {
+    /// Room for the deliveries of a turn; empty between turns, so the connections of a thread share it.
+    static TAKEN: Cell<Vec<Delivery>> = const { Cell::new(Vec::new()) };
+}
+
+/// What connections are run with; shared by all that are run alike.
 #[derive(Clone, Debug)]
 pub struct DriverOptions {
     /// A message transport is asked for a sign of life after this long without any.
@@ -69,8 +72,6 @@ pub struct DriverOptions {
     pub traffic: Arc<Traffic>,
     /// Shared places for slow proofs.
     pub proofs: Proofs,
-    /// Facts about the connection for the session list and the log, e.g. `peer`.
-    pub peer: String,
 }
 
 /// One connection.
@@ -78,7 +79,9 @@ pub struct Driver<T> {
     transport: T,
     gate: Box<dyn Gate>,
     hub: Hub,
-    options: DriverOptions,
+    options: Arc<DriverOptions>,
+    /// How the peer is called in the session list and the log.
+    peer: Box<str>,
     /// Who this is, if the program itself vouches for it.
     trusted: Option<Box<Verified>>,
     seat: Option<Seat>,
@@ -88,37 +91,25 @@ pub struct Driver<T> {
     /// What came behind a request to join that is under way.
     behind: Option<Box<Received>>,
     hearing: Option<Box<Hearing>>,
-    deliveries: Vec<Delivery>,
     more_deliveries: bool,
     read_closed: bool,
     drained: bool,
     drain_signal: Pin<Box<dyn Future<Output = ()> + Send>>,
-    closing: Option<Closing>,
+    closing: Option<Box<Closing>>,
     timer: Pin<Box<Sleep>>,
     /// For when the timer is set: the next deadline or earlier, because deadlines that move away
     /// with each packet would cost a setting each.
     timer_at: Option<Instant>,
-    /// When something was last read or handed to the transport; `None` since it rests.
-    last_active: Option<Instant>,
+    activity: Activity,
     last_sign: Instant,
     ping_sent: bool,
     last_write: Instant,
-    stall: Stall,
-    /// The peer takes nothing any more; what is queued is given up.
-    aborted: bool,
-}
-
-/// Receivers to wait for, and what waiting may still cost.
-#[derive(Default)]
-struct Stall {
-    pressed: Vec<Arc<Outbox>>,
-    until: Option<Instant>,
-    /// The wait is for receivers, so it is counted.
-    counts: bool,
-    second: Option<Instant>,
-    spent: Duration,
+    /// Nothing has to be waited for, and none of this second's pauses were, if it is not there.
+    stall: Option<Box<Stall>>,
     /// What was read is not carried out to its end: a receiver is filling up.
     holds: bool,
+    /// The peer takes nothing any more; what is queued is given up.
+    aborted: bool,
 }
 
 /// The session's place; left when the connection goes, however it goes.
@@ -165,9 +156,16 @@ impl Drop for Seat {
 }
 
 impl<T: Transport + Unpin> Driver<T> {
-    /// A connection of `gate` over `transport`.
+    /// A connection of `gate` over `transport`; `peer` names its other end in the session list and the log.
     #[must_use]
-    pub fn new(transport: T, gate: Box<dyn Gate>, hub: Hub, options: DriverOptions) -> Driver<T> {
+    pub fn new(
+        transport: T,
+        gate: Box<dyn Gate>,
+        hub: Hub,
+        options: impl Into<Arc<DriverOptions>>,
+        peer: impl Into<Box<str>>,
+    ) -> Driver<T> {
+        let options = options.into();
         let started = Instant::now();
         let mut drain = options.drain.clone();
         let drain_signal = Box::pin(async move {
@@ -181,6 +179,7 @@ impl<T: Transport + Unpin> Driver<T> {
             gate,
             hub,
             options,
+            peer: peer.into(),
             trusted: None,
             seat: None,
             proving: None,
@@ -188,7 +187,6 @@ impl<T: Transport + Unpin> Driver<T> {
             entering: None,
             behind: None,
             hearing: None,
-            deliveries: Vec::new(),
             more_deliveries: false,
             read_closed: false,
             drained: false,
@@ -196,11 +194,12 @@ impl<T: Transport + Unpin> Driver<T> {
             closing: None,
             timer: Box::pin(tokio::time::sleep(Duration::from_secs(86_400))),
             timer_at: None,
-            last_active: Some(started),
+            activity: Activity::new(started),
             last_sign: started,
             ping_sent: false,
             last_write: started,
-            stall: Stall::default(),
+            stall: None,
+            holds: false,
             aborted: false,
         }
     }
@@ -240,8 +239,8 @@ impl<T: Transport + Unpin> Driver<T> {
             return self.linger(now, cx);
         }
         let mut progress = self.check_drain(now, cx);
-        if self.stall.holds && !self.is_stalled(now, cx) {
-            self.stall.holds = false;
+        if self.holds && !self.is_stalled(now, cx) {
+            self.holds = false;
             progress = true;
         }
         progress |= self.receive(now, cx);
@@ -267,6 +266,7 @@ impl<T: Transport + Unpin> Driver<T> {
         // have ended the connection, so that nobody is let in who has gone.
         progress |= self.poll_proof(now, cx);
         progress |= self.poll_entering(now, cx);
+        self.rest_if_idle(now, progress);
         progress |= self.check_time(now, cx);
         match (self.aborted, progress) {
             (true, _) => Turn::Done,
@@ -288,10 +288,10 @@ impl<T: Transport + Unpin> Driver<T> {
     /// more than a receiver has room for, so the rest of it waits with the reading, unless the peer is heard out.
     fn act(&mut self, now: Now) {
         let goes_on = self.closing.is_none() && !self.read_closed && self.hearing.is_none();
-        if self.stall.holds && goes_on {
+        if self.holds && goes_on {
             return;
         }
-        self.stall.holds = false;
+        self.holds = false;
         loop {
             let Driver { gate, seat, .. } = self;
             let mut other = None;
@@ -313,19 +313,20 @@ impl<T: Transport + Unpin> Driver<T> {
                             }));
                         let door = &seat.door;
                         let (cell, connection) = (&door.cell, door.connection);
-                        if goes_on && self.stall.has_budget(now.instant) {
+                        if goes_on && Stall::has_budget(&mut self.stall, now.instant) {
                             let ran = cell.run_until_pressed(now, connection, commands);
-                            self.stall.holds = !ran.pressed.is_empty();
-                            self.stall.note(ran.pressed);
+                            self.holds = !ran.pressed.is_empty();
+                            Stall::note(&mut self.stall, ran.pressed);
                         } else {
-                            self.stall.note(cell.run(now, connection, commands).pressed);
+                            let ran = cell.run(now, connection, commands);
+                            Stall::note(&mut self.stall, ran.pressed);
                         }
                     }
                     action => other = Some(action),
                 }
                 if let Some(action) = other {
                     self.carry_out(now, action);
-                } else if self.stall.holds || self.seat.is_none() {
+                } else if self.holds || self.seat.is_none() {
                     return;
                 }
             } else {
@@ -380,7 +381,7 @@ impl<T: Transport + Unpin> Driver<T> {
             self.gate.handle_delivery(now, Delivery::Ended(reason));
             return true;
         }
-        let mut deliveries = std::mem::take(&mut self.deliveries);
+        let mut deliveries = TAKEN.try_with(Cell::take).unwrap_or_default();
         let drained = outbox.drain(
             generation,
             DELIVERIES_PER_TURN,
@@ -400,7 +401,8 @@ impl<T: Transport + Unpin> Driver<T> {
         for delivery in deliveries.drain(..) {
             self.gate.handle_delivery(now, delivery);
         }
-        self.deliveries = deliveries;
+        // Without it the next turn makes its own.
+        let _ = TAKEN.try_with(|taken| taken.set(deliveries));
         progress
     }
 
@@ -432,13 +434,13 @@ impl<T: Transport + Unpin> Driver<T> {
         if was_idle {
             self.last_write = now.instant;
         }
-        self.last_active = Some(now.instant);
+        self.activity.note(now.instant);
         Traffic::add(&self.options.traffic.bytes_out, bytes);
     }
 
     fn note_violation(&self, now: Now, reason: &str) {
         if let Some(unlogged) = self.options.traffic.violation(now.instant) {
-            tracing::warn!(peer = %self.options.peer, reason, unlogged, "a peer was disconnected");
+            tracing::warn!(peer = %self.peer, reason, unlogged, "a peer was disconnected");
         }
     }
 
@@ -471,6 +473,7 @@ impl<T: Transport + Unpin> Driver<T> {
     fn check_time(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
         if self
             .closing
+            .as_ref()
             .is_some_and(|closing| closing.until <= now.instant)
         {
             self.aborted = true;
@@ -492,7 +495,6 @@ impl<T: Transport + Unpin> Driver<T> {
                 }
             }
         }
-        self.rest_if_idle(now);
         let next = self.next_deadline();
         if let Some(at) = next
             && self.timer_at.is_none_or(|set| at < set)
@@ -505,21 +507,6 @@ impl<T: Transport + Unpin> Driver<T> {
             return true;
         }
         false
-    }
-
-    fn rest_if_idle(&mut self, now: Now) {
-        let is_idle = self
-            .last_active
-            .is_some_and(|at| now.instant.duration_since(at) >= REST_AFTER);
-        if is_idle && self.transport.queued() == 0 {
-            self.last_active = None;
-            self.deliveries = Vec::new();
-            self.transport.rest();
-            self.gate.rest();
-            if let Some(seat) = &self.seat {
-                seat.door.outbox.rest();
-            }
-        }
     }
 
     fn look_for_life(&mut self, now: Now) -> Life {
@@ -551,15 +538,18 @@ impl<T: Transport + Unpin> Driver<T> {
             .transport
             .can_ping()
             .then(|| self.last_sign + by_silence);
-        let by_rest = self.last_active.map(|at| at + REST_AFTER);
+        let by_rest = self.activity.rests_at();
         let by_write =
             (self.transport.queued() > 0).then(|| self.last_write + self.options.write_timeout);
         [
-            self.closing.map(|closing| closing.until),
+            self.closing.as_ref().map(|closing| closing.until),
             self.gate.poll_timeout().filter(|_| self.closing.is_none()),
             self.enters_at(),
             // One that nobody looks at any more would be due again and again.
-            self.stall.until.filter(|_| self.closing.is_none()),
+            self.stall
+                .as_ref()
+                .and_then(|stall| stall.until())
+                .filter(|_| self.closing.is_none()),
             by_silence.filter(|_| self.closing.is_none()),
             by_rest.filter(|_| self.closing.is_none() && self.transport.queued() == 0),
             by_write.filter(|_| self.closing.is_none()),
@@ -567,19 +557,6 @@ impl<T: Transport + Unpin> Driver<T> {
         .into_iter()
         .flatten()
         .min()
-    }
-
-    fn is_stalled(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
-        let congested = self
-            .seat
-            .as_ref()
-            .is_some_and(|seat| seat.door.cell.is_congested());
-        let was_stalled = self.stall.until.is_some();
-        let stalled = self.stall.is_on(now.instant, congested, cx);
-        if stalled && !was_stalled {
-            self.options.traffic.stalls.fetch_add(1, Ordering::Relaxed);
-        }
-        stalled
     }
 }
 
@@ -599,56 +576,4 @@ enum Turn {
     Progress,
     Idle,
     Done,
-}
-
-impl Stall {
-    fn note(&mut self, pressed: Vec<Arc<Outbox>>) {
-        if self.pressed.len() < 64 {
-            self.pressed.extend(pressed);
-        }
-    }
-
-    /// Whether reading must wait now; registers for the end of the wait.
-    fn is_on(&mut self, now: Instant, congested: bool, cx: &mut Context<'_>) -> bool {
-        if let Some(until) = self.until {
-            if now < until && (congested || self.someone_waits(cx)) {
-                return true;
-            }
-            self.until = None;
-            if self.counts {
-                self.spent += STALL.saturating_sub(until.saturating_duration_since(now));
-            }
-            self.pressed.clear();
-        }
-        if congested {
-            (self.until, self.counts) = (Some(now + STALL), false);
-            return true;
-        }
-        if self.pressed.is_empty() || !self.someone_waits(cx) {
-            return false;
-        }
-        if !self.has_budget(now) {
-            self.pressed.clear();
-            return false;
-        }
-        (self.until, self.counts) = (Some(now + STALL), true);
-        true
-    }
-
-    /// Whether there may be one more pause in this second.
-    fn has_budget(&mut self, now: Instant) -> bool {
-        if self
-            .second
-            .is_none_or(|start| now.duration_since(start) >= Duration::from_secs(1))
-        {
-            (self.second, self.spent) = (Some(now), Duration::ZERO);
-        }
-        self.spent < STALL_PER_SECOND
-    }
-
-    fn someone_waits(&mut self, cx: &mut Context<'_>) -> bool {
-        self.pressed
-            .retain(|outbox| outbox.wait_for_room(cx.waker()));
-        !self.pressed.is_empty()
-    }
 }

@@ -2,60 +2,93 @@
 //!
 //! Everything here is bounded by its user: the answers by Receive Maximum and by the caps of
 //! [`machine`](super::machine), the window by what the realm handed out unsettled.
+//!
+//! Most connections have nothing under way most of the time, so nothing is made before there is something.
 
 use super::packet::PacketId;
 use foldhash::fast::RandomState;
 use router_core::model::EventDelivery;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+
+type Queue<T> = VecDeque<T>;
+type Ids = HashSet<PacketId, RandomState>;
 
 /// Items that are answered in any order and leave in the order in which they came.
 #[derive(Debug)]
 pub(super) struct InOrder<T> {
     /// Serial number of the front item.
     first: u64,
-    items: VecDeque<T>,
+    items: Option<Box<Queue<T>>>,
 }
 
 impl<T> InOrder<T> {
     pub(super) const fn new() -> Self {
         Self {
             first: 0,
-            items: VecDeque::new(),
+            items: None,
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.items.len()
+        self.items.as_ref().map_or(0, |items| items.len())
     }
 
     /// The serial number that the next item gets.
     pub(super) fn next(&self) -> u64 {
-        self.first + self.items.len() as u64
+        self.first + self.len() as u64
     }
 
     pub(super) fn push(&mut self, item: T) {
-        self.items.push_back(item);
+        self.items.get_or_insert_default().push_back(item);
     }
 
     pub(super) fn get_mut(&mut self, serial: u64) -> Option<&mut T> {
         let at = usize::try_from(serial.checked_sub(self.first)?).ok()?;
-        self.items.get_mut(at)
+        self.items.as_mut()?.get_mut(at)
     }
 
     /// Gives back the memory of an empty queue.
     pub(super) fn rest(&mut self) {
-        if self.items.is_empty() {
-            self.items = VecDeque::new();
-        }
+        self.items.take_if(|items| items.is_empty());
     }
 
     /// Takes the front item if it is `done`.
     pub(super) fn pop_if(&mut self, done: impl Fn(&T) -> bool) -> Option<T> {
-        if !self.items.front().is_some_and(done) {
+        let items = self.items.as_mut()?;
+        if !items.front().is_some_and(done) {
             return None;
         }
         self.first += 1;
-        self.items.pop_front()
+        items.pop_front()
+    }
+}
+
+/// Identifiers of exactly-once messages of the peer that it has not released yet.
+#[derive(Debug, Default)]
+pub(super) struct Unreleased(Option<Box<Ids>>);
+
+impl Unreleased {
+    pub(super) fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |ids| ids.len())
+    }
+
+    pub(super) fn contains(&self, id: PacketId) -> bool {
+        self.0.as_ref().is_some_and(|ids| ids.contains(&id))
+    }
+
+    pub(super) fn insert(&mut self, id: PacketId) {
+        self.0.get_or_insert_default().insert(id);
+    }
+
+    pub(super) fn remove(&mut self, id: PacketId) {
+        if let Some(ids) = &mut self.0 {
+            ids.remove(&id);
+        }
+    }
+
+    /// Gives back the memory of an empty set.
+    pub(super) fn rest(&mut self) {
+        self.0.take_if(|ids| ids.is_empty());
     }
 }
 
@@ -85,8 +118,14 @@ struct Sent {
 /// allows: the rest is held here `[MQTT-3.3.4-9]`.
 #[derive(Debug)]
 pub(super) struct Window {
-    maximum: usize,
-    used: usize,
+    maximum: u32,
+    used: u32,
+    open: Option<Box<Open>>,
+}
+
+/// What a [`Window`] has.
+#[derive(Debug, Default)]
+struct Open {
     sent: HashMap<PacketId, Sent, RandomState>,
     held: VecDeque<EventDelivery>,
 }
@@ -96,25 +135,25 @@ impl Window {
         Self {
             maximum: maximum.into(),
             used: 0,
-            sent: HashMap::default(),
-            held: VecDeque::new(),
+            open: None,
         }
     }
 
     /// Whether a message may be sent now without overtaking one that is held.
     pub(super) fn is_open(&self) -> bool {
-        self.used < self.maximum && self.held.is_empty()
+        let holds = |open: &Open| !open.held.is_empty();
+        self.used < self.maximum && !self.open.as_deref().is_some_and(holds)
     }
 
     /// Keeps a message until the window opens.
     pub(super) fn hold(&mut self, delivery: EventDelivery) {
-        self.held.push_back(delivery);
+        self.open.get_or_insert_default().held.push_back(delivery);
     }
 
     /// The next held message, if the window has room for it.
     pub(super) fn take_held(&mut self) -> Option<EventDelivery> {
         if self.used < self.maximum {
-            self.held.pop_front()
+            self.open.as_mut()?.held.pop_front()
         } else {
             None
         }
@@ -132,37 +171,36 @@ impl Window {
     }
 
     fn put(&mut self, id: PacketId, sent: Sent) {
-        self.used += usize::from(sent.counts);
-        let former = self.sent.insert(id, sent);
-        self.used -= usize::from(former.is_some_and(|former| former.counts));
+        self.used += u32::from(sent.counts);
+        let open = self.open.get_or_insert_default();
+        let former = open.sent.insert(id, sent);
+        self.used -= u32::from(former.is_some_and(|former| former.counts));
     }
 
     /// What the client owes for this identifier; `None`: nothing.
     pub(super) fn owed(&self, id: PacketId) -> Option<Owed> {
-        self.sent.get(&id).map(|sent| sent.owed)
+        let sent = self.open.as_ref()?.sent.get(&id)?;
+        Some(sent.owed)
     }
 
     /// PUBREC has come, PUBCOMP is owed.
     pub(super) fn advance(&mut self, id: PacketId) {
-        if let Some(sent) = self.sent.get_mut(&id) {
+        let sent = self.open.as_mut().and_then(|open| open.sent.get_mut(&id));
+        if let Some(sent) = sent {
             sent.owed = Owed::Completion;
         }
     }
 
     /// The exchange is over and the identifier free.
     pub(super) fn settle(&mut self, id: PacketId) {
-        let gone = self.sent.remove(&id);
-        self.used -= usize::from(gone.is_some_and(|gone| gone.counts));
+        let gone = self.open.as_mut().and_then(|open| open.sent.remove(&id));
+        self.used -= u32::from(gone.is_some_and(|gone| gone.counts));
     }
 
     /// Gives back the memory of what is empty.
     pub(super) fn rest(&mut self) {
-        if self.sent.is_empty() {
-            self.sent = HashMap::default();
-        }
-        if self.held.is_empty() {
-            self.held = VecDeque::new();
-        }
+        self.open
+            .take_if(|open| open.sent.is_empty() && open.held.is_empty());
     }
 }
 
@@ -208,7 +246,10 @@ mod tests {
         window.settle(id(2));
         assert!(window.is_open());
         window.settle(id(2));
-        assert_eq!((window.used, window.sent.len()), (1, 1));
+        assert_eq!(
+            (window.used, window.open.map(|open| open.sent.len())),
+            (1, Some(1))
+        );
     }
 
     #[test]

@@ -71,9 +71,8 @@ impl Server {
         }
     }
 
-    /// A driver over any transport.
-    pub fn driver<T: Transport + Unpin + 'static>(&self, transport: T) -> Held {
-        let options = DriverOptions {
+    pub fn options(&self) -> DriverOptions {
+        DriverOptions {
             ping_after: LONG,
             dead_after: LONG,
             write_timeout: LONG,
@@ -82,10 +81,14 @@ impl Server {
             drain: self.drain.subscribe(),
             traffic: self.traffic.clone(),
             proofs: self.proofs.clone(),
-            peer: "test".to_owned(),
-        };
+        }
+    }
+
+    /// A driver over any transport.
+    pub fn driver<T: Transport + Unpin + 'static>(&self, transport: T) -> Held {
         let gate = Box::new(MqttMachine::new(now(), self.mqtt.clone()));
-        Box::pin(Driver::new(transport, gate, self.hub.clone(), options).run())
+        let (hub, options) = (self.hub.clone(), self.options());
+        Box::pin(Driver::new(transport, gate, hub, options, "test").run())
     }
 
     pub fn open(&self, room: usize) -> (Client, Held) {

@@ -492,14 +492,14 @@ impl World {
         found.expect("a counter").2
     }
 
-    fn identity(&self) -> Identity {
-        Identity {
+    fn identity(&self) -> Arc<Identity> {
+        Arc::new(Identity {
             authid: "someone".into(),
             role: self.role.clone(),
             method: "anonymous".into(),
             provider: "static".into(),
             transport: [].into(),
-        }
+        })
     }
 
     /// Turns of all gates until nobody has anything to do.

@@ -441,14 +441,14 @@ impl World {
             .2
     }
 
-    fn identity(&self) -> Identity {
-        Identity {
+    fn identity(&self) -> Arc<Identity> {
+        Arc::new(Identity {
             authid: "someone".into(),
             role: self.role.clone(),
             method: "anonymous".into(),
             provider: "static".into(),
             transport: [].into(),
-        }
+        })
     }
 
     /// Turns of all connections until nobody has anything to do.

@@ -573,14 +573,14 @@ impl World {
     }
 }
 
-fn identity(authid: &str, role: Role, method: &'static str) -> Identity {
-    Identity {
+fn identity(authid: &str, role: Role, method: &'static str) -> Arc<Identity> {
+    Arc::new(Identity {
         authid: ByteString::from(authid),
         role: Arc::new(role),
         method: ByteString::from_static(method),
         provider: ByteString::from_static("static"),
         transport: [("type", "websocket".into())].into(),
-    }
+    })
 }
 
 /// May do everything but what lies under `secret`, and not call `forbidden`.

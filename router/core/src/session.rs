@@ -130,7 +130,7 @@ pub struct ClientJoin {
 #[derive(Debug)]
 pub struct Join {
     /// Who it is.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// What it can do.
     pub features: Features,
     /// How it wants events.
@@ -226,6 +226,14 @@ pub(crate) enum ReplayAt {
     Values(Option<Topic>),
 }
 
+/// What runs while a session has no connection.
+#[derive(Debug, Default)]
+pub(crate) struct Away {
+    pub expiry_timer: Option<TimerKey>,
+    pub last_will_timer: Option<TimerKey>,
+    pub since_ms: Option<u64>,
+}
+
 /// A session's state in the realm.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -233,7 +241,7 @@ pub(crate) struct Session {
     pub generation: u64,
     pub attached: bool,
     pub outbox: Arc<Outbox>,
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// What its events say about it: undisclosed, disclosed.
     pub published_as: [OnceCell<Arc<Publisher>>; 2],
     /// Where its last publish went.
@@ -243,10 +251,9 @@ pub(crate) struct Session {
     pub client: Option<ByteString>,
     /// Life after the connection; zero: none.
     pub expiry: Duration,
-    pub expiry_timer: Option<TimerKey>,
-    pub detached_at_ms: Option<u64>,
     pub last_will: Option<Box<LastWill>>,
-    pub last_will_timer: Option<TimerKey>,
+    /// Nothing while it has a connection.
+    pub away: Option<Box<Away>>,
     /// subscription -> place among its members
     pub subscriptions: HashMap<SubscriptionId, usize, foldhash::fast::RandomState>,
     pub seldom: Seldom,
@@ -265,6 +272,11 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// Since when it has no connection, in milliseconds since the epoch.
+    pub(crate) fn away_since_ms(&self) -> Option<u64> {
+        self.away.as_ref().and_then(|away| away.since_ms)
+    }
+
     pub(crate) fn is_durable(&self) -> bool {
         self.client.is_some() && !self.expiry.is_zero()
     }
@@ -286,7 +298,7 @@ impl Session {
     }
 
     /// The session goes on as somebody else's, or with other rights.
-    pub(crate) fn identify(&mut self, identity: Identity) {
+    pub(crate) fn identify(&mut self, identity: Arc<Identity>) {
         self.identity = identity;
         self.published_as = Default::default();
         self.route = None;

@@ -125,14 +125,20 @@ impl Link {
         );
         let options = DriverOptions {
             traffic: self.status.traffic(),
-            ..self.router.driver_options(self.spec.address.clone())
+            ..self.router.driver_options().clone()
         };
         let transport = StreamTransport::new(socket, BytesMut::new());
         let hub = self.router.hub().clone();
-        Driver::new(transport, Box::new(machine), hub, options)
-            .trusted(self.spec.verified.clone())
-            .run()
-            .await;
+        Driver::new(
+            transport,
+            Box::new(machine),
+            hub,
+            options,
+            &*self.spec.address,
+        )
+        .trusted(self.spec.verified.clone())
+        .run()
+        .await;
         self.status.take_end()
     }
 

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 /// How long a peer that was replaced may take, because another connection waits for it to go.
 const LINGER_TAKEN_OVER: Duration = Duration::from_millis(250);
 
-#[derive(Clone, Copy)]
 pub(super) struct Closing {
     code: u16,
     reason: &'static str,
@@ -39,13 +38,13 @@ impl<T: Transport + Unpin> Driver<T> {
         if !matches!(code, 1000 | 1001) {
             self.note_violation(now, reason);
         }
-        self.closing = Some(Closing {
+        self.closing = Some(Box::new(Closing {
             code,
             reason,
             linger,
             until: now.instant + linger,
             lingers: false,
-        });
+        }));
         self.give_up_joining();
     }
 
@@ -60,7 +59,7 @@ impl<T: Transport + Unpin> Driver<T> {
             Poll::Ready(Ok(())) => {
                 closing.lingers = true;
                 closing.until = now.instant + closing.linger;
-                (self.deliveries, self.behind) = (Vec::new(), None);
+                self.behind = None;
                 self.transport.rest();
                 self.gate.rest();
                 Turn::Progress
@@ -71,7 +70,7 @@ impl<T: Transport + Unpin> Driver<T> {
     }
 
     pub(super) fn lingers(&self) -> bool {
-        self.closing.is_some_and(|closing| closing.lingers)
+        self.closing.as_ref().is_some_and(|closing| closing.lingers)
     }
 
     /// Throws away what still comes, in bounded parts.

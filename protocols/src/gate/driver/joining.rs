@@ -229,7 +229,7 @@ impl<T: Transport + Unpin> Driver<T> {
         } = *request;
         let mut transport = vec![
             ("protocol", ByteString::from_static(protocol)),
-            ("peer", ByteString::from(self.options.peer.as_str())),
+            ("peer", ByteString::from(&*self.peer)),
         ];
         transport.extend(agent.map(|agent| ("agent", agent)));
         let transport = transport.into();

@@ -82,7 +82,7 @@ impl<T: Transport + Unpin> Driver<T> {
     fn read(&mut self, now: Now, cx: &mut Context<'_>) -> Poll<Received> {
         self.transport.poll_receive(cx).map(|result| {
             result.unwrap_or_else(|error| {
-                tracing::debug!(peer = %self.options.peer, %error, "connection lost");
+                tracing::debug!(peer = %self.peer, %error, "connection lost");
                 if error.kind() == std::io::ErrorKind::InvalidData {
                     self.note_violation(now, "invalid transport frame");
                 }
@@ -200,7 +200,7 @@ impl<T: Transport + Unpin> Driver<T> {
 
     pub(super) fn feed(&mut self, now: Now, received: Received) {
         self.last_sign = now.instant;
-        self.last_active = Some(now.instant);
+        self.activity.note(now.instant);
         self.ping_sent = false;
         let traffic = &self.options.traffic;
         match received {

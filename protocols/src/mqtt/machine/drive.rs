@@ -8,7 +8,7 @@ use crate::mqtt::reason::ReasonCode;
 use bytes::BytesMut;
 use router_core::model::{Delivery, Now};
 use router_core::session::Leave;
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 impl MqttMachine {
@@ -182,7 +182,7 @@ impl Gate for MqttMachine {
     }
 
     fn poll_output(&mut self) -> Option<Output> {
-        if let Some((reason, message)) = self.verdict.take() {
+        if let Some((reason, message)) = self.verdict.take().map(|verdict| *verdict) {
             self.fail(reason, message);
         }
         self.output.poll()
@@ -199,11 +199,8 @@ impl Gate for MqttMachine {
         if self.input.is_empty() {
             self.input = BytesMut::new();
         }
-        if self.unreleased.is_empty() {
-            self.unreleased = HashSet::default();
-        }
+        self.unreleased.rest();
         self.known_topics.rest();
-        self.run = Vec::new();
         self.calls.rest();
         self.output.rest();
         self.pubacks.rest();

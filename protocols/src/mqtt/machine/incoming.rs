@@ -105,7 +105,7 @@ impl MqttMachine {
         id: Option<PacketId>,
     ) -> Result<Option<Asked>, Fault> {
         let Some(id) = id else { return Ok(None) };
-        let is_new = qos == QoS::AtLeastOnce || !self.unreleased.contains(&id);
+        let is_new = qos == QoS::AtLeastOnce || !self.unreleased.contains(id);
         let open = self.pubacks.len() + self.unreleased.len();
         let waiting = self.pubacks.len() + self.pubrecs.len();
         // [MQTT-3.3.4-9], 5.0 section 4.9: 3.x has no Receive Maximum.
@@ -203,7 +203,7 @@ impl MqttMachine {
             }
             if reason.is_error() {
                 // The exchange is over, its identifier free [MQTT-4.3.3-9].
-                self.unreleased.remove(&front.id);
+                self.unreleased.remove(front.id);
             }
             self.acknowledge(PacketType::PubRec, front.id, reason, front.words);
         }
@@ -220,7 +220,7 @@ impl MqttMachine {
     }
 
     pub(super) fn released(&mut self, id: PacketId, known: bool) {
-        self.unreleased.remove(&id);
+        self.unreleased.remove(id);
         let reason = if known || !self.version.is_v5() {
             ReasonCode::Success
         } else {

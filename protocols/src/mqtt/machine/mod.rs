@@ -38,9 +38,9 @@ mod rpc;
 pub use options::{AssignedIds, MqttCounters, MqttOptions, ResponseInformation};
 
 use super::codec::{DecodeError, Decoder, Fault, PeerLimits, encode_within};
-use super::inflight::{InOrder, Window};
+use super::inflight::{InOrder, Unreleased, Window};
 use super::map;
-use super::packet::{Disconnect, Packet, PacketId, Properties, ProtocolVersion};
+use super::packet::{Disconnect, Packet, Properties, ProtocolVersion};
 use super::reason::ReasonCode;
 use crate::gate::Action;
 use aliases::OutgoingAliases;
@@ -53,10 +53,10 @@ use filters::OpenFilters;
 use incoming::Incoming;
 use options::count;
 use output::Outputs;
-use plain::{KnownTopics, Plain};
+use plain::KnownTopics;
 use router_core::model::{Answer, Command, EndReason, Now, Refusal, RequestId};
 use router_core::session::Leave;
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -85,7 +85,7 @@ pub struct MqttMachine {
     input: BytesMut,
     actions: VecDeque<Action>,
     /// A fault of the client that ends the connection with the next output.
-    verdict: Option<(ReasonCode, &'static str)>,
+    verdict: Option<Box<(ReasonCode, &'static str)>>,
     /// The realm has a session for this connection, which must be left.
     joined: bool,
     output: Outputs,
@@ -103,15 +103,13 @@ pub struct MqttMachine {
     exchange: Option<Box<Exchange>>,
     aliases: Vec<Option<ByteString>>,
     known_topics: KnownTopics,
-    /// PUBLISHes that are being taken together; empty otherwise.
-    run: Vec<Plain>,
     outgoing_aliases: OutgoingAliases,
     /// Deliveries the realm dropped of which the client has not been told.
     lost: u32,
     pubacks: InOrder<Incoming>,
     pubrecs: InOrder<Incoming>,
     /// QoS 2 identifiers of a 5.0 client between PUBLISH and PUBCOMP, for Receive Maximum.
-    unreleased: HashSet<PacketId, foldhash::fast::RandomState>,
+    unreleased: Unreleased,
     filters: InOrder<OpenFilters>,
     open_filters: usize,
     window: Window,
@@ -141,12 +139,11 @@ impl MqttMachine {
             exchange: None,
             aliases: Vec::new(),
             known_topics: KnownTopics::default(),
-            run: Vec::new(),
             outgoing_aliases: OutgoingAliases::default(),
             lost: 0,
             pubacks: InOrder::new(),
             pubrecs: InOrder::new(),
-            unreleased: HashSet::default(),
+            unreleased: Unreleased::default(),
             filters: InOrder::new(),
             open_filters: 0,
             window: Window::new(options.outgoing_window.get()),
@@ -275,7 +272,7 @@ impl MqttMachine {
     /// messages again, as after every connection that broke.
     fn condemn(&mut self, reason: ReasonCode, message: &'static str) {
         if self.phase == Phase::Live && !self.actions.is_empty() {
-            self.verdict = Some((reason, message));
+            self.verdict = Some(Box::new((reason, message)));
         } else {
             self.fail(reason, message);
         }

@@ -17,7 +17,7 @@ pub(in crate::mqtt) struct Outputs {
     /// Bytes of the last batch: room for as many is made at once.
     last: usize,
     sealed: VecDeque<Bytes>,
-    close: Option<(u16, &'static str)>,
+    close: Option<Box<(u16, &'static str)>>,
     closed: bool,
 }
 
@@ -61,7 +61,7 @@ impl Outputs {
 
     /// Closes the transport once everything before is out.
     pub(in crate::mqtt) fn close(&mut self, code: u16, reason: &'static str) {
-        self.close.get_or_insert((code, reason));
+        self.close.get_or_insert_with(|| Box::new((code, reason)));
     }
 
     pub(in crate::mqtt) fn poll(&mut self) -> Option<Output> {
@@ -74,7 +74,7 @@ impl Outputs {
         if self.closed {
             return None;
         }
-        let (code, reason) = self.close?;
+        let (code, reason) = **self.close.as_ref()?;
         self.closed = true;
         Some(Output::Close { code, reason })
     }

@@ -14,34 +14,41 @@ const KNOWN: usize = 16;
 
 /// Topics that this client has published to and that passed every check of the machine. Each has one place, which the
 /// next one with the same place takes.
+/// Nothing of it while there is none.
 #[derive(Debug, Default)]
-pub(super) struct KnownTopics {
-    places: Option<Box<[Option<Topic>; KNOWN]>>,
+pub(super) struct KnownTopics(Option<Box<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    places: [Option<Topic>; KNOWN],
     hash: foldhash::fast::RandomState,
+    /// PUBLISHes that are being taken together; empty otherwise.
+    run: Vec<Plain>,
 }
 
-impl KnownTopics {
+impl Known {
     fn place_of(&self, text: &[u8]) -> usize {
         self.hash.hash_one(text) as usize % KNOWN
     }
 
     fn get(&self, text: &[u8]) -> Option<&Topic> {
-        let places = self.places.as_ref()?;
-        let known = places.get(self.place_of(text))?.as_ref()?;
+        let known = self.places.get(self.place_of(text))?.as_ref()?;
         (known.text().as_bytes() == text).then_some(known)
     }
+}
 
+impl KnownTopics {
     pub(super) fn add(&mut self, topic: &Topic) {
-        let place = self.place_of(topic.text().as_bytes());
-        let places = self.places.get_or_insert_default();
-        if let Some(place) = places.get_mut(place) {
+        let known = self.0.get_or_insert_default();
+        let place = known.place_of(topic.text().as_bytes());
+        if let Some(place) = known.places.get_mut(place) {
             *place = Some(topic.clone());
         }
     }
 
     /// Gives back the memory.
     pub(super) fn rest(&mut self) {
-        self.places = None;
+        self.0 = None;
     }
 }
 
@@ -68,7 +75,8 @@ impl MqttMachine {
         }
         self.last_packet = now.instant;
         let frames = bytes.split_to(end).freeze();
-        let mut run = std::mem::take(&mut self.run);
+        let run = self.known_topics.0.as_mut();
+        let mut run = run.map_or_else(Vec::new, |known| std::mem::take(&mut known.run));
         for plain in run.drain(..) {
             let asked = match self.expect(plain.qos, plain.packet_id) {
                 Ok(asked) => asked,
@@ -88,20 +96,25 @@ impl MqttMachine {
                 ..model::Publish::new(plain.topic, payload)
             })));
         }
-        self.run = run;
+        if let Some(known) = &mut self.known_topics.0 {
+            known.run = run;
+        }
     }
 
-    /// Fills `run`; answers how many bytes it has.
+    /// Fills the run; answers how many bytes it has.
     fn find_run(&mut self, bytes: &BytesMut) -> usize {
-        self.run.clear();
+        let Some(known) = &mut self.known_topics.0 else {
+            return 0;
+        };
+        known.run.clear();
         let mut start = 0;
         while let Some(rest) = bytes.get(start..)
             && let Some(publish) = self.decoder.plain_publish(rest)
-            && let Some(topic) = self.known_topics.get(publish.topic)
+            && let Some(topic) = known.get(publish.topic).cloned()
         {
             let end = start + publish.payload.end;
-            self.run.push(Plain {
-                topic: topic.clone(),
+            known.run.push(Plain {
+                topic,
                 qos: publish.qos,
                 retain: publish.retain,
                 packet_id: publish.packet_id,
@@ -110,5 +123,17 @@ impl MqttMachine {
             start = end;
         }
         start
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of every connection there is; what is seldom there is in a box.
+    #[test]
+    fn a_machine_has_little_room_for_what_most_never_need() {
+        let size = size_of::<MqttMachine>();
+        assert!(size <= 472, "{size}");
     }
 }

@@ -40,21 +40,25 @@ struct Reply {
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     /// number of the call -> where its answers go
-    open: HashMap<u64, Reply, foldhash::fast::RandomState>,
+    open: Option<Box<Replies>>,
     last: u64,
 }
+
+type Replies = HashMap<u64, Reply, foldhash::fast::RandomState>;
 
 impl Calls {
     /// Nothing comes for this call.
     pub(super) fn forget(&mut self, number: u64) {
-        self.open.remove(&number);
+        self.take(number);
+    }
+
+    fn take(&mut self, number: u64) -> Option<Reply> {
+        self.open.as_mut()?.remove(&number)
     }
 
     /// Gives back the memory of an empty table.
     pub(super) fn rest(&mut self) {
-        if self.open.is_empty() {
-            self.open = HashMap::default();
-        }
+        self.open.take_if(|open| open.is_empty());
     }
 }
 
@@ -104,7 +108,8 @@ impl MqttMachine {
         let number = self.calls.last;
         let is_awaited = reply.is_some();
         if let Some(reply) = reply {
-            self.calls.open.insert(number, reply);
+            let open = self.calls.open.get_or_insert_default();
+            open.insert(number, reply);
         }
         self.command(Command::CallMessage(Box::new(CallMessage {
             acknowledge: asked.map(Asked::request),
@@ -201,8 +206,8 @@ impl MqttMachine {
             return None;
         };
         match progress {
-            true => self.calls.open.get(&number).cloned(),
-            false => self.calls.open.remove(&number),
+            true => self.calls.open.as_ref()?.get(&number).cloned(),
+            false => self.calls.take(number),
         }
     }
 

@@ -25,7 +25,7 @@ impl Outbox {
         lanes.woken = false;
         if !lanes.attached {
             // The session has lost this connection; what it holds is for the next one.
-            out.extend(lanes.ended.clone().map(Delivery::Ended));
+            out.extend(lanes.ended.as_deref().cloned().map(Delivery::Ended));
             return Drained::default();
         }
         if lanes.must_wait(None) {
@@ -40,7 +40,7 @@ impl Outbox {
         lanes.release_if_roomy();
         let more = lanes.has_sendable();
         lanes.woken = more;
-        if !more && let Some(reason) = lanes.ended.clone() {
+        if !more && let Some(reason) = lanes.ended.as_deref().cloned() {
             out.push(Delivery::Ended(reason));
         }
         // Only while the realm still knows the session, or the caller would ask for ever.
@@ -104,7 +104,7 @@ impl Lanes {
             return !self.ordered.is_empty();
         }
         !self.best.items.is_empty()
-            || !self.best_replay.items.is_empty()
+            || self.best_replay.len() > 0
             || self
                 .queue
                 .as_ref()
@@ -140,7 +140,7 @@ impl Lanes {
     fn drain_best(&mut self, end: usize, unix_ms: u64, out: &mut Vec<Delivery>) {
         while out.len() < end {
             let lane = match self.best_replay.order() < self.best.order() {
-                true => &mut self.best_replay,
+                true => self.best_replay.make(),
                 false => &mut self.best,
             };
             let Some(mut delivery) = lane.pop() else {

@@ -20,12 +20,13 @@ impl Outbox {
     pub fn queued(&self) -> Queued {
         let lanes = self.lanes.lock();
         let queue = lanes.queue.as_deref();
-        let passing = [&lanes.best, &lanes.best_replay];
         Queued {
-            waiting: passing.iter().map(|lane| lane.items.len()).sum::<usize>()
+            waiting: lanes.best.items.len()
+                + lanes.best_replay.len()
                 + lanes.ordered.len()
                 + queue.map_or(0, |queue| queue.waiting()),
-            bytes: passing.iter().map(|lane| lane.bytes).sum::<usize>()
+            bytes: lanes.best.bytes
+                + lanes.best_replay.bytes()
                 + lanes.ordered_bytes
                 + queue.map_or(0, |queue| queue.waiting_bytes()),
             in_flight: queue.map_or(0, |queue| queue.unsettled()),
@@ -42,7 +43,7 @@ impl Outbox {
     /// are the caller's to forget, and how many deliveries of other lanes were dropped.
     pub fn purge(&self) -> (Vec<u64>, usize) {
         let mut lanes = self.lanes.lock();
-        let passing = lanes.best.items.len() + lanes.best_replay.items.len();
+        let passing = lanes.best.items.len() + lanes.best_replay.len();
         lanes.best.clear();
         lanes.best_replay.clear();
         let gone = lanes

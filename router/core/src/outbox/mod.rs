@@ -14,7 +14,9 @@ mod drain;
 mod hearing;
 mod inspect;
 mod load;
+mod passing;
 mod queue;
+mod relay;
 mod slots;
 mod stored;
 mod unheeded;
@@ -27,7 +29,9 @@ use crate::limits::{LaneLimit, OutboxLimits, WhenFull};
 use crate::model::{Delivery, EndReason, EventDelivery, Qos, Slot, Topic};
 use hearing::Unheard;
 use parking_lot::Mutex;
+use passing::{Passing, Replayed};
 use queue::Queue;
+use relay::Relay;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -112,63 +116,26 @@ pub struct Sure {
     pub delivery: EventDelivery,
 }
 
-/// At-most-once deliveries, each with its place in the order of enqueueing.
-#[derive(Debug, Default)]
-struct Passing {
-    items: VecDeque<(u64, EventDelivery)>,
-    bytes: usize,
-    /// How many were dropped since one was handed out.
-    lost: u32,
-}
-
-impl Passing {
-    fn push(&mut self, order: u64, delivery: EventDelivery) {
-        self.bytes += delivery.event.cost();
-        self.items.push_back((order, delivery));
-    }
-
-    fn pop(&mut self) -> Option<EventDelivery> {
-        let (_, delivery) = self.items.pop_front()?;
-        self.bytes -= delivery.event.cost();
-        Some(delivery)
-    }
-
-    fn order(&self) -> u64 {
-        self.items.front().map_or(u64::MAX, |(order, _)| *order)
-    }
-
-    fn clear(&mut self) {
-        *self = Passing::default();
-    }
-}
-
 #[derive(Debug)]
 struct Lanes {
-    limits: OutboxLimits,
+    limits: Arc<OutboxLimits>,
     generation: u64,
-    /// The connection that has not let go yet, if a newer one was given the outbox.
-    holder: Option<u64>,
     /// The newest connection that has let go.
     released: u64,
-    /// The outbox of the session that this one replaced, and the connection that held it.
-    predecessor: Option<(Arc<Outbox>, u64)>,
-    /// To be woken when a connection lets go.
-    successors: Vec<Waker>,
+    relay: Option<Box<Relay>>,
     /// `None`: whoever asked was answered.
     unheard: Option<Box<Unheard>>,
-    /// What came to be settled since the receiver last settled something.
-    unheeded: Unheeded,
     attached: bool,
     /// The realm has welcomed the connection; before that nothing but answers may go out.
     opened: bool,
     /// The realm has more to replay once there is room.
     refill: bool,
-    ended: Option<EndReason>,
+    ended: Option<Box<EndReason>>,
     ordered: VecDeque<(Delivery, u32)>,
     ordered_bytes: usize,
     best: Passing,
     /// Replayed deliveries of the same kind.
-    best_replay: Passing,
+    best_replay: Replayed,
     /// The place of the next at-most-once delivery in the order of enqueueing.
     next_order: u64,
     /// Most sessions never get anything that they have to settle.
@@ -183,17 +150,14 @@ struct Lanes {
 impl Outbox {
     /// An empty outbox without a connection.
     #[must_use]
-    pub fn new(limits: OutboxLimits) -> Outbox {
+    pub fn new(limits: impl Into<Arc<OutboxLimits>>) -> Outbox {
         Outbox {
             lanes: Mutex::new(Lanes {
-                limits,
+                limits: limits.into(),
                 generation: 0,
-                holder: None,
                 released: 0,
-                predecessor: None,
-                successors: Vec::new(),
+                relay: None,
                 unheard: None,
-                unheeded: Unheeded::default(),
                 attached: false,
                 opened: false,
                 refill: false,
@@ -201,7 +165,7 @@ impl Outbox {
                 ordered: VecDeque::new(),
                 ordered_bytes: 0,
                 best: Passing::default(),
-                best_replay: Passing::default(),
+                best_replay: Replayed::default(),
                 next_order: 0,
                 queue: None,
                 window: WINDOW_MAX,
@@ -224,11 +188,14 @@ impl Outbox {
         lanes.generation += 1;
         lanes.stop_hearing();
         // A connection may let go before the realm hears that it left.
-        if lanes.attached && lanes.holder.is_none() && lanes.released < former {
-            lanes.holder = Some(former);
+        if lanes.attached && lanes.released < former {
+            lanes
+                .relay
+                .get_or_insert_default()
+                .holder
+                .get_or_insert(former);
         }
         lanes.attached = true;
-        lanes.unheeded = Unheeded::default();
         lanes.opened = false;
         lanes.refill = false;
         lanes.ended = None;
@@ -236,28 +203,10 @@ impl Outbox {
         lanes.window = usize::from(window).clamp(1, WINDOW_MAX);
         if let Some(queue) = &mut lanes.queue {
             queue.resend();
+            queue.unheeded = Unheeded::default();
         }
         lanes.woken = false;
         lanes.generation
-    }
-
-    /// Nothing is handed out until connection `generation` of `predecessor`, the outbox of a session
-    /// that this one's replaced, has let go. Lock order: successor before predecessor.
-    pub fn follow(&self, predecessor: Arc<Outbox>, generation: u64) {
-        self.lanes.lock().predecessor = Some((predecessor, generation));
-    }
-
-    /// Whether connection `generation` has let go; if not, `waker` is called when it does.
-    fn has_let_go(&self, generation: u64, waker: Option<&Waker>) -> bool {
-        let mut lanes = self.lanes.lock();
-        let gone = lanes.released >= generation;
-        if !gone
-            && let Some(waker) = waker
-            && !lanes.successors.iter().any(|known| known.will_wake(waker))
-        {
-            lanes.successors.push(waker.clone());
-        }
-        gone
     }
 
     /// Why connection `generation` is over, if it is.
@@ -267,33 +216,14 @@ impl Outbox {
         if lanes.generation != generation {
             return Some(EndReason::TakenOver);
         }
-        lanes.ended.clone()
+        lanes.ended.as_deref().cloned()
     }
 
     /// Whether another connection of the same client waits for this one to go.
     #[must_use]
     pub fn is_taken_over(&self, generation: u64) -> bool {
         let lanes = self.lanes.lock();
-        lanes.generation != generation || lanes.ended == Some(EndReason::TakenOver)
-    }
-
-    /// The connection of `generation` will not send anything any more. A connection in between,
-    /// which never was let in, does not speak for the one that still holds the outbox.
-    pub fn release(&self, generation: u64) {
-        let mut lanes = self.lanes.lock();
-        lanes.released = lanes.released.max(generation);
-        if lanes.generation == generation {
-            lanes.stop_hearing();
-        }
-        for waker in lanes.successors.drain(..) {
-            waker.wake();
-        }
-        if lanes.holder == Some(generation) {
-            lanes.holder = None;
-            if let Some(waker) = lanes.waker.take() {
-                waker.wake();
-            }
-        }
+        lanes.generation != generation || lanes.ended.as_deref() == Some(&EndReason::TakenOver)
     }
 
     /// Whether `generation` is the current connection.
@@ -325,7 +255,7 @@ impl Outbox {
     pub fn end(&self, reason: EndReason) -> bool {
         let mut lanes = self.lanes.lock();
         if lanes.ended.is_none() {
-            lanes.ended = Some(reason);
+            lanes.ended = Some(Box::new(reason));
         }
         lanes.stop_hearing();
         lanes.release_waiting();
@@ -344,12 +274,12 @@ impl Outbox {
         lanes
             .ordered
             .push_back((delivery, u32::try_from(cost).unwrap_or(u32::MAX)));
-        let limits = lanes.limits;
+        let limit = lanes.limits.ordered;
         let (count, bytes) = (lanes.ordered.len(), lanes.ordered_bytes);
         Pushed {
             wake: lanes.wants_wake(),
-            pressed: limits.ordered.is_pressed(count, bytes),
-            overflow: limits.ordered.is_over(count, bytes),
+            pressed: limit.is_pressed(count, bytes),
+            overflow: limit.is_over(count, bytes),
             ..Pushed::default()
         }
     }
@@ -363,7 +293,7 @@ impl Outbox {
         let order = lanes.next_order;
         lanes.next_order += 1;
         if delivery.replayed {
-            lanes.best_replay.push(order, delivery);
+            lanes.best_replay.make().push(order, delivery);
             return Pushed {
                 wake: lanes.wants_wake(),
                 ..Pushed::default()
@@ -420,7 +350,7 @@ impl Outbox {
         }
         if !replayed {
             // From the next one on, so that who asked for room before gets what it was told.
-            lanes.unheeded.note(cost, instant, &lanes.limits);
+            queue.unheeded.note(cost, instant, &lanes.limits);
         }
         let first = queue.make_slot(unix_ms);
         let (number, report) = queue.push(delivery, commit);
@@ -516,7 +446,7 @@ impl Outbox {
         if queue.has_obsolete() {
             obsolete.append(&mut queue.take_obsolete());
         }
-        lanes.unheeded = Unheeded::default();
+        queue.unheeded = Unheeded::default();
         lanes.release_if_roomy();
         Some(number)
     }
@@ -531,8 +461,9 @@ impl Outbox {
     /// stored copy, or `None` for an unknown slot.
     pub fn advance(&self, slot: Slot) -> Option<u64> {
         let mut lanes = self.lanes.lock();
-        let number = lanes.queue.as_mut()?.advance(slot)?;
-        lanes.unheeded = Unheeded::default();
+        let queue = lanes.queue.as_mut()?;
+        let number = queue.advance(slot)?;
+        queue.unheeded = Unheeded::default();
         Some(number)
     }
 
@@ -616,18 +547,16 @@ impl Outbox {
         if lanes.ordered.is_empty() {
             lanes.ordered = VecDeque::new();
         }
-        for lane in [&mut lanes.best, &mut lanes.best_replay] {
-            if lane.items.is_empty() {
-                lane.items = VecDeque::new();
-            }
-        }
+        lanes.best.rest();
+        lanes.best_replay.rest();
+        lanes.waiting_for_room.shrink_to_fit();
     }
 
     /// Queued deliveries: ordered and at most once, waiting to be settled, in the window.
     #[must_use]
     pub fn depth(&self) -> (usize, usize, usize) {
         let lanes = self.lanes.lock();
-        let passing = lanes.ordered.len() + lanes.best.items.len() + lanes.best_replay.items.len();
+        let passing = lanes.ordered.len() + lanes.best.items.len() + lanes.best_replay.len();
         let queue = lanes.queue.as_ref();
         queue.map_or((passing, 0, 0), |queue| {
             (passing, queue.waiting(), queue.unsettled())
@@ -654,16 +583,6 @@ impl Outbox {
 }
 
 impl Lanes {
-    /// Whether a former connection of the same client still has to let go.
-    fn must_wait(&mut self, waker: Option<&Waker>) -> bool {
-        if let Some((predecessor, generation)) = &self.predecessor
-            && predecessor.has_let_go(*generation, waker)
-        {
-            self.predecessor = None;
-        }
-        self.holder.is_some() || self.predecessor.is_some()
-    }
-
     fn wants_wake(&mut self) -> bool {
         !std::mem::replace(&mut self.woken, true)
     }
@@ -674,7 +593,9 @@ impl Lanes {
     /// other: a burst is worked off.
     fn sure_limit(&self) -> LaneLimit {
         let sure = self.limits.sure;
-        let keeps_up = self.attached && !self.unheeded.is_stuck;
+        let queue = self.queue.as_ref();
+        let is_stuck = queue.is_some_and(|queue| queue.unheeded.is_stuck);
+        let keeps_up = self.attached && !is_stuck;
         let LaneLimit { frames, bytes } = match keeps_up {
             true => sure.max_of(self.limits.ordered),
             false => sure,
@@ -718,9 +639,9 @@ impl Lanes {
 
     fn best_replay_room(&self) -> usize {
         let lane = &self.best_replay;
-        match lane.bytes >= REPLAY_BYTES {
+        match lane.bytes() >= REPLAY_BYTES {
             true => 0,
-            false => REPLAY_FRAMES.saturating_sub(lane.items.len()),
+            false => REPLAY_FRAMES.saturating_sub(lane.len()),
         }
     }
 

@@ -16,6 +16,7 @@ mod room;
 mod window;
 
 use super::slots::{OCCUPIED_MAX, Slots, slot_of};
+use super::unheeded::Unheeded;
 use super::{REPLAY_BYTES, REPLAY_WAITING, Sure};
 use crate::limits::LaneLimit;
 use crate::model::{Delivery, EventDelivery, Qos, Slot, Topic};
@@ -57,6 +58,8 @@ pub(super) struct Queue {
     obsolete: Vec<u64>,
     /// Numbers dropped to make room, until the realm takes them.
     evicted: Vec<u64>,
+    /// What came since the receiver last settled something.
+    pub(super) unheeded: Unheeded,
 }
 
 impl Default for Queue {
@@ -76,6 +79,7 @@ impl Default for Queue {
             respill: false,
             obsolete: Vec::new(),
             evicted: Vec::new(),
+            unheeded: Unheeded::default(),
         }
     }
 }

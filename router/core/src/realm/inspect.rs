@@ -226,7 +226,7 @@ impl Realm {
         put("authmethod", json!(&*session.identity.method));
         put("transport", session.identity.shown_transport());
         put("expiry_secs", json!(expiry));
-        put("disconnected_ms", json!(session.detached_at_ms));
+        put("disconnected_ms", json!(session.away_since_ms()));
         put("filters", Value::Array(self.filters_of(session)));
         put("oldest_age_ms", json!(waiting.first().map(age)));
         put("waiting", Value::Array(first));

@@ -165,7 +165,7 @@ impl Realm {
 
     fn new_session(
         &mut self,
-        identity: Identity,
+        identity: Arc<Identity>,
         features: crate::session::Features,
         style: crate::session::EventStyle,
         client: Option<&ClientJoin>,
@@ -175,7 +175,7 @@ impl Realm {
             id,
             generation: 0,
             attached: false,
-            outbox: Arc::new(Outbox::new(self.settings.limits.outbox)),
+            outbox: Arc::new(Outbox::new(self.outbox_limits.clone())),
             identity,
             published_as: Default::default(),
             route: None,
@@ -183,10 +183,8 @@ impl Realm {
             style,
             client: client.map(|client| client.id.clone()),
             expiry: Duration::ZERO,
-            expiry_timer: None,
-            detached_at_ms: None,
             last_will: None,
-            last_will_timer: None,
+            away: None,
             subscriptions: HashMap::default(),
             seldom: Seldom::default(),
             dropped: 0,
@@ -226,7 +224,8 @@ impl Realm {
         };
         session.expiry = expiry;
         session.last_will = client.last_will.map(Box::new);
-        session.detached_at_ms = None;
+        // Its timers were stopped when it was taken over.
+        session.away = None;
         if session.is_durable() && self.settings.durable {
             self.extend_bound(place, effects);
         }
@@ -289,7 +288,7 @@ impl Realm {
         };
         let expiry = session.expiry;
         if session.is_durable() {
-            session.detached_at_ms = Some(now.unix_ms);
+            session.away.get_or_insert_default().since_ms = Some(now.unix_ms);
             let delay = session
                 .last_will
                 .as_ref()
@@ -302,7 +301,7 @@ impl Realm {
                 Some(delay) if !delay.is_zero() => {
                     let timer = self.set_timer(now, delay, Timer::LastWill(place));
                     if let Some(session) = self.sessions.get_mut(place) {
-                        session.last_will_timer = timer;
+                        session.away.get_or_insert_default().last_will_timer = timer;
                     }
                 }
                 Some(_) => self.publish_last_will(now, place, effects),
@@ -519,7 +518,7 @@ impl Realm {
     pub(super) fn start_expiry(&mut self, now: Now, place: usize, after: Duration) {
         let timer = self.set_timer(now, after, Timer::Expiry(place));
         if let Some(session) = self.sessions.get_mut(place) {
-            session.expiry_timer = timer;
+            session.away.get_or_insert_default().expiry_timer = timer;
         }
     }
 
@@ -527,9 +526,10 @@ impl Realm {
         let Realm {
             sessions, timers, ..
         } = self;
-        if let Some(session) = sessions.get_mut(place) {
-            timers.cancel(session.expiry_timer.take());
-            timers.cancel(session.last_will_timer.take());
+        let session = sessions.get_mut(place);
+        if let Some(away) = session.and_then(|session| session.away.as_mut()) {
+            timers.cancel(away.expiry_timer.take());
+            timers.cancel(away.last_will_timer.take());
         }
     }
 
@@ -598,7 +598,9 @@ impl Realm {
             ..
         } = self;
         let session = sessions.get_mut(place)?;
-        timers.cancel(session.last_will_timer.take());
+        if let Some(away) = &mut session.away {
+            timers.cancel(away.last_will_timer.take());
+        }
         let will = *session.last_will.take()?;
         let client = session.client.as_ref().filter(|_| settings.durable);
         let key = client.map(|client| records::key(&settings.name, client.as_bytes()));
@@ -697,7 +699,7 @@ impl Realm {
         &mut self,
         client: &str,
         stored: &StoredSession,
-        identity: Identity,
+        identity: Arc<Identity>,
     ) -> usize {
         let join = ClientJoin {
             id: client.into(),
@@ -716,7 +718,7 @@ impl Realm {
         session.id = stored.session;
         session.expiry = join.expiry;
         session.attached = false;
-        session.detached_at_ms = stored.detached_at_ms;
+        session.away.get_or_insert_default().since_ms = stored.detached_at_ms;
         self.by_id.insert(stored.session, place);
         place
     }

@@ -47,7 +47,7 @@ use crate::broker::{Sharing, Subscriptions};
 use crate::dealer::{Calls, Registrations};
 use crate::history::{History, HistorySettings, Retention};
 use crate::kv::Kv;
-use crate::limits::RealmLimits;
+use crate::limits::{OutboxLimits, RealmLimits};
 use crate::metrics::Counters;
 use crate::model::{
     Answer, CallFailure, Command, Delivery, EndReason, ErrorKind, Event, EventDelivery, Made, Now,
@@ -156,6 +156,8 @@ enum Undo {
 #[derive(Debug)]
 pub struct Realm {
     settings: Settings,
+    /// Those of the settings, for all sessions.
+    outbox_limits: Arc<OutboxLimits>,
     ids: Arc<IdClock>,
     random: StdRng,
     sessions: Slab<Session>,
@@ -253,6 +255,7 @@ impl Realm {
             ids.last().0,
         );
         Realm {
+            outbox_limits: Arc::new(settings.limits.outbox),
             ids,
             random: StdRng::seed_from_u64(seed),
             sessions: Slab::new(),

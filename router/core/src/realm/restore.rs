@@ -59,13 +59,13 @@ impl Realm {
                     Vec::new(),
                 ))
             });
-            let identity = Identity {
+            let identity = Arc::new(Identity {
                 authid: stored.authid.clone(),
                 role,
                 method: stored.method.clone(),
                 provider: ByteString::from_static("store"),
                 transport: Arc::from([]),
-            };
+            });
             let place = self.restore_session(client, &stored, identity);
             bounds.insert(place, stored.handed_out);
         }
@@ -131,7 +131,11 @@ impl Realm {
         let Some(session) = self.sessions.get_mut(place) else {
             return;
         };
-        let since = *session.detached_at_ms.get_or_insert(now.unix_ms);
+        let since = *session
+            .away
+            .get_or_insert_default()
+            .since_ms
+            .get_or_insert(now.unix_ms);
         let gone = Duration::from_millis(now.unix_ms.saturating_sub(since));
         let left = session.expiry.saturating_sub(gone);
         self.start_expiry(now, place, left);
@@ -285,7 +289,7 @@ impl Realm {
                     let timer = self.set_timer(now, left, Timer::LastWill(place));
                     if let Some(session) = self.sessions.get_mut(place) {
                         session.last_will = Some(Box::new(will));
-                        session.last_will_timer = timer;
+                        session.away.get_or_insert_default().last_will_timer = timer;
                     }
                 }
                 place => {

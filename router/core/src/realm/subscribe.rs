@@ -323,7 +323,7 @@ impl Realm {
             role: session.identity.role.name.clone(),
             method: session.identity.method.clone(),
             expiry_secs: session.expiry.as_secs(),
-            detached_at_ms: session.detached_at_ms,
+            detached_at_ms: session.away_since_ms(),
             handed_out: session.outbox.bound(),
         };
         if let Ok(record) = records::encode(&stored) {

@@ -140,7 +140,7 @@ pub struct Door {
     /// What the realm says.
     pub outbox: Arc<Outbox>,
     /// Who the session is.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
 }
 
 /// Figures of the whole router.
@@ -323,7 +323,7 @@ impl Hub {
         request: EnterRequest,
     ) -> Result<Door, EnterError> {
         let name = realm.unwrap_or(&self.inner.settings.default_realm);
-        let identity = identity(verified, &request)?;
+        let identity = Arc::new(identity(verified, &request)?);
         let mut join = Some(Join {
             identity: identity.clone(),
             features: request.features,

@@ -76,6 +76,6 @@ mod tests {
 
     #[test]
     fn a_session_has_little_room_for_what_most_never_have() {
-        assert!(size_of::<Session>() <= 640, "{}", size_of::<Session>());
+        assert!(size_of::<Session>() <= 304, "{}", size_of::<Session>());
     }
 }

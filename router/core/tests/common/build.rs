@@ -54,14 +54,14 @@ pub fn raw(bytes: &'static [u8]) -> Payload {
     Payload::bytes(Bytes::from_static(bytes), false)
 }
 
-fn identity(authid: &str, role: Role) -> Identity {
-    Identity {
+fn identity(authid: &str, role: Role) -> Arc<Identity> {
+    Arc::new(Identity {
         authid: authid.into(),
         role: Arc::new(role),
         method: "anonymous".into(),
         provider: "static".into(),
         transport: [].into(),
-    }
+    })
 }
 
 /// A session that wants everything in order.
@@ -164,7 +164,7 @@ impl JoinExt for Join {
     }
 
     fn role(mut self, role: Role) -> Join {
-        self.identity.role = Arc::new(role);
+        Arc::make_mut(&mut self.identity).role = Arc::new(role);
         self
     }
 
