@@ -330,10 +330,10 @@ impl SimDriver {
                 let joined = JoinedAs {
                     session: connection.session,
                     realm: core.realm.name().clone(),
-                    authid: identity.authid,
+                    authid: identity.authid.clone(),
                     role: identity.role.name.clone(),
-                    method: identity.method,
-                    provider: identity.provider,
+                    method: identity.method.clone(),
+                    provider: identity.provider.clone(),
                 };
                 self.gate.handle_joined(now, Ok(joined));
             }
