@@ -169,8 +169,9 @@ impl JoinExt for Join {
     }
 
     fn proven(mut self, authid: &str) -> Join {
-        self.identity.authid = authid.into();
-        self.identity.method = "password".into();
+        let identity = Arc::make_mut(&mut self.identity);
+        identity.authid = authid.into();
+        identity.method = "password".into();
         self
     }
 
