@@ -502,7 +502,7 @@ impl World {
         self.wires[peer].machine.handle_joined(self.now, answer);
     }
 
-    fn identify(&self, request: &JoinRequest) -> Result<Identity, JoinError> {
+    fn identify(&self, request: &JoinRequest) -> Result<Arc<Identity>, JoinError> {
         if let Some(refusal) = &self.refusal {
             return Err(refusal.clone());
         }

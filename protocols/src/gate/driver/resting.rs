@@ -87,7 +87,11 @@ mod tests {
     /// Of every connection there is; what is seldom there is in a box.
     #[test]
     fn a_connection_has_little_room_for_what_most_never_need() {
-        assert!(size_of::<Driver<()>>() <= 304, "{}", size_of::<Driver<()>>());
+        assert!(
+            size_of::<Driver<()>>() <= 304,
+            "{}",
+            size_of::<Driver<()>>()
+        );
     }
 
     #[test]
