@@ -81,7 +81,7 @@ impl Axis {
                 "Realms with a connection and a subscription each, beside the pair that is measured."
             }
             Self::Depth => {
-                "One subscriber with one filter of so many levels, every second of them `+`."
+                "One subscriber with one filter of so many levels, every second of them `+`, up to 16."
             }
         }
     }

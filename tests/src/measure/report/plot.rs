@@ -151,7 +151,9 @@ pub fn lines(title: &str, x_unit: &str, y_unit: &str, curves: &[Curve]) -> Resul
             .draw()?;
         for (series, curve) in curves.iter().enumerate() {
             let colour = colour(series);
-            let points = curve.points.iter().copied();
+            // A scale of decades has no zero.
+            let visible = curve.points.iter().filter(|(x, y)| *x > 0.0 && *y > 0.0);
+            let points = visible.copied();
             chart.draw_series(LineSeries::new(points.clone(), colour.stroke_width(2)))?;
             chart.draw_series(points.map(|point| Circle::new(point, 3, colour.filled())))?;
         }
