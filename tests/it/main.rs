@@ -3,6 +3,7 @@
 //! the real binary. One module per story, one server per test, no shared state.
 
 mod auth;
+mod benchmarks;
 mod bridge;
 mod cli_bench;
 mod cli_kv;

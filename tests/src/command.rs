@@ -119,8 +119,16 @@ impl Running {
         }
     }
 
+    /// Its exit status, if it has ended.
+    ///
+    /// # Errors
+    /// Fails if the operating system refuses.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.child.try_wait().context("cannot wait")
+    }
+
     /// What was written up to now.
-    fn output(&mut self) -> String {
+    pub fn output(&mut self) -> String {
         for (stream, seen) in [
             (&self.stdout, &mut self.seen),
             (&self.stderr, &mut self.seen_errors),

@@ -8,6 +8,7 @@
 //! * [`mqtt`], [`wamp`], [`websocket`], [`rawsocket`] and [`http`] are small clients of our own,
 //!   written from the standards and sharing no code with the router, so that they
 //!   can also say what no decent client says;
+//! * [`peers`] finds the programs that the router is compared with;
 //! * [`probe`] asks whether a router still serves strangers;
 //! * [`linear`] checks recorded histories of a key for linearizability;
 //! * [`costs`] counts what messages cost, for `bin/costs.rs`;
@@ -28,6 +29,7 @@ pub mod http;
 pub mod linear;
 pub mod measure;
 pub mod mqtt;
+pub mod peers;
 pub mod probe;
 pub mod rawsocket;
 pub mod server;

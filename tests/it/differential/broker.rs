@@ -2,15 +2,13 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
-use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
-use integration_tests::command::{self, Running};
+use anyhow::Result;
+use integration_tests::command::Running;
+use integration_tests::peers;
 use integration_tests::server::free_port;
-use integration_tests::{Options, Server, target_dir, workspace};
+use integration_tests::{Options, Server};
 use tempfile::TempDir;
 
 use super::script::Version;
@@ -96,14 +94,14 @@ impl Broker {
                 // Its log is buffered on stdout, and `Running` waits for lines there.
                 let mut command = Command::new("sh");
                 command.args(["-c", "exec \"$0\" -c \"$1\" 2>&1"]);
-                command.arg(mosquitto_binary()?).arg(&config);
+                command.arg(peers::mosquitto_binary()?).arg(&config);
                 let mut running = Running::start(&mut command, b"")?;
                 running.line_with(" running")?;
                 Ok(Self::new(kind, addr, addr, Process::Peer(running)))
             }),
             Kind::Rumqttd => again(|| {
                 let (v3, v5) = (local(free_port()?), local(free_port()?));
-                let mut command = Command::new(rumqttd_binary()?);
+                let mut command = Command::new(peers::rumqttd_binary()?);
                 command.args([v3.port().to_string(), v5.port().to_string()]);
                 let mut running = Running::start(&mut command, b"")?;
                 running.line_with("peer-rumqttd ready")?;
@@ -143,56 +141,6 @@ fn local(port: u16) -> SocketAddr {
 
 /// What is compared with, as the first line of the record says it.
 pub fn peers() -> Result<String> {
-    let mut command = Command::new(mosquitto_binary()?);
-    // There is no flag for the version alone; the usage text begins with it.
-    let usage = command::run(command.arg("-h"), Duration::from_secs(10))?;
-    let first = usage.lines().first().copied().unwrap_or_default();
-    let version = first
-        .strip_prefix("mosquitto version ")
-        .context("no version")?;
-    let manifest = std::fs::read_to_string(workspace().join("Cargo.lock"))?;
-    let rumqttd = manifest
-        .split("name = \"rumqttd\"\nversion = \"")
-        .nth(1)
-        .and_then(|rest| rest.split('"').next())
-        .context("no rumqttd in Cargo.lock")?;
-    Ok(format!("mosquitto {version}, rumqttd {rumqttd}"))
-}
-
-fn mosquitto_binary() -> Result<PathBuf> {
-    let usual = Path::new("/usr/sbin/mosquitto");
-    if usual.exists() {
-        return Ok(usual.to_owned());
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|dir| dir.join("mosquitto"))
-        .find(|file| file.exists())
-        .context("mosquitto is not installed: run tests/setup first")
-}
-
-/// `PEER_RUMQTTD_BIN`, or the program in the target directory, brought up to date.
-fn rumqttd_binary() -> Result<PathBuf> {
-    static BINARY: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
-    let build = || -> Result<PathBuf> {
-        if let Some(given) = std::env::var_os("PEER_RUMQTTD_BIN") {
-            return Ok(PathBuf::from(given));
-        }
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(workspace()).args([
-            "build",
-            "--quiet",
-            "--release",
-            "-p",
-            "peer-rumqttd",
-        ]);
-        command::run(&mut cargo, Duration::from_secs(1800))?.success()?;
-        let path = target_dir().join("release/peer-rumqttd");
-        ensure!(path.exists(), "no {}", path.display());
-        Ok(path)
-    };
-    BINARY
-        .get_or_init(|| build().map_err(|error| format!("{error:#}")))
-        .clone()
-        .map_err(|error| anyhow!(error))
+    let (mosquitto, rumqttd) = (peers::mosquitto_version()?, peers::rumqttd_version()?);
+    Ok(format!("mosquitto {mosquitto}, rumqttd {rumqttd}"))
 }

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use integration_tests::measure::{
-    broken, full, histories, idle, keys, kills, locks, malformed, mutexes, order, restarts,
-    retained,
+    broken, compare, full, growth, histories, idle, keys, kills, locks, malformed, mutexes, order,
+    report, restarts, retained,
 };
 use integration_tests::server::free_port;
-use integration_tests::{Options, PATIENCE, Server};
+use integration_tests::{Options, PATIENCE, Server, workspace};
 use storage::EngineKind;
 use storage::testing::{self, traced};
 
@@ -32,7 +32,10 @@ measure power redb|sled [CUTS=20000] [SEED=1]
 measure calls redb|sled|files
 measure flips sled|redb [STEP=1]
 measure histories [HISTORIES=20000] [SEED=1] [KILL_AFTER=500]
-measure mutexes [GRANTS=1000000] [KILLS=20] [SEED=1]";
+measure mutexes [GRANTS=1000000] [KILLS=20] [SEED=1]
+measure compare [ROUNDS=5] [SECONDS=3]
+measure growth [LARGEST=1000000]
+measure report";
 
 fn main() -> Result<()> {
     if traced::child::run() {
@@ -82,6 +85,9 @@ fn main() -> Result<()> {
         }
         Some("mutexes") => measure_mutexes(number(1, 1_000_000)?, number(2, 20)?, number(3, 1)?),
         Some("histories") => measure_histories(number(1, 20_000)?, number(2, 1)?, number(3, 500)?),
+        Some("compare") => measure_compare(number(1, 5)?, number(2, 3)?),
+        Some("growth") => measure_growth(number(1, 1_000_000)?),
+        Some("report") => write_report(),
         _ => {
             println!("{USAGE}");
             Ok(())
@@ -384,5 +390,49 @@ fn measure_mutexes(grants: u64, kills: u64, seed: u64) -> Result<()> {
         began.elapsed(),
         report.kills
     );
+    Ok(())
+}
+
+fn measure_compare(rounds: u64, secs: u64) -> Result<()> {
+    let plan = compare::Plan {
+        rounds,
+        load: compare::Load::Seconds(secs),
+        peers: compare::Kind::ALL.to_vec(),
+        scenarios: compare::SCENARIOS.iter().collect(),
+        lines: compare::lines_dir().join(report::RUNS),
+    };
+    compare::run(&plan, |run| {
+        let said = match (&run.outcome, &run.failed) {
+            (Some(outcome), _) => format!(
+                "{:.0}/s, {:.2} s of CPU per million, p99 {} us",
+                outcome["delivered_per_second"].as_f64().unwrap_or(0.0),
+                outcome["router"]["cpu_seconds_per_million"]
+                    .as_f64()
+                    .unwrap_or(0.0),
+                outcome["latency_us"]["p99"]
+            ),
+            (None, reason) => format!("failed: {}", reason.as_deref().unwrap_or_default()),
+        };
+        eprintln!("{} {} {}: {said}", run.scenario, run.round, run.peer);
+    })?;
+    write_report()
+}
+
+fn measure_growth(largest: u64) -> Result<()> {
+    let plan = growth::Plan {
+        largest,
+        messages: 200_000,
+        axes: growth::Axis::ALL.to_vec(),
+        lines: compare::lines_dir().join(report::POINTS),
+    };
+    growth::run(&plan, |point| eprintln!("{point:?}"))?;
+    write_report()
+}
+
+/// Of whatever was measured last, by either.
+fn write_report() -> Result<()> {
+    let docs = workspace().join("docs");
+    report::write(&compare::lines_dir(), &docs)?;
+    println!("written: {}", docs.join("benchmarks.md").display());
     Ok(())
 }

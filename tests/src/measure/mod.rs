@@ -12,13 +12,18 @@
 //! * [`order`]: that WAMP's order is kept while all threads are busy;
 //! * [`locks`]: what a lock and a durable write cost, beside Redis and etcd;
 //! * [`histories`]: that conditional and waiting writes, wills and reads are linearizable;
-//! * [`mutexes`]: that nobody holds a lock while another does.
+//! * [`mutexes`]: that nobody holds a lock while another does;
+//! * [`compare`]: `reynard bench` against this router and others, in turn;
+//! * [`growth`]: what a message costs as the state of the router grows;
+//! * [`report`]: the figures of both, as tables and plots in `docs/benchmarks.md`.
 //!
 //! `cargo run --release -p integration-tests --bin measure` runs them by name.
 
 pub mod arena;
 pub mod broken;
+pub mod compare;
 pub mod full;
+pub mod growth;
 pub mod histories;
 pub mod idle;
 pub mod keys;
@@ -28,6 +33,7 @@ pub mod malformed;
 pub mod mutexes;
 pub mod order;
 pub mod process;
+pub mod report;
 pub mod restarts;
 pub mod retained;
 pub mod wire;

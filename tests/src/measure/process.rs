@@ -36,3 +36,34 @@ pub fn cpu_time(pid: u32) -> Result<Duration> {
     let ticks = ticks(11)? + ticks(12)?;
     Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
 }
+
+/// A process and all that descend from it: some routers do their work in children.
+#[must_use]
+pub fn family(pid: u32) -> Vec<u32> {
+    let mut parents: Vec<(u32, u32)> = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Ok(child) = entry.file_name().to_string_lossy().parse() else {
+            continue;
+        };
+        // It may have ended since it was listed.
+        let Ok(stat) = read_to_string(entry.path().join("stat")) else {
+            continue;
+        };
+        let parent = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+        parents.extend(parent.map(|parent| (parent, child)));
+    }
+    let mut family = vec![pid];
+    let mut at = 0;
+    while let Some(&parent) = family.get(at) {
+        family.extend(
+            parents
+                .iter()
+                .filter(|(of, _)| *of == parent)
+                .map(|(_, child)| child),
+        );
+        at += 1;
+    }
+    family
+}

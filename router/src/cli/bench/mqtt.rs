@@ -15,6 +15,8 @@ use protocols::mqtt::packet::{
 };
 use protocols::mqtt::reason::ReasonCode;
 
+/// As good as none, which rumqttd refuses: nobody is silent for so long.
+const KEEP_ALIVE_SECS: u16 = u16::MAX;
 /// Filters of one SUBSCRIBE.
 const FILTERS_AT_ONCE: usize = 100;
 /// Bytes of a packet beside its payload, at most.
@@ -206,7 +208,7 @@ impl Peer for MqttPeer {
         let connect = Connect {
             version: self.manner.version,
             clean_start: true,
-            keep_alive: 0,
+            keep_alive: KEEP_ALIVE_SECS,
             client_id: self.client_id.as_str().into(),
             will: None,
             username: self.manner.username.as_deref().map(ByteString::from),

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! rumqttd behind two ports of 127.0.0.1: `peer-rumqttd V4PORT V5PORT`.
+//! rumqttd behind two ports of 127.0.0.1: `peer-rumqttd V4PORT V5PORT [CONNECTIONS=1000]`.
 //!
 //! A process of its own because its decoder panics on input and a poisoned lock then stops the
 //! whole listener; whoever compares with it starts a fresh one for each comparison. Prints
@@ -16,23 +16,35 @@ use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 
 /// How long the listeners may take to come up.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Connections that it takes unless told otherwise.
+const CONNECTIONS: usize = 1_000;
 /// Pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(2);
 
 fn main() -> Result<()> {
     let mut ports = std::env::args().skip(1);
     let mut port = |what: &str| -> Result<SocketAddr> {
-        let text = ports.next().context("usage: peer-rumqttd V4PORT V5PORT")?;
+        let text = ports
+            .next()
+            .context("usage: peer-rumqttd V4PORT V5PORT [CONNECTIONS]")?;
         let port: u16 = text.parse().with_context(|| format!("{what}: {text}"))?;
         Ok((Ipv4Addr::LOCALHOST, port).into())
     };
     let (v4, v5) = (port("V4PORT")?, port("V5PORT")?);
+    let connections = match ports.next() {
+        Some(text) => text
+            .parse()
+            .with_context(|| format!("CONNECTIONS: {text}"))?,
+        None => CONNECTIONS,
+    };
     // rumqttd goes on without a listener whose port is taken, and somebody else would answer there.
     for addr in [v4, v5] {
         TcpListener::bind(addr).with_context(|| format!("{addr} is taken"))?;
     }
     let broker = thread::spawn(move || -> Result<()> {
-        Broker::new(config(v4, v5)).start().context("rumqttd ended")
+        Broker::new(config(v4, v5, connections))
+            .start()
+            .context("rumqttd ended")
     });
     for addr in [v4, v5] {
         wait_for(addr, || broker.is_finished())?;
@@ -45,10 +57,10 @@ fn main() -> Result<()> {
 }
 
 /// The limits are those that the other brokers of the comparison get, as far as rumqttd has them.
-fn config(v4: SocketAddr, v5: SocketAddr) -> Config {
+fn config(v4: SocketAddr, v5: SocketAddr, connections: usize) -> Config {
     Config {
         router: RouterConfig {
-            max_connections: 1_000,
+            max_connections: connections,
             max_outgoing_packet_count: 200,
             max_segment_size: 16 * 1024 * 1024,
             max_segment_count: 4,

@@ -91,7 +91,7 @@ fn a_client_says_who_it_is() {
     let Some(Packet::Connect(connect)) = decoder.decode(&mut out).expect("legal") else {
         panic!("no CONNECT");
     };
-    assert_eq!((&*connect.client_id, connect.keep_alive), ("c7", 0));
+    assert_eq!((&*connect.client_id, connect.keep_alive), ("c7", u16::MAX));
     assert_eq!(connect.version, ProtocolVersion::V3_1_1);
     assert_eq!(connect.username.as_deref(), Some("joe@shop"));
     assert_eq!(
