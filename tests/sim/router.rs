@@ -115,7 +115,7 @@ impl Core {
 
     fn let_out(&mut self, dice: &mut Dice) {
         let now = self.now();
-        if let Some(seq) = self.realm.seal(&self.effects) {
+        if let Some(seq) = self.realm.seal(&mut self.effects) {
             let batch = std::mem::take(&mut self.effects.batch);
             if self.durable {
                 self.store.submit(self.epoch, seq, batch, self.ms, dice);

@@ -685,6 +685,33 @@ fn a_kept_last_will_that_came_while_the_store_was_down_survives_a_kill() {
 }
 
 #[test]
+fn what_a_failed_commit_lost_comes_to_the_disk_with_the_next_one() {
+    let mut w = by_hand();
+    let keeper = lasting(&mut w, "keeper");
+    w.send(&keeper, sub(1, "will").qos(1).into());
+    w.leave(&keeper, Leave::Lost);
+    let will = |n: u64| publish("will", json!([n])).qos(1);
+    w.join(client("c").clean().will(0, will(1)));
+    w.commit();
+    // Ends the session before it, whose last will is published; that fails.
+    let second = w.join(client("c").clean().will(0, will(2)));
+    w.fail();
+    w.leave(&second, Leave::Lost);
+    // This commit forgets that there was a last will to publish.
+    w.commit_one();
+    w.restart();
+    w.commit();
+    w.auto_commit = true;
+    let keeper = w.join(client("keeper").expiry(600));
+    let got = w.lines(&keeper);
+    for n in 1..=2 {
+        let of_it = |line: &&String| line.contains(&format!("will [{n}] q1"));
+        assert_eq!(got.iter().filter(of_it).count(), 1, "{got:?}");
+    }
+    assert_eq!(w.records(records::LAST_WILLS), 0);
+}
+
+#[test]
 fn a_session_that_stops_being_lasting_leaves_nothing_on_disk() {
     let mut w = World::durable();
     let p = w.plain();

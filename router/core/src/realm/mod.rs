@@ -466,11 +466,17 @@ impl Realm {
 
     /// Closes the batch of durable writes gathered in `effects`: answers the commit number it must
     /// be reported under, or `None` if there is nothing to commit.
-    pub fn seal(&mut self, effects: &Effects) -> Option<u64> {
+    ///
+    /// The first batch after one that failed carries what that one lost. What comes later would else be on disk without
+    /// what came before, such as that a last will was published without the messages that it became.
+    pub fn seal(&mut self, effects: &mut Effects) -> Option<u64> {
         self.budget = replay::Budget::FULL;
         self.trimming.begin_batch();
         if effects.batch.is_empty() {
             return None;
+        }
+        if self.store_down && self.in_flight.is_empty() {
+            self.write_lost(effects);
         }
         let number = self.commit;
         self.commit += 1;
@@ -534,10 +540,8 @@ impl Realm {
         self.write_unsynced(effects);
         self.write_traces_again(effects);
         let mut waits = false;
-        for held in self.held.iter_mut().rev() {
-            if held.commit != NOT_SEALED {
-                break;
-            }
+        let not_sealed = |held: &&mut Held| held.commit == NOT_SEALED;
+        for held in self.held.iter_mut().filter(not_sealed) {
             held.commit = self.commit;
             waits = true;
         }

@@ -233,7 +233,7 @@ impl World {
     pub fn let_out(&mut self) {
         self.effects.wake_all();
         self.effects.pressed.clear();
-        if let Some(commit) = self.realm.seal(&self.effects) {
+        if let Some(commit) = self.realm.seal(&mut self.effects) {
             let batch = std::mem::take(&mut self.effects.batch);
             self.pending.push_back((commit, batch));
         }
@@ -295,7 +295,7 @@ impl World {
 
     fn let_out_sealed(&mut self) {
         self.effects.wake_all();
-        if let Some(commit) = self.realm.seal(&self.effects) {
+        if let Some(commit) = self.realm.seal(&mut self.effects) {
             let batch = std::mem::take(&mut self.effects.batch);
             self.pending.push_back((commit, batch));
         }
