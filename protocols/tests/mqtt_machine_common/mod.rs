@@ -495,7 +495,7 @@ impl World {
     }
 
     fn seal(&mut self) {
-        if let Some(number) = self.realm.seal(&self.effects) {
+        if let Some(number) = self.realm.seal(&mut self.effects) {
             self.effects.batch = Default::default();
             self.commits.push_back(number);
         }
