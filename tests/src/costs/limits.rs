@@ -9,16 +9,16 @@ use super::callgrind::Cost;
 
 /// Instructions may grow by this share before it counts: other seeds of hashes make some, and how
 /// many messages the kernel hands over at a time.
-pub const INSTRUCTIONS: f64 = 0.05;
+pub const INSTRUCTIONS: f64 = 0.08;
 /// Allocations for each message may grow by this much.
-pub const ALLOCATIONS: f64 = 0.2;
+pub const ALLOCATIONS: f64 = 0.3;
 /// With another compiler than the one on record its own choices are in the instructions.
 pub const OTHER_COMPILER: f64 = 0.15;
 
 const HEAD: &str = "\
 # What a message costs: instructions and allocations, of router and clients together, as
-# `costs check` (tests/src/costs) counts them. More than 5 % above the instructions (15 % with
-# another compiler than this one) or 0.2 above the allocations fails the test run. Whoever makes it
+# `costs check` (tests/src/costs) counts them. More than 8 % above the instructions (15 % with
+# another compiler than this one) or 0.3 above the allocations fails the test run. Whoever makes it
 # cheaper lowers the figures: `cargo run --release -p integration-tests --bin costs -- bless`.
 ";
 
@@ -150,12 +150,12 @@ mod tests {
         let judge = |instructions, allocations| {
             limits.judge("rustc 1", "pair", cost(instructions, allocations))
         };
-        assert_eq!(judge(1049.0, 2.19), Verdict::Same);
-        assert_eq!(judge(1051.0, 2.0), Verdict::Dearer);
-        assert_eq!(judge(900.0, 2.21), Verdict::Dearer);
-        assert_eq!(judge(949.0, 2.0), Verdict::Cheaper);
-        assert_eq!(judge(1000.0, 1.79), Verdict::Cheaper);
-        for figure in ["5 %", "15 %", "0.2"] {
+        assert_eq!(judge(1079.0, 2.29), Verdict::Same);
+        assert_eq!(judge(1081.0, 2.0), Verdict::Dearer);
+        assert_eq!(judge(900.0, 2.31), Verdict::Dearer);
+        assert_eq!(judge(919.0, 2.0), Verdict::Cheaper);
+        assert_eq!(judge(1000.0, 1.69), Verdict::Cheaper);
+        for figure in ["8 %", "15 %", "0.3"] {
             assert!(HEAD.contains(figure), "{figure}");
         }
     }
@@ -168,7 +168,7 @@ mod tests {
         };
         assert_eq!(judge(1149.0, 2.0), Verdict::Same);
         assert_eq!(judge(1151.0, 2.0), Verdict::Dearer);
-        assert_eq!(judge(1000.0, 2.21), Verdict::Dearer);
+        assert_eq!(judge(1000.0, 2.31), Verdict::Dearer);
     }
 
     #[test]
