@@ -3,15 +3,13 @@
 use crate::config::{Address, Listener, ListenerKind};
 use crate::http;
 use crate::local::{self, LocalListener, LocalStream};
-use crate::router::{Router, StartError};
+use crate::router::{Router, Served, StartError};
 use bytes::BytesMut;
 use protocols::transport::rawsocket;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -188,25 +186,11 @@ pub async fn accept(
     }
 }
 
-/// A connection being served. Its task has room for this alone, and for nothing that came before.
-struct Guarded<F> {
-    run: F,
-    /// Gone after the connection.
-    _guard: Guard,
-}
-
-impl<F: Future<Output = ()> + Unpin> Future for Guarded<F> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.run).poll(cx)
-    }
-}
-
+/// The task has room for the connection alone, and for nothing that came before.
 fn serve_mqtt<S: Peek>(router: &Router, socket: S, peer: String, guard: Guard) {
-    tokio::spawn(Guarded {
+    tokio::spawn(Served {
         run: router.serve_mqtt(socket, BytesMut::new(), peer),
-        _guard: guard,
+        _held: guard,
     });
 }
 

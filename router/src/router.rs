@@ -299,7 +299,7 @@ impl Router {
         let hub = self.inner.hub.clone();
         Served {
             run: Driver::new(transport, gate, hub, options, peer).run(),
-            _open: open,
+            _held: open,
         }
     }
 
@@ -439,15 +439,14 @@ impl Drop for Open {
     }
 }
 
-/// A connection being served. Not an `async` block, which would have room for the connection twice: for what it was
-/// made with, and for what it awaits.
-struct Served<F> {
-    run: F,
-    /// Gone after the connection.
-    _open: Open,
+/// A connection being served, and what is gone after it. Not an `async` block, which would have room for the connection
+/// twice: for what it was made with, and for what it awaits.
+pub(crate) struct Served<F, G> {
+    pub(crate) run: F,
+    pub(crate) _held: G,
 }
 
-impl<F: Future<Output = ()> + Unpin> Future for Served<F> {
+impl<F: Future<Output = ()> + Unpin, G: Unpin> Future for Served<F, G> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

@@ -13,8 +13,7 @@ use std::ops::Range;
 const KNOWN: usize = 16;
 
 /// Topics that this client has published to and that passed every check of the machine. Each has one place, which the
-/// next one with the same place takes.
-/// Nothing of it while there is none.
+/// next one with the same place takes. Made with the first one.
 #[derive(Debug, Default)]
 pub(super) struct KnownTopics(Option<Box<Known>>);
 
