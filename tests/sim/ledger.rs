@@ -632,10 +632,10 @@ impl Ledger {
             let on_key = |(_, p): &(usize, &Publication)| p.retained && p.topic == key;
             self.publications.iter().enumerate().filter(on_key)
         };
-        // Refused in a later life, it may be there from a former one; and where a repetition was turned down, which had
-        // no effect, from the first time.
+        // Where a repetition was refused, in this life or a later one, it may be there from the first time; so it may where
+        // one was turned down, which had no effect.
         let is_gone =
-            |p: &Publication| settled && p.refused && p.lives.len() == 1 && !p.turned_down;
+            |p: &Publication| settled && p.refused && p.execs.len() == 1 && !p.turned_down;
         let upto = match found {
             Some(uid) => {
                 let Some(found) = self.publications.get(uid as usize) else {
