@@ -253,3 +253,13 @@ async fn a_websocket_whose_client_never_answers_the_close_is_dropped_after_its_t
     client.send(message(&[hello(), hello()])).await.unwrap();
     timeout(DEADLINE, driver).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_connection_that_another_task_has_taken_over_hears_of_the_end() {
+    let server = Server::new();
+    let (mut client, driver) = server.connected(connect(0)).await;
+    tokio::spawn(driver);
+    settle().await;
+    server.shut_down();
+    assert!(matches!(client.next().await, Some(Packet::Disconnect(_))));
+}

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
 fn serve(loaded: &Loaded) -> ExitCode {
     eprint!("{}", cli::warnings(&loaded.warnings));
     start_logging(loaded.config.log);
+    do_without_huge_pages();
     let runtime = match runtime(loaded.config.worker_threads) {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -35,6 +36,14 @@ fn serve(loaded: &Loaded) -> ExitCode {
         }
     };
     runtime.block_on(run(loaded))
+}
+
+/// What many connections gave back is to be given back to the system, which takes whole pages: see ADR 0019.
+fn do_without_huge_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "the system decides about huge pages");
+    }
 }
 
 /// Tasks run in the order in which they were woken, where tokio can be told so. By default a worker

@@ -188,7 +188,7 @@ impl Router {
         peer: String,
     ) -> impl Future<Output = ()> + Send + Unpin + use<S>
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let transport = StreamTransport::new(io, read);
         self.serve(transport, Protocol::Mqtt, peer)
@@ -198,7 +198,7 @@ impl Router {
     /// logs and listings.
     pub async fn serve_rawsocket<S>(&self, mut io: S, peer: String)
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Some(request) = self.shake_hands(&mut io, &peer).await else {
             return;
@@ -245,7 +245,7 @@ impl Router {
         }
     }
 
-    fn serve<T: Transport + Unpin>(
+    fn serve<T: Transport + Unpin + 'static>(
         &self,
         transport: T,
         protocol: Protocol,
@@ -288,7 +288,7 @@ impl Router {
         self.inner.websocket_limits.max_message_bytes
     }
 
-    fn serve_gate<T: Transport + Unpin>(
+    fn serve_gate<T: Transport + Unpin + 'static>(
         &self,
         transport: T,
         gate: Box<dyn Gate>,
@@ -311,7 +311,7 @@ impl Router {
         protocol: Protocol,
         peer: String,
     ) where
-        S: AsyncRead + AsyncWrite + Unpin + Send,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let limits = match protocol {
             Protocol::Mqtt => WebSocketLimits {

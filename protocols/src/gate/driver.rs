@@ -2,7 +2,8 @@
 //!
 //! A turn: read a batch, let the gate decode it, carry out its commands under one lock of the
 //! realm, take what the realm said, let the gate encode it, write it in one call. A connection is
-//! one task; it sleeps until its socket, its outbox or its deadline has something for it.
+//! one task; it sleeps until its socket, its outbox or its deadline has something for it. Where nobody waits, whoever
+//! published takes its receiver's turn ([`serving`]).
 //!
 //! Back-pressure: nothing is taken from the outbox while the socket does not take what is queued,
 //! and nothing is read while a receiver of what was just published is filling up (for short
@@ -15,6 +16,7 @@ mod joining;
 mod messages;
 mod reading;
 mod resting;
+mod serving;
 mod stalling;
 
 use super::{Action, Gate, Input, Output, Proofs, Traffic};
@@ -27,15 +29,17 @@ use router_core::auth::Verified;
 use router_core::model::{Delivery, Now};
 use router_core::runtime::{Door, Hub, now};
 use router_core::session::Leave;
+use serving::{Serving, let_others_serve};
 use stalling::Stall;
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tokio::task::coop;
 use tokio::time::Sleep;
 
 /// Reads handled before the outbox and the socket get their turn.
@@ -91,12 +95,17 @@ pub struct Driver<T> {
     /// What came behind a request to join that is under way.
     behind: Option<Box<Received>>,
     hearing: Option<Box<Hearing>>,
-    more_deliveries: bool,
+    /// For what the realm says.
+    outbox_waker: Waker,
     read_closed: bool,
     drained: bool,
     drain_signal: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// It knows whom to wake.
+    drain_awaited: bool,
     closing: Option<Box<Closing>>,
     timer: Pin<Box<Sleep>>,
+    /// It knows whom to wake.
+    timer_awaited: bool,
     /// For when the timer is set: the next deadline or earlier, because deadlines that move away
     /// with each packet would cost a setting each.
     timer_at: Option<Instant>,
@@ -187,12 +196,14 @@ impl<T: Transport + Unpin> Driver<T> {
             entering: None,
             behind: None,
             hearing: None,
-            more_deliveries: false,
+            outbox_waker: Waker::noop().clone(),
             read_closed: false,
             drained: false,
             drain_signal,
+            drain_awaited: false,
             closing: None,
             timer: Box::pin(tokio::time::sleep(Duration::from_secs(86_400))),
+            timer_awaited: false,
             timer_at: None,
             activity: Activity::new(started),
             last_sign: started,
@@ -213,18 +224,22 @@ impl<T: Transport + Unpin> Driver<T> {
     }
 
     /// Runs the connection to its end. Cancel safe: dropping it loses the connection, no more.
-    pub fn run(mut self) -> impl Future<Output = ()> {
+    pub fn run(mut self) -> impl Future<Output = ()> + Unpin
+    where
+        T: 'static,
+    {
         if self.has_buffered() {
             self.feed(now(), Received::Bytes(0));
         }
-        // Not an `async fn`, whose future would have room for the connection twice.
-        poll_fn(move |cx| self.poll_run(cx))
+        Serving::new(self)
     }
 
     fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        for _ in 0..TURNS_PER_POLL {
+        for turn in 0..TURNS_PER_POLL {
             match self.turn(cx) {
                 Turn::Done => return Poll::Ready(()),
+                // It goes on, so others need not wait for the end of it.
+                Turn::Progress if turn > 0 => let_others_serve(),
                 Turn::Progress => {}
                 Turn::Idle => return Poll::Pending,
             }
@@ -246,7 +261,7 @@ impl<T: Transport + Unpin> Driver<T> {
         progress |= self.receive(now, cx);
         self.act(now);
         self.report_hearing();
-        progress |= self.deliver(now, cx);
+        progress |= self.deliver(now);
         progress |= self.note_asking();
         self.act(now);
         self.collect_output(now);
@@ -275,8 +290,19 @@ impl<T: Transport + Unpin> Driver<T> {
         }
     }
 
+    /// Another task has it: what waits has to be told whom to wake.
+    fn has_new_task(&mut self) {
+        (self.drain_awaited, self.timer_awaited) = (false, false);
+    }
+
     fn check_drain(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
-        if self.drained || self.drain_signal.as_mut().poll(cx).is_pending() {
+        let is_quiet = || matches!(self.options.drain.has_changed(), Ok(false));
+        if self.drained || (self.drain_awaited && is_quiet()) {
+            return false;
+        }
+        // Without budget the runtime answers ahead of the signal.
+        self.drain_awaited = coop::has_budget_remaining();
+        if self.drain_signal.as_mut().poll(cx).is_pending() {
             return false;
         }
         self.drained = true;
@@ -349,7 +375,6 @@ impl<T: Transport + Unpin> Driver<T> {
                 if let Some(seat) = self.seat.take() {
                     seat.leave(how);
                 }
-                self.more_deliveries = false;
             }
             Action::Join(request) => self.join(now, request),
             Action::Authenticate(step) => self.authenticate(now, step),
@@ -357,7 +382,7 @@ impl<T: Transport + Unpin> Driver<T> {
     }
 
     /// Takes what the realm said, as long as the socket takes what is queued.
-    fn deliver(&mut self, now: Now, cx: &mut Context<'_>) -> bool {
+    fn deliver(&mut self, now: Now) -> bool {
         let Some(seat) = &mut self.seat else {
             return false;
         };
@@ -374,7 +399,7 @@ impl<T: Transport + Unpin> Driver<T> {
         if self.transport.queued() > WRITE_HIGH_WATER {
             // The end overtakes what a slow peer does not take: others may wait for its place.
             let Some(reason) = outbox.end_reason(generation) else {
-                outbox.register(generation, cx.waker());
+                outbox.register(generation, &self.outbox_waker);
                 return false;
             };
             seat.ended = true;
@@ -390,7 +415,7 @@ impl<T: Transport + Unpin> Driver<T> {
         );
         if !drained.more {
             // Wakes at once if something came in between.
-            outbox.register(generation, cx.waker());
+            outbox.register(generation, &self.outbox_waker);
         }
         if drained.refill || drained.expired {
             cell.refill(now, *connection);
@@ -501,8 +526,13 @@ impl<T: Transport + Unpin> Driver<T> {
         {
             self.timer_at = next;
             self.timer.as_mut().reset(at.into());
+            self.timer_awaited = false;
         }
-        if self.timer_at.is_some() && self.timer.as_mut().poll(cx).is_ready() {
+        if self.timer_at.is_none() || (self.timer_awaited && !self.timer.is_elapsed()) {
+            return false;
+        }
+        self.timer_awaited = coop::has_budget_remaining();
+        if self.timer.as_mut().poll(cx).is_ready() {
             self.timer_at = None;
             return true;
         }

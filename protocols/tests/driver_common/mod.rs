@@ -115,6 +115,10 @@ impl Server {
         (client, driver)
     }
 
+    pub fn shut_down(&self) {
+        self.drain.send_replace(true);
+    }
+
     pub fn wills(&self) -> u64 {
         self.hub.stats().counters.last_wills_published
     }

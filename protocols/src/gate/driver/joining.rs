@@ -265,6 +265,5 @@ impl<T: Transport + Unpin> Driver<T> {
             self.transport.logged_in();
         }
         self.gate.handle_joined(now, result);
-        self.more_deliveries = true;
     }
 }
