@@ -30,6 +30,18 @@ fn says(finished: &Finished, part: &str) -> Outcome {
     Ok(())
 }
 
+/// ADR 0019.
+#[test]
+fn no_huge_pages_are_asked_for() -> Outcome {
+    let server = Server::new()?;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid()))?;
+    // A line that older kernels lack.
+    if let Some(line) = status.lines().find(|line| line.starts_with("THP_enabled:")) {
+        ensure!(line.ends_with('0'), "{line}");
+    }
+    Ok(())
+}
+
 #[test]
 fn the_ready_line() -> Outcome {
     let mut server = Server::new()?;
