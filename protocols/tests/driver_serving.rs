@@ -154,6 +154,16 @@ impl World {
         }
     }
 
+    /// Publishes, waits for the first message to arrive, and answers what came before it was written.
+    async fn before_arrival_of(&mut self, messages: &[Packet]) -> Step {
+        self.publisher.say(messages).await;
+        assert!(matches!(
+            self.receiver.next().await,
+            Some(Packet::Publish(_))
+        ));
+        self.before_write()
+    }
+
     /// What came before the first write to the receiver.
     fn before_write(&self) -> Step {
         let log = self.log.lock().unwrap();
@@ -189,12 +199,8 @@ fn publish(payload: Vec<u8>) -> Packet {
 fn the_receiver_is_served_within_the_turn_that_woke_it() {
     runtime().block_on(async {
         let mut world = World::new().await;
-        world.publisher.say(&[publish(b"now".to_vec())]).await;
-        assert!(matches!(
-            world.receiver.next().await,
-            Some(Packet::Publish(_))
-        ));
-        assert_eq!(world.before_write(), Step::TurnOfPublisher);
+        let before = world.before_arrival_of(&[publish(b"now".to_vec())]).await;
+        assert_eq!(before, Step::TurnOfPublisher);
     });
 }
 
@@ -203,12 +209,10 @@ fn it_waits_in_line_behind_whoever_waits_there() {
     runtime().block_on(async {
         let mut world = World::new().await;
         world.crowded.store(true, Ordering::Relaxed);
-        world.publisher.say(&[publish(b"in line".to_vec())]).await;
-        assert!(matches!(
-            world.receiver.next().await,
-            Some(Packet::Publish(_))
-        ));
-        assert_eq!(world.before_write(), Step::OtherTask);
+        let before = world
+            .before_arrival_of(&[publish(b"in line".to_vec())])
+            .await;
+        assert_eq!(before, Step::OtherTask);
     });
 }
 
@@ -217,12 +221,8 @@ fn a_publisher_that_goes_on_leaves_it_to_whichever_thread_is_free() {
     runtime().block_on(async {
         let mut world = World::new().await;
         let much = vec![publish(vec![0; 1_000]); 500];
-        world.publisher.say(&much).await;
-        assert!(matches!(
-            world.receiver.next().await,
-            Some(Packet::Publish(_))
-        ));
-        assert_eq!(world.before_write(), Step::EndOfTurn);
+        let before = world.before_arrival_of(&much).await;
+        assert_eq!(before, Step::EndOfTurn);
     });
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use integration_tests::command::{Finished, run, signal};
+use integration_tests::measure::process;
 use integration_tests::mqtt::{Client, Connect};
 use integration_tests::server::run_binary;
 use integration_tests::wamp::{Session, code, hello, roles};
@@ -34,10 +35,9 @@ fn says(finished: &Finished, part: &str) -> Outcome {
 #[test]
 fn no_huge_pages_are_asked_for() -> Outcome {
     let server = Server::new()?;
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid()))?;
     // A line that older kernels lack.
-    if let Some(line) = status.lines().find(|line| line.starts_with("THP_enabled:")) {
-        ensure!(line.ends_with('0'), "{line}");
+    if let Some(enabled) = process::status(server.pid(), "THP_enabled")? {
+        ensure!(enabled == "0", "{enabled}");
     }
     Ok(())
 }

@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
+use integration_tests::measure::process::resident_bytes;
 use integration_tests::mqtt::{Client, Connect};
 use integration_tests::probe::liveness;
 use integration_tests::wamp::{Session, code, hello, roles};
@@ -153,15 +154,5 @@ fn fox_wamp_conditions_on_scalars() -> Outcome {
 }
 
 fn resident_mib(server: &Server) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid()))?;
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .context("no VmRSS")?;
-    let kib: u64 = line
-        .split_whitespace()
-        .nth(1)
-        .context("no number")?
-        .parse()?;
-    Ok(kib / 1024)
+    Ok(resident_bytes(server.pid())? >> 20)
 }

@@ -291,7 +291,7 @@ impl<T: Transport + Unpin> Driver<T> {
     }
 
     /// Another task has it: what waits has to be told whom to wake.
-    fn has_new_task(&mut self) {
+    fn note_new_task(&mut self) {
         (self.drain_awaited, self.timer_awaited) = (false, false);
     }
 

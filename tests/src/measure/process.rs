@@ -13,13 +13,21 @@ const TICKS_PER_SECOND: u64 = 100;
 /// # Errors
 /// Fails if there is no such process.
 pub fn resident_bytes(pid: u32) -> Result<u64> {
-    let status = read_to_string(format!("/proc/{pid}/status")).context("no such process")?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("no VmRSS")?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    let line = status(pid, "VmRSS")?.context("no VmRSS")?;
+    let kib: u64 = line.trim_end_matches("kB").trim().parse()?;
     Ok(kib << 10)
+}
+
+/// What `/proc` says of it under this name, if it does.
+///
+/// # Errors
+/// Fails if there is no such process.
+pub fn status(pid: u32, name: &str) -> Result<Option<String>> {
+    let status = read_to_string(format!("/proc/{pid}/status")).context("no such process")?;
+    Ok(status.lines().find_map(|line| {
+        let value = line.strip_prefix(name)?.strip_prefix(':')?;
+        Some(value.trim().to_owned())
+    }))
 }
 
 /// User and system time so far.

@@ -61,7 +61,7 @@ impl<T: Transport + Unpin + 'static> Future for Serving<T> {
             if place.has_new_task(cx.waker())
                 && let Some(driver) = &mut *driver
             {
-                driver.has_new_task();
+                driver.note_new_task();
             }
             Place::poll(&mut driver, cx)
         };
