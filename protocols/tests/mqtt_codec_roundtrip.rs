@@ -11,9 +11,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use protocols::mqtt::codec::{
-    DecodeError, Decoder, Limits, PeerLimits, encode, encode_within, encoded_len,
+    ACK_BYTES, DecodeError, Decoder, Limits, PeerLimits, encode, encode_within, encoded_len,
 };
-use protocols::mqtt::packet::{Direction, Packet, ProtocolVersion, Publish};
+use protocols::mqtt::packet::{Ack, Direction, Packet, PacketType, ProtocolVersion, Publish};
 
 /// A version, a direction and a packet legal in both.
 type Case = (ProtocolVersion, Direction, Packet);
@@ -151,6 +151,38 @@ proptest! {
                 prop_assert!(read.properties.is_some(), "the commonest packets are plain: {:?}", read);
             }
             (plain, read) => prop_assert!(plain.is_none(), "{:?} {:?}", plain, read),
+        }
+    }
+
+    #[test]
+    fn a_plain_acknowledgement_is_read_as_the_decoder_reads_it(
+        version in version(),
+        first in 0x3E..0x74u8,
+        rest in (0..4u8, 0..3u16, vec(any::<u8>(), 0..3)),
+        cut in 0..4usize,
+    ) {
+        let (length, id, behind) = rest;
+        let [high, low] = id.to_be_bytes();
+        let mut bytes = vec![first, length, high, low];
+        bytes.extend_from_slice(&behind);
+        let mut decoder = Decoder::new(Direction::ClientToServer, Some(version), Limits::default());
+        prop_assert_eq!(decoder.plain_ack(&bytes[..cut]), None);
+        let plain = decoder.plain_ack(&bytes);
+        let mut left = BytesMut::from(&bytes[..]);
+        let read = decoder.decode(&mut left).ok().flatten().and_then(|packet| match packet {
+            Packet::PubAck(ack) => Some((PacketType::PubAck, ack)),
+            Packet::PubRec(ack) => Some((PacketType::PubRec, ack)),
+            Packet::PubRel(ack) => Some((PacketType::PubRel, ack)),
+            Packet::PubComp(ack) => Some((PacketType::PubComp, ack)),
+            _ => None,
+        });
+        // 3.1 sets DUP in a PUBREL it repeats, which is seldom.
+        let is_short = length == 2 && first & 0x08 == 0;
+        let read = read.filter(|_| is_short);
+        prop_assert_eq!(plain, read.as_ref().map(|(kind, ack)| (*kind, ack.packet_id)));
+        if let Some((_, ack)) = read {
+            prop_assert_eq!(&ack, &Ack::success(ack.packet_id));
+            prop_assert_eq!(bytes.len() - left.len(), ACK_BYTES);
         }
     }
 

@@ -9,7 +9,7 @@ use protocols::mqtt::packet::{Ack, Packet, Properties, ProtocolVersion, Publish}
 use protocols::mqtt::reason::ReasonCode;
 use router_core::auth::{Action, Role, Rule};
 use router_core::limits::RealmLimits;
-use router_core::model::{Command, Pattern, Payload, RequestId, Topic};
+use router_core::model::{Call, Command, Pattern, Payload, RequestId, Topic};
 use router_core::session::Leave;
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -634,7 +634,7 @@ fn a_key_that_somebody_holds_is_not_written_and_5_0_is_told() {
         (V3_1_1, ReasonCode::Success),
     ] {
         let (mut world, watcher, client) = pair(version);
-        let held = world.insider(Command::Call {
+        let held = world.insider(Command::Call(Box::new(Call {
             request: RequestId(1),
             procedure: Topic::new("fox/lock/acquire").expect("legal"),
             payload: Payload::from_value(&"k".into()),
@@ -642,7 +642,7 @@ fn a_key_that_somebody_holds_is_not_written_and_5_0_is_told() {
             more: false,
             timeout: None,
             disclose_me: false,
-        });
+        })));
         assert_eq!(world.next_publish(watcher).payload, "true", "it is held");
         let write = |number, qos| match publish("k", "x", Some(number), qos) {
             Packet::Publish(publish) => Packet::Publish(Publish {

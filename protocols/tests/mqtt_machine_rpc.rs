@@ -12,7 +12,8 @@ use router_core::auth::{Action, Role, Rule};
 use router_core::encoding::Encoding;
 use router_core::limits::RealmLimits;
 use router_core::model::{
-    Args, Command, Delivery, Invocation, Pattern, Payload, Register, RequestId, Seal, Topic,
+    Args, Command, Delivery, Invocation, InvocationFailed, Pattern, Payload, Register, RequestId,
+    Seal, Topic,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -145,7 +146,7 @@ fn yields(world: &mut World, callee: &Stranger, of: &Invocation, payload: Payloa
     let invocation = of.invocation;
     let command = Command::Yield {
         invocation,
-        payload,
+        payload: payload.into(),
         progress,
     };
     world.command_of(callee, command);
@@ -208,11 +209,11 @@ fn errors_come_with_their_uri_as_the_envelope() {
     let callee = callee(&mut world, "p");
     world.send(client, request("p", "1", None));
     let invocation = invoked(&mut world, &callee).invocation;
-    let failed = Command::InvocationFailed {
+    let failed = Command::InvocationFailed(Box::new(InvocationFailed {
         invocation,
         error: "app.error.sold_out".into(),
         payload: args(json!(["no"]), Value::Null),
-    };
+    }));
     world.command_of(&callee, failed);
     let publish = world.next_publish(client);
     let set = publish.properties.clone().expect("properties");

@@ -74,9 +74,9 @@ impl Core {
                 }
                 return uid.map(|uid| (uid, publish.retain));
             }
-            Command::Call {
-                procedure, payload, ..
-            } => self.hears_call(link, procedure, payload, ledger),
+            Command::Call(call) => {
+                self.hears_call(link, &call.procedure, &call.payload, ledger);
+            }
             Command::CallMessage(call) => {
                 self.hears_call(link, &call.procedure, &call.payload, ledger);
             }
@@ -101,12 +101,9 @@ impl Core {
     /// What a broken router does to a command.
     pub(super) fn sabotage(&self, command: &mut Command, dice: &mut Dice) {
         match (self.broken, command) {
-            (
-                broken,
-                Command::Call {
-                    procedure, payload, ..
-                },
-            ) if broken.is_about_calls() => spoil(broken, procedure, payload, dice),
+            (broken, Command::Call(call)) if broken.is_about_calls() => {
+                spoil(broken, &mut call.procedure, &mut call.payload, dice);
+            }
             (broken, Command::CallMessage(call)) if broken.is_about_calls() => {
                 spoil(broken, &mut call.procedure, &mut call.payload, dice);
             }

@@ -377,7 +377,7 @@ impl<T: Transport + Unpin> Driver<T> {
                 }
             }
             Action::Join(request) => self.join(now, request),
-            Action::Authenticate(step) => self.authenticate(now, step),
+            Action::Authenticate(step) => self.authenticate(now, *step),
         }
     }
 

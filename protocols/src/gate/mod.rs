@@ -108,7 +108,7 @@ pub enum Action {
     /// Let the peer take part in a realm.
     Join(Box<JoinRequest>),
     /// Go on with an authentication exchange, or begin one in a session.
-    Authenticate(Authenticate),
+    Authenticate(Box<Authenticate>),
     /// Carry out a command of the session.
     Command(Command),
     /// The session leaves now.

@@ -473,7 +473,7 @@ impl World {
             progress = true;
             match action {
                 Action::Join(request) => self.join_asked(index, *request),
-                Action::Authenticate(step) => self.authenticate(index, step),
+                Action::Authenticate(step) => self.authenticate(index, *step),
                 Action::Command(command) => {
                     let client = &mut self.clients[index];
                     let name = format!("{command:?}");

@@ -130,8 +130,8 @@ fn what_comes_after_the_end_of_a_call_is_discarded_up_to_the_last_part() {
         let (caller, callee) = (w.plain(), w.plain());
         w.ask(&callee, register(1, "p"));
         let mut first = part(1, "p", json!([1]), true);
-        if let router_core::model::Command::Call { timeout, .. } = &mut first {
-            *timeout = Some(ms(100));
+        if let router_core::model::Command::Call(call) = &mut first {
+            call.timeout = Some(ms(100));
         }
         w.send(&caller, first);
         match how {
@@ -183,8 +183,8 @@ fn each_part_gives_the_call_its_time_anew() {
     let (caller, callee) = (w.plain(), w.plain());
     w.ask(&callee, register(1, "p"));
     let mut first = part(1, "p", json!([1]), true);
-    if let router_core::model::Command::Call { timeout, .. } = &mut first {
-        *timeout = Some(ms(100));
+    if let router_core::model::Command::Call(call) = &mut first {
+        call.timeout = Some(ms(100));
     }
     w.send(&caller, first);
     w.pass(ms(80));

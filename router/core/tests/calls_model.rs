@@ -9,7 +9,7 @@ mod common;
 use common::*;
 use router_core::limits::RealmLimits;
 use router_core::model::{
-    Answer, CallFailure, CancelMode, Command, Delivery, ErrorKind, InvokePolicy, MatchKind,
+    Answer, Call, CallFailure, CancelMode, Command, Delivery, ErrorKind, InvokePolicy, MatchKind,
     RequestId,
 };
 use router_core::session::{Features, Leave};
@@ -144,7 +144,7 @@ impl Model {
         let request = self.request(at);
         let more = self.dice.once_in(3);
         let timeout = self.dice.once_in(3).then(|| ms(60));
-        let command = Command::Call {
+        let command = Command::Call(Box::new(Call {
             request: RequestId(request),
             procedure: topic(self.dice.pick::<&str>(&CALLED)),
             payload: args(&json!([request])),
@@ -152,7 +152,7 @@ impl Model {
             more,
             timeout,
             disclose_me: self.dice.once_in(2),
-        };
+        }));
         self.seats[at].open.insert(request);
         if more {
             self.seats[at].unsent.insert(request);

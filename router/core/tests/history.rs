@@ -598,8 +598,8 @@ fn a_durable_session_that_is_behind_goes_on_with_its_next_connection_and_after_a
 fn page(w: &mut World, peer: &Peer, id: u64, kwargs: Value) -> Result<Vec<u64>, String> {
     let request = 77;
     let mut command = call(request, "wamp/subscription/get_events", json!([id]));
-    if let router_core::model::Command::Call { payload, .. } = &mut command {
-        *payload = both(&json!([id]), &kwargs);
+    if let router_core::model::Command::Call(call) = &mut command {
+        call.payload = both(&json!([id]), &kwargs);
     }
     w.send(peer, command);
     for delivery in w.read(peer) {

@@ -140,8 +140,8 @@ fn keyword_arguments_are_options_too() {
     queues(&mut w, 3);
     let peer = w.plain();
     let mut command = call(77, "reynard/session/list", json!(null));
-    if let router_core::model::Command::Call { payload, .. } = &mut command {
-        *payload = both(&json!(null), &json!({"limit": 1, "offline": true}));
+    if let router_core::model::Command::Call(call) = &mut command {
+        call.payload = both(&json!(null), &json!({"limit": 1, "offline": true}));
     }
     w.send(&peer, command);
     let answers = w.read(&peer);

@@ -5,7 +5,7 @@ mod common;
 
 use common::*;
 use router_core::limits::{LaneLimit, OutboxLimits, RealmLimits};
-use router_core::model::{CallFailure, CancelMode, Command, Delivery, EndReason, ErrorKind};
+use router_core::model::{Call, CallFailure, CancelMode, Command, Delivery, EndReason, ErrorKind};
 use router_core::session::Leave;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -113,7 +113,7 @@ fn options_stand_in_a_dict_behind_the_arguments_or_in_keyword_arguments_which_wi
     let options = json!(["k", {"b": 2}, {"merge": true}]);
     done(&mut w, &a, kv(2, "put", options));
     assert_eq!(w.key(&a, "k")["value"], json!({"a": 1, "b": 2}));
-    let both_ways = Command::Call {
+    let both_ways = Command::Call(Box::new(Call {
         request: router_core::model::RequestId(3),
         procedure: topic("fox/kv/put"),
         payload: both(
@@ -124,7 +124,7 @@ fn options_stand_in_a_dict_behind_the_arguments_or_in_keyword_arguments_which_wi
         more: false,
         timeout: None,
         disclose_me: false,
-    };
+    }));
     done(&mut w, &a, both_ways);
     assert_eq!(w.key(&a, "k")["value"], json!({"c": 3}));
 }

@@ -5,7 +5,7 @@ mod common;
 
 use common::*;
 use router_core::limits::{LaneLimit, OutboxLimits, RealmLimits};
-use router_core::model::{CancelMode, Command, InvokePolicy, RequestId};
+use router_core::model::{Call, CancelMode, Command, InvokePolicy, RequestId};
 use router_core::session::{Features, Leave};
 use serde_json::json;
 
@@ -49,7 +49,7 @@ fn a_caller_may_call_itself_and_is_disclosed_on_request() {
     let mut w = World::memory();
     let a = w.plain();
     w.ask(&a, register(1, "p"));
-    let command = Command::Call {
+    let command = Command::Call(Box::new(Call {
         request: RequestId(2),
         procedure: topic("p"),
         payload: args(&json!([])),
@@ -57,7 +57,7 @@ fn a_caller_may_call_itself_and_is_disclosed_on_request() {
         more: false,
         timeout: None,
         disclose_me: true,
-    };
+    }));
     let expected = format!("invocation 1 p [] by {} somebody anonymous", a.id());
     assert_eq!(w.ask(&a, command), [expected]);
     assert_eq!(w.ask(&a, answer(1, json!([]))), ["result 2 []"]);

@@ -256,14 +256,16 @@ fn the_session_procedures() {
 fn killing_sessions() {
     let mut w = World::memory();
     let a = w.plain();
-    let kill = |name: &str, list: Value, kwargs: Value| router_core::model::Command::Call {
-        request: router_core::model::RequestId(1),
-        procedure: topic(&format!("wamp/session/{name}")),
-        payload: both(&list, &kwargs),
-        progress: false,
-        more: false,
-        timeout: None,
-        disclose_me: false,
+    let kill = |name: &str, list: Value, kwargs: Value| {
+        router_core::model::Command::Call(Box::new(router_core::model::Call {
+            request: router_core::model::RequestId(1),
+            procedure: topic(&format!("wamp/session/{name}")),
+            payload: both(&list, &kwargs),
+            progress: false,
+            more: false,
+            timeout: None,
+            disclose_me: false,
+        }))
     };
     let user = || named("bob", role("user", &["subscribe #"], &[]));
     let b = w.join(user());

@@ -4,7 +4,9 @@
 mod common;
 
 use common::*;
-use router_core::model::{Command, Delivery, InvokePolicy, MatchKind, Payload, RequestId, Seal};
+use router_core::model::{
+    Call, Command, Delivery, InvokePolicy, MatchKind, Payload, RequestId, Seal,
+};
 use router_core::session::{Features, Join};
 use serde_json::json;
 
@@ -21,7 +23,7 @@ fn sealed(request: u64, bare: bool) -> Command {
         notes: Vec::new(),
         bare,
     };
-    Command::Call {
+    Command::Call(Box::new(Call {
         request: RequestId(request),
         procedure: topic("p"),
         payload: Payload::sealed(args(&json!(["secret"])), seal),
@@ -29,7 +31,7 @@ fn sealed(request: u64, bare: bool) -> Command {
         more: false,
         timeout: None,
         disclose_me: false,
-    }
+    }))
 }
 
 /// Callees of one procedure with one slot each.

@@ -12,7 +12,7 @@ use protocols::transport::StreamTransport;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 use router_core::auth::{Role, Verified};
-use router_core::model::{Command, Pattern, RequestId, UnsubscribeTarget};
+use router_core::model::{Command, Pattern, RequestId, Unsubscribe, UnsubscribeTarget};
 use router_core::runtime::{Door, EnterError, EnterRequest, now};
 use router_core::session::{ClientJoin, EventStyle, Features, Leave};
 use std::io;
@@ -266,5 +266,8 @@ fn unsubscribe(filter: &ByteString) -> Option<Command> {
         share: None,
     };
     let request = RequestId(0);
-    Some(Command::Unsubscribe { request, target })
+    Some(Command::Unsubscribe(Box::new(Unsubscribe {
+        request,
+        target,
+    })))
 }

@@ -7,7 +7,7 @@ use super::name::Name;
 use super::publish::Doing;
 use super::queue::Queue;
 use super::values::{IntoPayload, Values};
-use router_core::model::{CancelMode, Command, Payload, RequestId, Topic};
+use router_core::model::{self, CancelMode, Command, Payload, RequestId, Topic};
 use std::future::{IntoFuture, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,7 +105,7 @@ impl<'a> Call<'a> {
             done: None,
         };
         let (timeout, disclose_me) = (self.timeout, self.disclose_me);
-        let command = Command::Call {
+        let command = Command::Call(Box::new(model::Call {
             request,
             procedure,
             payload,
@@ -113,7 +113,7 @@ impl<'a> Call<'a> {
             more: false,
             timeout,
             disclose_me,
-        };
+        }));
         inner.run(command).await?;
         Ok(call)
     }

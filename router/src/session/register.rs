@@ -8,7 +8,9 @@ use super::name::{Name, TopicName};
 use super::values::{IntoPayload, Values};
 use bytestring::ByteString;
 use protocols::wamp::uris;
-use router_core::model::{self, Command, InvocationId, InvokePolicy, Payload, RegistrationId};
+use router_core::model::{
+    self, Command, InvocationFailed, InvocationId, InvokePolicy, Payload, RegistrationId,
+};
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -121,7 +123,7 @@ impl Invocation {
         self.inner
             .run(Command::Yield {
                 invocation: self.id,
-                payload,
+                payload: Arc::new(payload),
                 progress: true,
             })
             .await
@@ -303,7 +305,7 @@ impl Answering {
             Ok(payload) => {
                 let command = Command::Yield {
                     invocation,
-                    payload,
+                    payload: Arc::new(payload),
                     progress: false,
                 };
                 self.inner.run_now(command);
@@ -340,9 +342,9 @@ impl Drop for Answering {
 
 fn fail(inner: &Inner, invocation: InvocationId, error: AppError) {
     let AppError { error, payload } = error;
-    inner.run_now(Command::InvocationFailed {
+    inner.run_now(Command::InvocationFailed(Box::new(InvocationFailed {
         invocation,
         error,
         payload,
-    });
+    })));
 }

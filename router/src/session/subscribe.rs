@@ -13,7 +13,8 @@ use super::values::Values;
 use futures_util::Stream;
 use router_core::broker::{Filter, SubscriptionKey};
 use router_core::model::{
-    self, Command, EventDelivery, Publisher, Qos, Refusal, SubscriptionId, UnsubscribeTarget,
+    self, Command, EventDelivery, Publisher, Qos, Refusal, SubscriptionId, Unsubscribe,
+    UnsubscribeTarget,
 };
 use serde_json::Value;
 use std::collections::HashMap;
@@ -365,5 +366,8 @@ fn unsubscribe(inner: &Inner, id: SubscriptionId) {
     let target = UnsubscribeTarget::Id(id);
     let request = inner.request_id();
     // Who fills up hears nothing new by this.
-    inner.run_now(Command::Unsubscribe { request, target });
+    inner.run_now(Command::Unsubscribe(Box::new(Unsubscribe {
+        request,
+        target,
+    })));
 }

@@ -28,7 +28,7 @@ pub use decode::{Decoder, Limits, PRE_LOGIN_MAX_BYTES};
 pub use encode::{PeerLimits, encode, encode_within, encoded_len};
 pub use error::{DecodeError, EncodeError, Fault};
 pub use fast::{encode_puback, encode_pubcomp, encode_publish_head, encode_pubrec, encode_pubrel};
-pub use plain::PlainPublish;
+pub use plain::{ACK_BYTES, PlainPublish};
 pub use publish::{PublishHead, encode_shared_properties};
 pub use topic::{FilterParts, TopicError, validate_filter, validate_topic_name};
 

@@ -1,4 +1,5 @@
-//! The commonest packet, read where it lies: a PUBLISH without properties.
+//! The commonest packets, read where they lie: a PUBLISH without properties, and acknowledgements that say no more than
+//! what they acknowledge.
 
 use std::ops::Range;
 
@@ -6,6 +7,9 @@ use super::decode::Decoder;
 use super::publish::Flags;
 use super::reader::variable_byte_integer;
 use crate::mqtt::packet::{Direction, PacketId, PacketType, ProtocolVersion, QoS};
+
+/// Bytes of an acknowledgement without reason and properties.
+pub const ACK_BYTES: usize = 4;
 
 /// A PUBLISH that [`Decoder::plain_publish`] found; its topic is as sent and not looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +69,25 @@ impl Decoder {
             packet_id,
             payload: end - body.len()..end,
         })
+    }
+
+    /// The acknowledgement at the front of `bytes` if it is a whole one from a client that is logged in and has the form
+    /// of [`ACK_BYTES`] bytes, the same in every version, which means success. `None` says nothing about it.
+    #[must_use]
+    pub fn plain_ack(&self, bytes: &[u8]) -> Option<(PacketType, PacketId)> {
+        let &[first, 2, high, low] = bytes.first_chunk::<ACK_BYTES>()? else {
+            return None;
+        };
+        let kind = match first {
+            0x40 => PacketType::PubAck,
+            0x50 => PacketType::PubRec,
+            0x62 => PacketType::PubRel,
+            0x70 => PacketType::PubComp,
+            _ => return None,
+        };
+        let id = PacketId::new(u16::from_be_bytes([high, low]))?;
+        let is_taken = self.plain_version().is_some() && self.takes(ACK_BYTES);
+        is_taken.then_some((kind, id))
     }
 
     fn plain_version(&self) -> Option<ProtocolVersion> {

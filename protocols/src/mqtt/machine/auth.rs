@@ -103,7 +103,7 @@ impl MqttMachine {
             }
             _ => return self.violation("AUTH out of turn"),
         };
-        self.actions.push_back(Action::Authenticate(step));
+        self.actions.push_back(Action::Authenticate(Box::new(step)));
     }
 
     /// The realm's step of the exchange.

@@ -113,31 +113,27 @@ impl Gate for MqttMachine {
     }
 
     fn handle_delivery(&mut self, now: Now, delivery: Delivery) {
-        match (self.phase, delivery) {
-            (Phase::Admitted, Delivery::Joined { present }) => {
+        let is_live = self.phase == Phase::Live;
+        let is_admitted = self.phase == Phase::Admitted;
+        match delivery {
+            Delivery::Joined { present } if is_admitted => {
                 self.welcome(now, present);
                 let mut waiting = std::mem::take(&mut self.input);
                 self.consume(now, &mut waiting);
                 self.input = waiting;
             }
-            (Phase::Admitted | Phase::Live, Delivery::Ended(reason)) => self.ended(&reason),
-            (Phase::Live, Delivery::Event(event)) => self.event(now, event),
-            (Phase::Live, Delivery::Release { slot }) => self.release_delivered(slot),
-            (Phase::Live, Delivery::Done { request, answer }) => self.done(request, &answer),
-            (Phase::Live, Delivery::Refused { request, refusal }) => {
-                self.refused(request, &refusal);
-            }
-            (
-                Phase::Live,
-                Delivery::Result {
-                    request,
-                    payload,
-                    progress,
-                },
-            ) => self.call_result(request, &payload, progress),
-            (Phase::Live, Delivery::CallFailed { request, failure }) => {
-                self.call_failed(request, &failure);
-            }
+            Delivery::Ended(reason) if is_admitted || is_live => self.ended(&reason),
+            _ if !is_live => {}
+            Delivery::Event(event) => self.event(now, event),
+            Delivery::Release { slot } => self.release_delivered(slot),
+            Delivery::Done { request, answer } => self.done(request, &answer),
+            Delivery::Refused { request, refusal } => self.refused(request, &refusal),
+            Delivery::Result {
+                request,
+                payload,
+                progress,
+            } => self.call_result(request, &payload, progress),
+            Delivery::CallFailed { request, failure } => self.call_failed(request, &failure),
             // A session without registrations gets none of the rest, and MQTT cannot say that the
             // router ended a subscription.
             _ => {}

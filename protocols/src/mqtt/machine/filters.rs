@@ -62,7 +62,7 @@ impl MqttMachine {
     pub(super) fn unsubscribe(&mut self, unsubscribe: &Unsubscribe) {
         let ask = |_: &_, (pattern, share), request| {
             let target = UnsubscribeTarget::Pattern { pattern, share };
-            Command::Unsubscribe { request, target }
+            Command::Unsubscribe(Box::new(model::Unsubscribe { request, target }))
         };
         let filters = &unsubscribe.filters;
         self.ask(unsubscribe.packet_id, false, filters, Clone::clone, ask);

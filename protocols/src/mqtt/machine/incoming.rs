@@ -2,7 +2,7 @@
 
 use super::options::count;
 use super::{Asked, MqttMachine, rpc};
-use crate::mqtt::codec::{encode_puback, encode_pubcomp, encode_pubrec};
+use crate::mqtt::codec::{ACK_BYTES, encode_puback, encode_pubcomp, encode_pubrec};
 use crate::mqtt::map;
 use crate::mqtt::packet::{Ack, Packet, PacketId, PacketType, Properties, Publish, QoS};
 use crate::mqtt::reason::ReasonCode;
@@ -12,8 +12,6 @@ use std::num::NonZeroU16;
 
 /// The packet identifiers there are: what a 3.x client can leave unacknowledged at most.
 const PACKET_IDS: usize = 65_535;
-/// Bytes of an acknowledgement without properties, the least a client must take.
-const SHORT_ACK: u32 = 4;
 
 /// A QoS 1 or 2 PUBLISH that is not acknowledged yet.
 #[derive(Debug)]
@@ -243,7 +241,7 @@ impl MqttMachine {
         let fits = self
             .peer
             .maximum_packet_size
-            .is_none_or(|size| size >= SHORT_ACK);
+            .is_none_or(|size| size as usize >= ACK_BYTES);
         if reason == ReasonCode::Success && fits {
             let out = self.output.batch();
             return match kind {

@@ -171,8 +171,9 @@ impl MqttMachine {
             if self.phase == Phase::Closed {
                 break;
             }
+            self.plain_acks(now, bytes);
             self.plain_publishes(now, bytes);
-            if self.hears_nothing() {
+            if self.hears_nothing() || bytes.is_empty() {
                 break;
             }
             match self.decoder.decode(bytes) {
@@ -200,7 +201,7 @@ impl MqttMachine {
             Packet::Publish(publish) => self.publish(publish),
             Packet::PubRel(ack) => self.pubrel(ack.packet_id),
             Packet::PubAck(ack) => self.puback(now, ack.packet_id),
-            Packet::PubRec(ack) => self.pubrec(now, &ack),
+            Packet::PubRec(ack) => self.pubrec(now, ack.packet_id, ack.reason),
             Packet::PubComp(ack) => self.pubcomp(now, ack.packet_id),
             Packet::Subscribe(subscribe) => self.subscribe(&subscribe),
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe),

@@ -193,11 +193,10 @@ impl MqttMachine {
         }
     }
 
-    pub(super) fn pubrec(&mut self, now: Now, ack: &Ack) {
-        let id = ack.packet_id;
+    pub(super) fn pubrec(&mut self, now: Now, id: PacketId, reason: ReasonCode) {
         match self.window.owed(id) {
             Some(Owed::Acknowledgement) => self.violation("PUBREC for a QoS 1 message"),
-            Some(_) if ack.reason.is_error() => self.settle(now, id), // [MQTT-4.4.0-2]
+            Some(_) if reason.is_error() => self.settle(now, id), // [MQTT-4.4.0-2]
             // PUBREL follows when the realm cannot forget it any more [MQTT-4.3.3-4].
             Some(_) => {
                 self.window.advance(id);
@@ -206,7 +205,7 @@ impl MqttMachine {
             None => {
                 count(&self.options.counters.acks_unknown);
                 // The client may forget it (5.0 section 3.6.2.1).
-                if !ack.reason.is_error() {
+                if !reason.is_error() {
                     self.release(id, ReasonCode::PacketIdentifierNotFound);
                 }
             }

@@ -1,10 +1,12 @@
 //! The fast way for what most clients send all the time: PUBLISHes without properties to topics they have published to
-//! before. Everything else, and whatever is wrong, goes the long way, which comes to the same end.
+//! before, and acknowledgements without more than an identifier. Everything else, and whatever is wrong, goes the long way, which comes to the same end.
 
 use super::incoming::receipt_of;
 use super::{Asked, MqttMachine, Phase, map};
-use crate::mqtt::packet::{PacketId, QoS};
-use bytes::BytesMut;
+use crate::mqtt::codec::ACK_BYTES;
+use crate::mqtt::packet::{PacketId, PacketType, QoS};
+use crate::mqtt::reason::ReasonCode;
+use bytes::{Buf as _, BytesMut};
 use router_core::model::{self, Command, Now, Payload, Topic};
 use std::hash::BuildHasher;
 use std::ops::Range;
@@ -97,6 +99,30 @@ impl MqttMachine {
         }
         if let Some(known) = &mut self.known_topics.0 {
             known.run = run;
+        }
+    }
+
+    /// Takes the acknowledgements at the front that can go the fast way.
+    pub(super) fn plain_acks(&mut self, now: Now, bytes: &mut BytesMut) {
+        if self.phase != Phase::Live {
+            return;
+        }
+        let mut end = 0;
+        while !self.hears_nothing()
+            && let Some(rest) = bytes.get(end..)
+            && let Some((kind, id)) = self.decoder.plain_ack(rest)
+        {
+            end += ACK_BYTES;
+            match kind {
+                PacketType::PubAck => self.puback(now, id),
+                PacketType::PubRec => self.pubrec(now, id, ReasonCode::Success),
+                PacketType::PubRel => self.pubrel(id),
+                _ => self.pubcomp(now, id),
+            }
+        }
+        if end > 0 {
+            self.last_packet = now.instant;
+            bytes.advance(end);
         }
     }
 

@@ -11,7 +11,8 @@ use bytestring::ByteString;
 use router_core::encoding::Encoding;
 use router_core::model::{
     Answer, Args, CallFailure, Command, Delivery, EndReason, ErrorKind, EventDelivery, Invocation,
-    InvocationId, Now, Payload, Refusal, RegistrationId, RequestId, SubscriptionId,
+    InvocationFailed, InvocationId, Now, Payload, Refusal, RegistrationId, RequestId,
+    SubscriptionId,
 };
 
 /// Type codes of answers.
@@ -205,11 +206,13 @@ impl WampMachine {
     ) {
         let Tail { args, kwargs } = map::message_tail(self.encoding, message);
         self.actions
-            .push_back(Action::Command(Command::InvocationFailed {
-                invocation,
-                error: ByteString::from_static(error),
-                payload: Payload::args(self.encoding, Args { args, kwargs }),
-            }));
+            .push_back(Action::Command(Command::InvocationFailed(Box::new(
+                InvocationFailed {
+                    invocation,
+                    error: ByteString::from_static(error),
+                    payload: Payload::args(self.encoding, Args { args, kwargs }),
+                },
+            ))));
     }
 
     fn result(&mut self, id: RequestId, payload: &Payload, progress: bool) {

@@ -11,7 +11,8 @@ use crate::wamp::codec::{self, Head};
 use crate::wamp::map;
 use bytes::Bytes;
 use router_core::encoding::Encoding;
-use router_core::model::{Command, InvocationId, Now, Payload, Publish, Qos, Topic};
+use router_core::model::{Call, Command, InvocationId, Now, Payload, Publish, Qos, Topic};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Type codes.
@@ -131,20 +132,12 @@ impl Asks {
                 retain: publish.retain,
                 qos: publish.qos,
             },
-            Command::Call {
-                procedure,
-                payload,
-                progress,
-                more,
-                timeout,
-                disclose_me,
-                request: _,
-            } if payload.seal().is_none() => Asks::Call {
-                procedure: procedure.clone(),
-                progress: *progress,
-                more: *more,
-                timeout: *timeout,
-                disclose_me: *disclose_me,
+            Command::Call(call) if call.payload.seal().is_none() => Asks::Call {
+                procedure: call.procedure.clone(),
+                progress: call.progress,
+                more: call.more,
+                timeout: call.timeout,
+                disclose_me: call.disclose_me,
             },
             Command::Yield {
                 payload, progress, ..
@@ -184,7 +177,7 @@ impl Asks {
                 more,
                 timeout,
                 disclose_me,
-            } => Command::Call {
+            } => Command::Call(Box::new(Call {
                 request: map::request_id(CALL, id),
                 procedure,
                 payload,
@@ -192,10 +185,10 @@ impl Asks {
                 more,
                 timeout,
                 disclose_me,
-            },
+            })),
             Asks::Yield { progress } => Command::Yield {
                 invocation: InvocationId(id),
-                payload,
+                payload: Arc::new(payload),
                 progress,
             },
         }

@@ -13,9 +13,10 @@ use crate::wamp::passthru;
 use crate::wamp::uris;
 use bytestring::ByteString;
 use router_core::model::{
-    self, Args, Command, InvocationId, Payload, Qos, RegistrationId, SubscriptionId,
-    UnsubscribeTarget,
+    self, Args, Command, InvocationFailed, InvocationId, Payload, Qos, RegistrationId,
+    SubscriptionId, UnsubscribeTarget,
 };
+use std::sync::Arc;
 
 /// Type codes of requests, as they stand in ERROR.
 pub(super) const PUBLISH: u64 = 16;
@@ -44,10 +45,10 @@ impl WampMachine {
                 self.command_or_error(SUBSCRIBE, request, command)
             }
             Message::Unsubscribe(unsubscribe) => {
-                self.command(Command::Unsubscribe {
+                self.command(Command::Unsubscribe(Box::new(model::Unsubscribe {
                     request: map::request_id(UNSUBSCRIBE, unsubscribe.request),
                     target: UnsubscribeTarget::Id(SubscriptionId(unsubscribe.subscription)),
-                });
+                })));
                 Ok(())
             }
             Message::Register(register) => {
@@ -127,7 +128,7 @@ impl WampMachine {
         let all = Options::new("CALL", &call.options);
         let options = CallOptions::read(all, self.features.progressive_calls)?;
         let sender = self.announced.caller;
-        Ok(Command::Call {
+        Ok(Command::Call(Box::new(model::Call {
             request: map::request_id(CALL, call.request),
             procedure: map::topic(&call.procedure)?,
             payload: passthru::payload(self.encoding, call.payload, all, sender)?,
@@ -135,7 +136,7 @@ impl WampMachine {
             more: options.progress,
             timeout: options.timeout,
             disclose_me: options.disclose_me,
-        })
+        })))
     }
 
     fn yielded(&mut self, result: Yield) -> Result<(), Reject> {
@@ -147,7 +148,7 @@ impl WampMachine {
         match payload {
             Ok(payload) => self.command(Command::Yield {
                 invocation,
-                payload,
+                payload: Arc::new(payload),
                 progress,
             }),
             // The call must end, and its caller can do nothing with these bytes.
@@ -178,11 +179,11 @@ impl WampMachine {
             Err(Reject::Error { .. }) => Payload::args(self.encoding, Args::default()),
             Err(violation) => return Err(violation),
         };
-        self.command(Command::InvocationFailed {
+        self.command(Command::InvocationFailed(Box::new(InvocationFailed {
             invocation: InvocationId(failed.request),
             error: ByteString::from(&*failed.error),
             payload,
-        });
+        })));
         Ok(())
     }
 }

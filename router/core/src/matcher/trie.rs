@@ -2,7 +2,8 @@
 //!
 //! Nodes lie in one arena and know their parent; the child of a node at a level is found in one table for the whole
 //! trie, whose entries are no more than the child's number. So a node costs some 50 bytes whatever its children, and a
-//! step of a match is one look into that table. A level of the topic is hashed once, however many nodes ask for it.
+//! step of a match is one look into that table; where there is but one child, which is common in the depth of a trie,
+//! not even that. A level of the topic is hashed once, however many nodes ask for it.
 
 use super::Found;
 use super::ids::{Ids, Sets};
@@ -37,6 +38,8 @@ struct Node {
     one: NodeId,
     /// How many children are found by their level.
     named: u32,
+    /// The only one of them that there ever were, which is found without the table; [`NOWHERE`] if there were more.
+    only: NodeId,
     /// Patterns that end here.
     here: Ids,
     /// Patterns that go on with the rest of the topic from here.
@@ -50,6 +53,7 @@ impl Node {
             parent,
             one: NOWHERE,
             named: 0,
+            only: NOWHERE,
             here: Ids::NONE,
             rest: Ids::NONE,
         }
@@ -170,7 +174,9 @@ impl Trie {
                 if let Ok(known) = self.children.find_entry(hash, |child| *child == at) {
                     known.remove();
                 }
-                self.node_mut(parent).named -= 1;
+                let parent = self.node_mut(parent);
+                parent.named -= 1;
+                parent.only = NOWHERE;
             }
             *self.node_mut(at) = Node::new(NOWHERE, "");
             self.free.push(at);
@@ -194,7 +200,9 @@ impl Trie {
             return known;
         }
         let child = self.allocate(Node::new(at, level));
-        self.node_mut(at).named += 1;
+        let parent = self.node_mut(at);
+        parent.only = if parent.named == 0 { child } else { NOWHERE };
+        parent.named += 1;
         let Trie {
             nodes,
             children,
@@ -211,6 +219,10 @@ impl Trie {
 
     /// The child of `parent` at the level, whose hash is given.
     fn child(&self, parent: NodeId, level: &str, hash: u64) -> Option<NodeId> {
+        let only = self.node(parent).only;
+        if only != NOWHERE {
+            return (self.node(only).level == level).then_some(only);
+        }
         let is_it = |id: &NodeId| {
             let node = self.node(*id);
             node.parent == parent && node.level == level

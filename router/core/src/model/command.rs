@@ -6,22 +6,20 @@ use super::{
 };
 use bytestring::ByteString;
 use serde_json::Value;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One request. Every command with a [`RequestId`] is answered exactly once by
 /// [`Delivery::Done`](super::Delivery::Done), [`Refused`](super::Delivery::Refused), or for calls by
 /// [`Result`](super::Delivery::Result) / [`CallFailed`](super::Delivery::CallFailed).
+///
+/// It passes through several hands, so what is large is in boxes.
 #[derive(Debug)]
 pub enum Command {
     /// Receive what matches.
     Subscribe(Box<Subscribe>),
     /// Stop receiving.
-    Unsubscribe {
-        /// Echoed in the answer.
-        request: RequestId,
-        /// Which subscription.
-        target: UnsubscribeTarget,
-    },
+    Unsubscribe(Box<Unsubscribe>),
     /// Say something to everybody who listens, and perhaps keep it.
     Publish(Box<Publish>),
     /// Offer a procedure.
@@ -34,24 +32,7 @@ pub enum Command {
         registration: RegistrationId,
     },
     /// Call a procedure.
-    Call {
-        /// Echoed in every result; unique among the open requests of the session, but for the parts
-        /// of one call.
-        request: RequestId,
-        /// What to call.
-        procedure: Topic,
-        /// Arguments.
-        payload: Payload,
-        /// Whether progressive results are wanted.
-        progress: bool,
-        /// More arguments will follow, in calls with the same request; of those only this flag and
-        /// the payload count.
-        more: bool,
-        /// Give up after this long.
-        timeout: Option<Duration>,
-        /// Whether the callee may learn who calls.
-        disclose_me: bool,
-    },
+    Call(Box<Call>),
     /// Call a procedure by a message that is acknowledged for itself, whatever becomes of the call.
     CallMessage(Box<CallMessage>),
     /// Withdraw a call.
@@ -66,19 +47,12 @@ pub enum Command {
         /// Which invocation.
         invocation: InvocationId,
         /// The values.
-        payload: Payload,
+        payload: Arc<Payload>,
         /// More will follow.
         progress: bool,
     },
     /// A callee's error, passed to the caller unchanged.
-    InvocationFailed {
-        /// Which invocation.
-        invocation: InvocationId,
-        /// The callee's error name.
-        error: ByteString,
-        /// Its arguments.
-        payload: Payload,
-    },
+    InvocationFailed(Box<InvocationFailed>),
     /// The receiver has a delivery safely; its slot is free again.
     Settle {
         /// As given with the delivery.
@@ -101,6 +75,38 @@ pub enum Command {
     DisarmLastWill,
     /// How long a durable session outlives its connection, from now on.
     SetExpiry(Duration),
+}
+
+/// A call.
+#[derive(Debug)]
+pub struct Call {
+    /// Echoed in every result; unique among the open requests of the session, but for the parts
+    /// of one call.
+    pub request: RequestId,
+    /// What to call.
+    pub procedure: Topic,
+    /// Arguments.
+    pub payload: Payload,
+    /// Whether progressive results are wanted.
+    pub progress: bool,
+    /// More arguments will follow, in calls with the same request; of those only this flag and
+    /// the payload count.
+    pub more: bool,
+    /// Give up after this long.
+    pub timeout: Option<Duration>,
+    /// Whether the callee may learn who calls.
+    pub disclose_me: bool,
+}
+
+/// How a callee fails an invocation.
+#[derive(Debug)]
+pub struct InvocationFailed {
+    /// Which invocation.
+    pub invocation: InvocationId,
+    /// The callee's error name.
+    pub error: ByteString,
+    /// Its arguments.
+    pub payload: Payload,
 }
 
 /// A call that comes as a message. The message is answered like a publish: with
@@ -201,6 +207,15 @@ impl MatchKind {
         MatchKind::Wildcard,
         MatchKind::Levels,
     ];
+}
+
+/// The end of a subscription.
+#[derive(Debug)]
+pub struct Unsubscribe {
+    /// Echoed in the answer.
+    pub request: RequestId,
+    /// Which subscription.
+    pub target: UnsubscribeTarget,
 }
 
 /// Names a subscription of the session.

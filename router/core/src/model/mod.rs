@@ -11,8 +11,9 @@ mod time;
 mod topic;
 
 pub use command::{
-    Admission, Audience, CallMessage, CancelMode, Command, InvokePolicy, LastWill, MatchKind,
-    Publish, PublishOptions, Register, Subscribe, UnsubscribeTarget, WillScope,
+    Admission, Audience, Call, CallMessage, CancelMode, Command, InvocationFailed, InvokePolicy,
+    LastWill, MatchKind, Publish, PublishOptions, Register, Subscribe, Unsubscribe,
+    UnsubscribeTarget, WillScope,
 };
 pub use delivery::{
     Answer, CallFailure, Delivery, EndReason, EventDelivery, Handover, InterruptReason, Invocation,

@@ -389,27 +389,26 @@ impl Queue {
             let Some(Entry { number, body, .. }) = self.line_of(replayed).pop() else {
                 return;
             };
-            let Some(body) = body.filter(|_| !is_expired) else {
+            let Some(mut body) = body.filter(|_| !is_expired) else {
                 self.slots.give_back(number);
                 self.obsolete.push(number);
                 continue;
             };
-            let mut delivery = body.delivery;
             let gaps = match replayed {
-                true => Vec::new(),
-                false => self.take_gaps(number, &mut delivery),
+                true => Box::default(),
+                false => self.take_gaps(number, &mut body.delivery),
             };
             self.ahead.note(number);
             out.push(Delivery::Event(EventDelivery {
                 slot: Some(slot_of(number)),
-                ..delivery.clone()
+                ..body.delivery.clone()
             }));
-            self.window.send(number, delivery, gaps);
+            self.window.send(number, body, gaps);
         }
     }
 
     /// The live delivery `number` tells of all gaps before it; answers them.
-    fn take_gaps(&mut self, number: u64, delivery: &mut EventDelivery) -> Vec<Gap> {
+    fn take_gaps(&mut self, number: u64, delivery: &mut EventDelivery) -> Box<[Gap]> {
         let mut told = Vec::new();
         while let Some(gap) = self.gaps.front()
             && gap.number < number
@@ -418,7 +417,7 @@ impl Queue {
             told.push(*gap);
             self.gaps.pop_front();
         }
-        told
+        told.into_boxed_slice()
     }
 
     /// Frees a slot; answers the number it stood for.

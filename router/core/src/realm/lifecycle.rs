@@ -356,6 +356,12 @@ impl Realm {
     /// Ends the sessions that the current command doomed, and those that their end dooms.
     pub(super) fn end_doomed(&mut self, now: Now, effects: &mut Effects) {
         self.arm_trim(now);
+        if !self.doomed.is_empty() {
+            self.end_all_doomed(now, effects);
+        }
+    }
+
+    fn end_all_doomed(&mut self, now: Now, effects: &mut Effects) {
         while let Some((place, reason)) = self.doomed.pop() {
             match reason {
                 EndReason::TooSlow => self.counters.ended_too_slow += 1,

@@ -51,7 +51,7 @@ use crate::limits::{OutboxLimits, RealmLimits};
 use crate::metrics::Counters;
 use crate::model::{
     Answer, CallFailure, Command, Delivery, EndReason, ErrorKind, Event, EventDelivery, Made, Now,
-    Refusal, RequestId, SessionId, Slot, SubscriptionId, Topic,
+    Refusal, RequestId, SessionId, Slot, SubscriptionId, Topic, Unsubscribe,
 };
 use crate::outbox::{Outbox, Pushed};
 use crate::records;
@@ -363,7 +363,8 @@ impl Realm {
         match command {
             Command::Publish(publish) => self.publish(now, place, publish, effects),
             Command::Subscribe(subscribe) => self.subscribe(now, place, *subscribe, effects),
-            Command::Unsubscribe { request, target } => {
+            Command::Unsubscribe(unsubscribe) => {
+                let Unsubscribe { request, target } = *unsubscribe;
                 self.unsubscribe(now, place, request, &target, effects);
             }
             Command::Register(register) => self.register(now, place, &register, effects),
@@ -373,23 +374,7 @@ impl Realm {
             } => {
                 self.unregister(now, place, request, registration, effects);
             }
-            Command::Call {
-                request,
-                procedure,
-                payload,
-                progress,
-                more,
-                timeout,
-                disclose_me,
-            } => {
-                let options = call::CallOptions {
-                    progress,
-                    more,
-                    timeout,
-                    disclose_me,
-                };
-                self.call(now, place, request, &procedure, payload, options, effects);
-            }
+            Command::Call(call) => self.call_asked(now, place, *call, effects),
             Command::CallMessage(message) => self.call_by_message(now, place, *message, effects),
             Command::Cancel { request, mode } => self.cancel(now, place, request, mode, effects),
             Command::Yield {
@@ -399,12 +384,8 @@ impl Realm {
             } => {
                 self.yielded(now, place, invocation, payload, progress, effects);
             }
-            Command::InvocationFailed {
-                invocation,
-                error,
-                payload,
-            } => {
-                self.invocation_failed(now, place, invocation, error, payload, effects);
+            Command::InvocationFailed(failed) => {
+                self.invocation_failed(now, place, *failed, effects);
             }
             Command::Settle { slot } => self.settle(place, slot, effects),
             Command::Advance { slot } => self.advance(place, slot, effects),

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use router_core::auth::{Action, Role, Rule};
 use router_core::encoding::Encoding;
 use router_core::model::{
-    Args, Audience, CancelMode, Command, InvocationId, InvokePolicy, LastWill, Level, MatchKind,
-    Pattern, Payload, Publish, PublishOptions, Qos, Register, RegistrationId, RequestId, Slot,
-    Subscribe, SubscriptionId, Topic, UnsubscribeTarget, WillScope,
+    Args, Audience, Call, CancelMode, Command, InvocationFailed, InvocationId, InvokePolicy,
+    LastWill, Level, MatchKind, Pattern, Payload, Publish, PublishOptions, Qos, Register,
+    RegistrationId, RequestId, Slot, Subscribe, SubscriptionId, Topic, Unsubscribe,
+    UnsubscribeTarget, WillScope,
 };
 use router_core::session::{ClientJoin, EventStyle, Features, Identity, Join};
 use serde_json::Value;
@@ -385,30 +386,30 @@ impl From<Sub> for Command {
 }
 
 pub fn unsub(request: u64, id: u64) -> Command {
-    Command::Unsubscribe {
+    Command::Unsubscribe(Box::new(Unsubscribe {
         request: RequestId(request),
         target: UnsubscribeTarget::Id(SubscriptionId(id)),
-    }
+    }))
 }
 
 pub fn unsub_pattern(request: u64, text: &str) -> Command {
-    Command::Unsubscribe {
+    Command::Unsubscribe(Box::new(Unsubscribe {
         request: RequestId(request),
         target: UnsubscribeTarget::Pattern {
             pattern: pattern(text),
             share: None,
         },
-    }
+    }))
 }
 
 pub fn unsub_share(request: u64, group: &str, text: &str) -> Command {
-    Command::Unsubscribe {
+    Command::Unsubscribe(Box::new(Unsubscribe {
         request: RequestId(request),
         target: UnsubscribeTarget::Pattern {
             pattern: pattern(text),
             share: Some(group.into()),
         },
-    }
+    }))
 }
 
 pub fn register(request: u64, procedure: &str) -> Command {
@@ -502,7 +503,7 @@ pub fn call_with(
     progress: bool,
     timeout: Option<Duration>,
 ) -> Command {
-    Command::Call {
+    Command::Call(Box::new(Call {
         request: RequestId(request),
         procedure: topic(procedure),
         payload: args(&list),
@@ -510,12 +511,12 @@ pub fn call_with(
         more: false,
         timeout,
         disclose_me: false,
-    }
+    }))
 }
 
 /// A part of the arguments of a call; `more` says whether others follow.
 pub fn part(request: u64, procedure: &str, list: Value, more: bool) -> Command {
-    Command::Call {
+    Command::Call(Box::new(Call {
         request: RequestId(request),
         procedure: topic(procedure),
         payload: args(&list),
@@ -523,7 +524,7 @@ pub fn part(request: u64, procedure: &str, list: Value, more: bool) -> Command {
         more,
         timeout: None,
         disclose_me: false,
-    }
+    }))
 }
 
 pub fn cancel(request: u64, mode: CancelMode) -> Command {
@@ -536,7 +537,7 @@ pub fn cancel(request: u64, mode: CancelMode) -> Command {
 pub fn answer(invocation: u64, list: Value) -> Command {
     Command::Yield {
         invocation: InvocationId(invocation),
-        payload: args(&list),
+        payload: Arc::new(args(&list)),
         progress: false,
     }
 }
@@ -544,17 +545,17 @@ pub fn answer(invocation: u64, list: Value) -> Command {
 pub fn progress(invocation: u64, list: Value) -> Command {
     Command::Yield {
         invocation: InvocationId(invocation),
-        payload: args(&list),
+        payload: Arc::new(args(&list)),
         progress: true,
     }
 }
 
 pub fn fails(invocation: u64, error: &str, list: Value) -> Command {
-    Command::InvocationFailed {
+    Command::InvocationFailed(Box::new(InvocationFailed {
         invocation: InvocationId(invocation),
         error: error.into(),
         payload: args(&list),
-    }
+    }))
 }
 
 pub fn settle(n: u16) -> Command {

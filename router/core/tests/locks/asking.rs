@@ -112,7 +112,7 @@ fn options_stand_behind_the_key_or_by_name_and_names_win() {
     let mut l = Lab::new();
     let a = l.peer();
     let ask = |l: &mut Lab, args: Value, kwargs: Value| {
-        let command = router_core::model::Command::Call {
+        let command = router_core::model::Command::Call(Box::new(router_core::model::Call {
             request: router_core::model::RequestId(5),
             procedure: topic("fox/lock/acquire"),
             payload: both(&args, &kwargs),
@@ -120,7 +120,7 @@ fn options_stand_behind_the_key_or_by_name_and_names_win() {
             more: false,
             timeout: None,
             disclose_me: false,
-        };
+        }));
         l.ask(&a, command).concat()
     };
     let named = ask(&mut l, json!(["a"]), json!({"mode": "shared", "else": 1}));

@@ -8,7 +8,7 @@ use super::reference::Standing;
 use bytestring::ByteString;
 use router_core::auth::{Disclosure, Role};
 use router_core::model::{
-    Audience, CancelMode, Command, InvokePolicy, Level, MatchKind, Pattern, Publish,
+    Audience, Call, CancelMode, Command, InvokePolicy, Level, MatchKind, Pattern, Publish,
     PublishOptions, Register, RequestId, SessionId, Subscribe,
 };
 use router_core::session::{Features, Leave};
@@ -301,7 +301,7 @@ impl Run {
     }
 
     fn send_call(&mut self, who: u64, request: u64, asked: Asked) {
-        let command = Command::Call {
+        let command = Command::Call(Box::new(Call {
             request: RequestId(request),
             procedure: topic(&slashes(&asked.procedure)),
             payload: args(&json!([asked.body])),
@@ -309,7 +309,7 @@ impl Run {
             more: asked.more,
             timeout: asked.timeout.map(Duration::from_millis),
             disclose_me: asked.disclose,
-        };
+        }));
         self.send(who, (request, &asked), command, |reference| {
             reference.call(who, request, &asked);
         });

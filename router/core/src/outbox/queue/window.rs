@@ -1,6 +1,7 @@
 //! What was handed out and is not settled, across connections.
 
 use super::Gap;
+use super::line::Body;
 use crate::model::{Delivery, EventDelivery, Qos, Slot, Topic};
 use crate::outbox::Sure;
 use crate::outbox::slots::{number_from, slot_of};
@@ -10,7 +11,7 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 enum Phase {
     /// Handed out, not settled.
-    Sent(EventDelivery),
+    Sent(Box<Body>),
     /// The receiver has it; only the release is open.
     Released,
     /// The same, but that is not durable yet, so the receiver must not be told to let go.
@@ -22,7 +23,7 @@ struct Unsettled {
     number: u64,
     phase: Phase,
     /// The stored gaps that this delivery tells of.
-    gaps: Vec<Gap>,
+    gaps: Box<[Gap]>,
 }
 
 impl Unsettled {
@@ -75,14 +76,14 @@ impl Window {
     /// What is stored of each item.
     pub(super) fn copies(&self) -> impl Iterator<Item = (u64, Option<EventDelivery>)> {
         self.items.iter().map(|item| match &item.phase {
-            Phase::Sent(delivery) => (item.number, Some(delivery.clone())),
+            Phase::Sent(body) => (item.number, Some(body.delivery.clone())),
             Phase::Released | Phase::Releasing => (item.number, None),
         })
     }
 
     /// A delivery was handed out.
-    pub(super) fn send(&mut self, number: u64, delivery: EventDelivery, gaps: Vec<Gap>) {
-        let phase = Phase::Sent(delivery);
+    pub(super) fn send(&mut self, number: u64, body: Box<Body>, gaps: Box<[Gap]>) {
+        let phase = Phase::Sent(body);
         self.items.push_back(Unsettled {
             number,
             phase,
@@ -96,7 +97,7 @@ impl Window {
         self.items.push_back(Unsettled {
             number,
             phase: Phase::Released,
-            gaps: Vec::new(),
+            gaps: Box::default(),
         });
     }
 
@@ -125,10 +126,10 @@ impl Window {
             out.push(match &item.phase {
                 Phase::Releasing => return,
                 Phase::Released => Delivery::Release { slot },
-                Phase::Sent(delivery) => Delivery::Event(EventDelivery {
+                Phase::Sent(body) => Delivery::Event(EventDelivery {
                     slot: Some(slot),
                     repeated: true,
-                    ..delivery.clone()
+                    ..body.delivery.clone()
                 }),
             });
             self.resend_from += 1;
@@ -177,14 +178,16 @@ impl Window {
         self.items.get_mut(place)
     }
 
-    /// Most receivers settle in order; and numbers grow but where something was put back.
+    /// Mostly there is no number missing; and numbers grow but where something was put back.
     fn place_of(&self, slot: Slot) -> Option<usize> {
-        let is_it = |item: &Unsettled| slot_of(item.number) == slot;
         let oldest = self.items.front()?.number;
         let number = number_from(oldest, slot);
-        if number == oldest {
-            return Some(0);
+        let place = usize::try_from(number - oldest).ok()?;
+        let by_distance = self.items.get(place);
+        if by_distance.is_some_and(|item| item.number == number) {
+            return Some(place);
         }
+        let is_it = |item: &Unsettled| slot_of(item.number) == slot;
         let by_number = self.items.binary_search_by_key(&number, |item| item.number);
         by_number.ok().or_else(|| self.items.iter().position(is_it))
     }
@@ -195,12 +198,12 @@ impl Window {
         let mut earlier = 0;
         for (place, item) in std::mem::take(&mut self.items).into_iter().enumerate() {
             match item.phase {
-                Phase::Sent(delivery) if goes(&delivery) => {
+                Phase::Sent(body) if goes(&body.delivery) => {
                     earlier += usize::from(place < self.resend_from);
                     let gone = Sure {
                         number: item.number,
                         commit: None,
-                        delivery,
+                        delivery: body.delivery,
                     };
                     let gaps = item.gaps.iter().map(|gap| gap.number);
                     taken.push((gone, gaps.collect()));

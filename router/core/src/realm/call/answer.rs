@@ -2,8 +2,9 @@
 
 use super::super::{Effects, Realm};
 use crate::dealer::{CallState, Choice};
-use crate::model::{CallFailure, Delivery, EndReason, InvocationId, Now, Payload};
-use bytestring::ByteString;
+use crate::model::{
+    CallFailure, Delivery, EndReason, InvocationFailed, InvocationId, Now, Payload,
+};
 use std::sync::Arc;
 
 impl Realm {
@@ -12,7 +13,7 @@ impl Realm {
         now: Now,
         place: usize,
         invocation: InvocationId,
-        payload: Payload,
+        payload: Arc<Payload>,
         progress: bool,
         effects: &mut Effects,
     ) {
@@ -31,7 +32,6 @@ impl Realm {
         open.shown |= progress;
         match open.caller {
             Some((caller, request)) => {
-                let payload = Arc::new(payload);
                 let result = Delivery::Result {
                     request,
                     payload,
@@ -54,11 +54,14 @@ impl Realm {
         &mut self,
         now: Now,
         place: usize,
-        invocation: InvocationId,
-        error: ByteString,
-        payload: Payload,
+        failed: InvocationFailed,
         effects: &mut Effects,
     ) {
+        let InvocationFailed {
+            invocation,
+            error,
+            payload,
+        } = failed;
         let Some(call) = self.call_of(place, invocation) else {
             return;
         };

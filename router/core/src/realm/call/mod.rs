@@ -16,7 +16,8 @@ use super::{Effects, Realm};
 use crate::auth::Action;
 use crate::dealer::{Call, CallState, Callee, Choice, Parts};
 use crate::model::{
-    CallFailure, Delivery, ErrorKind, InterruptReason, Now, Payload, Refusal, RequestId, Topic,
+    self, CallFailure, Delivery, ErrorKind, InterruptReason, Now, Payload, Refusal, RequestId,
+    Topic,
 };
 use crate::session::Session;
 use crate::timers::Timer;
@@ -40,6 +41,31 @@ pub(super) struct CallOptions {
 }
 
 impl Realm {
+    pub(super) fn call_asked(
+        &mut self,
+        now: Now,
+        place: usize,
+        call: model::Call,
+        effects: &mut Effects,
+    ) {
+        let model::Call {
+            request,
+            procedure,
+            payload,
+            progress,
+            more,
+            timeout,
+            disclose_me,
+        } = call;
+        let options = CallOptions {
+            progress,
+            more,
+            timeout,
+            disclose_me,
+        };
+        self.call(now, place, request, &procedure, payload, options, effects);
+    }
+
     #[expect(clippy::too_many_arguments, reason = "the parts of one command")]
     pub(super) fn call(
         &mut self,
