@@ -29,6 +29,7 @@ enum Step {
     TurnOfPublisher,
     EndOfTurn,
     OtherTask,
+    ReadOfReceiver,
     WriteToReceiver,
 }
 
@@ -47,6 +48,7 @@ impl AsyncRead for Noting {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.log.lock().unwrap().push(Step::ReadOfReceiver);
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
@@ -98,6 +100,8 @@ struct World {
     /// Connections end with it.
     _server: Server,
     publisher: Client,
+    /// Its turns are not watched.
+    rival: Client,
     receiver: Client,
     serving_receiver: JoinHandle<()>,
     log: Log,
@@ -130,7 +134,10 @@ impl World {
             log: Arc::clone(&log),
             crowded: Arc::clone(&crowded),
         });
-        for (client, name) in [(&mut receiver, "receiver"), (&mut publisher, "publisher")] {
+        let (mut rival, driver) = server.open(ROOM);
+        tokio::spawn(driver);
+        let clients = [&mut receiver, &mut publisher, &mut rival];
+        for (client, name) in clients.into_iter().zip(["receiver", "publisher", "rival"]) {
             let client_id = name.into();
             let connect = Connect {
                 client_id,
@@ -142,16 +149,18 @@ impl World {
         }
         receiver.say(&[subscribe("t")]).await;
         assert!(matches!(receiver.next().await, Some(Packet::SubAck(_))));
-        log.lock().unwrap().clear();
-        World {
+        let world = World {
             _server: server,
             publisher,
+            rival,
             receiver,
             serving_receiver,
             log,
             crowded,
             breaks,
-        }
+        };
+        world.forget();
+        world
     }
 
     /// Publishes, waits for the first message to arrive, and answers what came before it was written.
@@ -164,11 +173,31 @@ impl World {
         self.before_write()
     }
 
-    /// What came before the first write to the receiver.
+    /// What came before the first write to the receiver, other than that the receiver was read.
     fn before_write(&self) -> Step {
         let log = self.log.lock().unwrap();
-        let write = log.iter().position(|step| *step == Step::WriteToReceiver);
-        log[write.unwrap() - 1]
+        let before = log
+            .iter()
+            .take_while(|step| **step != Step::WriteToReceiver);
+        *before
+            .filter(|step| **step != Step::ReadOfReceiver)
+            .last()
+            .unwrap()
+    }
+
+    /// Whether the receiver was read between the beginning of the publisher's turn and the first write.
+    fn is_read(&self) -> bool {
+        let log = self.log.lock().unwrap();
+        let before = log
+            .iter()
+            .take_while(|step| **step != Step::WriteToReceiver);
+        let turn = before.skip_while(|step| **step != Step::TurnOfPublisher);
+        turn.into_iter().any(|step| *step == Step::ReadOfReceiver)
+    }
+
+    /// Nothing has happened so far.
+    fn forget(&self) {
+        self.log.lock().unwrap().clear();
     }
 }
 
@@ -201,6 +230,7 @@ fn the_receiver_is_served_within_the_turn_that_woke_it() {
         let mut world = World::new().await;
         let before = world.before_arrival_of(&[publish(b"now".to_vec())]).await;
         assert_eq!(before, Step::TurnOfPublisher);
+        assert!(!world.is_read(), "what it sent waits for its own turn");
     });
 }
 
@@ -213,6 +243,37 @@ fn it_waits_in_line_behind_whoever_waits_there() {
             .before_arrival_of(&[publish(b"in line".to_vec())])
             .await;
         assert_eq!(before, Step::OtherTask);
+    });
+}
+
+#[test]
+fn whom_the_same_publisher_woke_before_need_not_wait() {
+    runtime().block_on(async {
+        let mut world = World::new().await;
+        world.crowded.store(true, Ordering::Relaxed);
+        world.before_arrival_of(&[publish(b"first".to_vec())]).await;
+        for _ in 0..3 {
+            world.forget();
+            let before = world.before_arrival_of(&[publish(b"next".to_vec())]).await;
+            assert_eq!(before, Step::TurnOfPublisher);
+            assert!(!world.is_read(), "nobody is overtaken");
+        }
+    });
+}
+
+#[test]
+fn whom_several_publishers_wake_waits_in_line_while_more_comes_together() {
+    runtime().block_on(async {
+        let mut world = World::new().await;
+        world.crowded.store(true, Ordering::Relaxed);
+        for _ in 0..3 {
+            world.rival.say(&[publish(b"rival".to_vec())]).await;
+            let arrived = world.receiver.next().await;
+            assert!(matches!(arrived, Some(Packet::Publish(_))));
+            world.forget();
+            let before = world.before_arrival_of(&[publish(b"mine".to_vec())]).await;
+            assert_eq!(before, Step::OtherTask);
+        }
     });
 }
 

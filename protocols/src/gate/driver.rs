@@ -261,6 +261,20 @@ impl<T: Transport + Unpin> Driver<T> {
         progress |= self.receive(now, cx);
         self.act(now);
         self.report_hearing();
+        self.say(now, progress, cx)
+    }
+
+    /// What the realm said goes out within the turn of another connection. Nothing is read, so that nobody is overtaken
+    /// who waits in line; [`Turn::Progress`]: there is more to do, for the connection's own task.
+    fn pass_on(&mut self, cx: &mut Context<'_>) -> Turn {
+        if self.seat.is_none() || self.closing.is_some() || self.lingers() {
+            return Turn::Progress;
+        }
+        self.say(now(), false, cx)
+    }
+
+    /// The second half of a turn, which reads nothing: what the realm said, and what is to be written.
+    fn say(&mut self, now: Now, mut progress: bool, cx: &mut Context<'_>) -> Turn {
         progress |= self.deliver(now);
         progress |= self.note_asking();
         self.act(now);
@@ -270,12 +284,14 @@ impl<T: Transport + Unpin> Driver<T> {
             // nothing that was read is given up.
             self.act(now);
         }
+        let was_full = self.is_full();
         match self.write(now, cx) {
             Some(turn) => return turn,
             None if self.closing.is_some() && self.transport.queued() == 0 => {
                 return self.finish(now, cx);
             }
-            None => {}
+            // It was not read as long as it took no answers, and what it sent meanwhile wakes nobody again.
+            None => progress |= was_full && !self.is_full(),
         }
         // After what may have begun them, so that none waits without a waker, and after what may
         // have ended the connection, so that nobody is let in who has gone.
@@ -381,7 +397,12 @@ impl<T: Transport + Unpin> Driver<T> {
         }
     }
 
-    /// Takes what the realm said, as long as the socket takes what is queued.
+    /// Whether the peer takes less than it is sent.
+    fn is_full(&self) -> bool {
+        self.transport.queued() > WRITE_HIGH_WATER
+    }
+
+    /// Takes what the realm said, as long as the socket takes what is queued. Answers whether there may be more.
     fn deliver(&mut self, now: Now) -> bool {
         let Some(seat) = &mut self.seat else {
             return false;
@@ -420,8 +441,10 @@ impl<T: Transport + Unpin> Driver<T> {
         if drained.refill || drained.expired {
             cell.refill(now, *connection);
         }
-        let progress = !deliveries.is_empty() || drained.refill;
-        seat.welcomed |= !deliveries.is_empty();
+        // With the welcome what came ahead of it is looked at.
+        let is_welcome = !seat.welcomed && !deliveries.is_empty();
+        let progress = drained.more || drained.refill || drained.expired || is_welcome;
+        seat.welcomed |= is_welcome;
         seat.ended = matches!(deliveries.last(), Some(Delivery::Ended(_)));
         for delivery in deliveries.drain(..) {
             self.gate.handle_delivery(now, delivery);

@@ -1,7 +1,7 @@
 //! What the peer sends: batches for the gate, what comes behind a request to join, and what must be
 //! heard before the connection gives way to a newer one.
 
-use super::{Driver, READS_PER_TURN, Traffic, WRITE_HIGH_WATER};
+use super::{Driver, READS_PER_TURN, Traffic};
 use crate::gate::Input;
 use crate::transport::{Received, Transport};
 use router_core::model::Now;
@@ -49,9 +49,7 @@ impl<T: Transport + Unpin> Driver<T> {
             return false;
         }
         // A peer that asks without reading the answers waits for itself.
-        if self.hearing.is_none()
-            && (self.transport.queued() > WRITE_HIGH_WATER || self.is_stalled(now, cx))
-        {
+        if self.hearing.is_none() && (self.is_full() || self.is_stalled(now, cx)) {
             return false;
         }
         let mut progress = false;

@@ -1,12 +1,14 @@
 //! Who is served next: the receiver of what a connection has just said, by the same thread and at once, if nobody waits
-//! in that thread's line.
+//! in that thread's line, or if it was this connection that woke it the last time too.
 //!
-//! Tasks run in the order in which they were woken (ADR 0012), and then tokio wakes another thread for each task that a
-//! task wakes. With a thread that has nothing else to do, that costs the receiver more than its own turn. So a connection
-//! notes the first other one that its turn woke, and takes that one's turn after its own. It is what the line would do,
-//! for the line is empty. See ADR 0018.
+//! Tasks run in the order in which they were woken (ADR 0012), and tokio lets another thread take what waits. For one that
+//! has nothing else to do, that costs the receiver more than its own turn; and for one that has, what was said goes from
+//! the memory of one core to that of another. So a connection notes the first other one that its turn woke, and after its
+//! own turn writes what the realm has for that one. It reads nothing of it, so in the order of reading nobody is overtaken.
+//! A receiver of many publishers is woken by one after the other, and better waits in line while more comes together.
+//! See ADR 0018.
 
-use super::Driver;
+use super::{Driver, Turn};
 use crate::transport::Transport;
 use parking_lot::Mutex;
 use std::cell::RefCell;
@@ -14,24 +16,23 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-/// Turns of others that are taken at a time: one that is served may wake one more, such as a caller.
-const OTHERS_PER_TURN: usize = 4;
-
 thread_local! {
-    /// Who is served next in this thread.
-    static NEXT: RefCell<Next> = const { RefCell::new(Next::Nobody) };
+    /// The turn that a connection has in this thread.
+    static TURN: RefCell<Option<OpenTurn>> = const { RefCell::new(None) };
 }
 
-enum Next {
-    /// No connection has its turn: whoever is woken waits in line.
-    Nobody,
-    /// A connection has its turn, and woke none so far.
-    Free,
-    /// The one that it woke first.
-    Woken(Arc<dyn Serve>),
+struct OpenTurn {
+    /// Whose it is.
+    of: Number,
+    /// The one that it woke first and that is served within it.
+    woken: Option<Arc<dyn Serve>>,
 }
+
+/// Tells connections apart: the address of a [`Place`]; 0 is none. One that comes again later does no harm.
+type Number = usize;
 
 /// A connection that is served; to be polled to its end. Cancel safe: dropping it loses the connection, no more.
 pub(super) struct Serving<T: Transport + Unpin + 'static>(Arc<Place<T>>);
@@ -41,6 +42,7 @@ impl<T: Transport + Unpin + 'static> Serving<T> {
         let place = Arc::new(Place {
             driver: Mutex::new(Some(driver)),
             task: Mutex::new(Waker::noop().clone()),
+            woken_by: AtomicUsize::new(0),
         });
         let waker = Waker::from(place.clone());
         if let Some(driver) = &mut *place.driver.lock() {
@@ -55,7 +57,7 @@ impl<T: Transport + Unpin + 'static> Future for Serving<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let place = &self.0;
-        let turn = OwnTurn::begin();
+        let turn = OwnTurn::begin(Arc::as_ptr(place).addr());
         let polled = {
             let mut driver = place.driver.lock();
             if place.has_new_task(cx.waker())
@@ -84,6 +86,8 @@ struct Place<T> {
     driver: Mutex<Option<Driver<T>>>,
     /// Wakes the task.
     task: Mutex<Waker>,
+    /// In whose turn it was woken last.
+    woken_by: AtomicUsize,
 }
 
 impl<T: Transport + Unpin + 'static> Place<T> {
@@ -109,9 +113,9 @@ impl<T: Transport + Unpin + 'static> Place<T> {
     }
 }
 
-/// One whose turn others can take.
+/// One for whom others can speak.
 trait Serve: Send + Sync {
-    /// Takes its turn, unless it has it already.
+    /// Writes what the realm has for it, unless it has its turn itself.
     fn serve(&self);
 
     /// Lets it wait in line.
@@ -120,20 +124,24 @@ trait Serve: Send + Sync {
 
 impl<T: Transport + Unpin + 'static> Serve for Place<T> {
     fn serve(&self) {
-        let over = match self.driver.try_lock() {
-            None => true,
+        let turn = match self.driver.try_lock() {
+            None => Turn::Progress,
             Some(mut driver) => {
                 let task = self.task.lock().clone();
                 let mut cx = Context::from_waker(&task);
                 // A panic is that connection's own, as it is in its own task.
-                let polled = catch_unwind(AssertUnwindSafe(|| Place::poll(&mut driver, &mut cx)));
-                if polled.is_err() {
+                let passed = catch_unwind(AssertUnwindSafe(|| match &mut *driver {
+                    Some(running) => running.pass_on(&mut cx),
+                    None => Turn::Done,
+                }));
+                let turn = passed.unwrap_or(Turn::Done);
+                if matches!(turn, Turn::Done) {
                     *driver = None;
                 }
-                !matches!(polled, Ok(Poll::Pending))
+                turn
             }
         };
-        if over {
+        if !matches!(turn, Turn::Idle) {
             self.wake_task();
         }
     }
@@ -151,17 +159,24 @@ impl<T: Transport + Unpin + 'static> Wake for Place<T> {
     }
 }
 
-/// Notes who is served next, if this thread has room for it; otherwise gives it back.
+/// Notes who is served next, if that is right for it; otherwise gives it back.
 fn offer<T: Transport + Unpin + 'static>(place: Arc<Place<T>>) -> Option<Arc<Place<T>>> {
     let mut place = Some(place);
     // Where the thread ends, and while another is being noted, the line is right.
-    let _ = NEXT.try_with(|next| {
-        if let Ok(mut next) = next.try_borrow_mut()
-            && matches!(*next, Next::Free)
-            && line_is_empty()
+    let _ = TURN.try_with(|turn| {
+        let Ok(mut turn) = turn.try_borrow_mut() else {
+            return;
+        };
+        let of = turn.as_ref().map_or(0, |turn| turn.of);
+        let is_partner = place
+            .as_ref()
+            .is_some_and(|place| place.woken_by.swap(of, Ordering::Relaxed) == of);
+        if let Some(turn) = &mut *turn
+            && turn.woken.is_none()
+            && (is_partner || line_is_empty())
             && let Some(place) = place.take()
         {
-            *next = Next::Woken(place);
+            turn.woken = Some(place);
         }
     });
     place
@@ -169,36 +184,25 @@ fn offer<T: Transport + Unpin + 'static>(place: Arc<Place<T>>) -> Option<Arc<Pla
 
 /// The one that is noted waits in line after all: its waker has more to do, and another thread may serve it meanwhile.
 pub(super) fn let_others_serve() {
-    if let Some(woken) = take() {
+    let woken = TURN.with_borrow_mut(|turn| turn.as_mut()?.woken.take());
+    if let Some(woken) = woken {
         woken.wake_task();
     }
-}
-
-fn take() -> Option<Arc<dyn Serve>> {
-    NEXT.with_borrow_mut(|next| match std::mem::replace(next, Next::Free) {
-        Next::Woken(woken) => Some(woken),
-        other => {
-            *next = other;
-            None
-        }
-    })
 }
 
 /// A turn of a connection in this thread; while it lasts, the first that is woken is noted.
 struct OwnTurn;
 
 impl OwnTurn {
-    fn begin() -> OwnTurn {
-        NEXT.set(Next::Free);
+    fn begin(of: Number) -> OwnTurn {
+        TURN.set(Some(OpenTurn { of, woken: None }));
         OwnTurn
     }
 
+    /// Whoever is woken from here on waits in line.
     fn end(self) {
-        for _ in 0..OTHERS_PER_TURN {
-            match take() {
-                Some(woken) => woken.serve(),
-                None => break,
-            }
+        if let Some(woken) = TURN.take().and_then(|turn| turn.woken) {
+            woken.serve();
         }
     }
 }
@@ -207,7 +211,7 @@ impl Drop for OwnTurn {
     /// However it ends, nobody is forgotten.
     fn drop(&mut self) {
         let_others_serve();
-        NEXT.set(Next::Nobody);
+        TURN.set(None);
     }
 }
 
