@@ -1,12 +1,12 @@
-//! A peer that asks and does not take the answers.
+//! Peers that take little, or less than they ask for.
 #![cfg(feature = "mqtt")]
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod driver_common;
 
 use bytes::BytesMut;
-use driver_common::{Server, bytes_of, connect, settle};
-use protocols::mqtt::packet::Packet;
+use driver_common::{Server, bytes_of, connect, named, publish, settle, subscribe};
+use protocols::mqtt::packet::{Connect, Packet, Properties, QoS};
 use protocols::transport::StreamTransport;
 use std::io;
 use std::pin::Pin;
@@ -113,4 +113,40 @@ async fn whoever_takes_the_answers_at_last_is_read_on() {
     let (taken, left) = socket.take(2 * MUCH).await;
     assert_eq!(left, 0, "of {MUCH} bytes, after {taken} bytes of answers");
     assert!(taken > MUCH);
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_makes_room_for_what_can() {
+    let server = Server::new();
+    let (mut receiver, driver) = server.open(MUCH);
+    tokio::spawn(driver);
+    let properties = Properties {
+        receive_maximum: 1.try_into().ok(),
+        maximum_packet_size: 100.try_into().ok(),
+        ..Properties::default()
+    };
+    let connect = Connect {
+        properties: Some(Box::new(properties)),
+        ..named("receiver")
+    };
+    receiver.say(&[Packet::Connect(Box::new(connect))]).await;
+    receiver.acknowledged().await;
+    receiver.say(&[subscribe("t", QoS::AtLeastOnce)]).await;
+    assert!(matches!(receiver.next().await, Some(Packet::SubAck(_))));
+    let (mut publisher, driver) = server.open(MUCH);
+    tokio::spawn(driver);
+    let connect = Packet::Connect(Box::new(named("publisher")));
+    publisher.say(&[connect]).await;
+    publisher.acknowledged().await;
+    let messages = [
+        publish(Some(1), vec![0; 1_000]),
+        publish(Some(2), b"fits".to_vec()),
+    ];
+    publisher.say(&messages).await;
+    settle().await;
+    assert!(!receiver.has_nothing(), "no timer is waited for");
+    let Some(Packet::Publish(publish)) = receiver.next().await else {
+        panic!("no PUBLISH");
+    };
+    assert_eq!(publish.payload, "fits");
 }

@@ -6,10 +6,8 @@
 mod driver_common;
 
 use bytes::BytesMut;
-use driver_common::{Client, Held, Server, connect};
-use protocols::mqtt::packet::{
-    Connect, Packet, Publish, QoS, Subscribe, SubscribeFilter, SubscriptionOptions,
-};
+use driver_common::{Client, Held, Server, named, publish, subscribe};
+use protocols::mqtt::packet::{Packet, QoS};
 use protocols::transport::StreamTransport;
 use std::future::Future;
 use std::io;
@@ -138,16 +136,11 @@ impl World {
         tokio::spawn(driver);
         let clients = [&mut receiver, &mut publisher, &mut rival];
         for (client, name) in clients.into_iter().zip(["receiver", "publisher", "rival"]) {
-            let client_id = name.into();
-            let connect = Connect {
-                client_id,
-                will: None,
-                ..connect(0)
-            };
-            client.say(&[Packet::Connect(Box::new(connect))]).await;
+            let connect = Packet::Connect(Box::new(named(name)));
+            client.say(&[connect]).await;
             client.acknowledged().await;
         }
-        receiver.say(&[subscribe("t")]).await;
+        receiver.say(&[subscribe("t", QoS::AtMostOnce)]).await;
         assert!(matches!(receiver.next().await, Some(Packet::SubAck(_))));
         let world = World {
             _server: server,
@@ -201,34 +194,13 @@ impl World {
     }
 }
 
-fn subscribe(filter: &str) -> Packet {
-    Packet::Subscribe(Subscribe {
-        packet_id: 1.try_into().unwrap(),
-        filters: vec![SubscribeFilter {
-            filter: filter.into(),
-            options: SubscriptionOptions::default(),
-        }],
-        properties: None,
-    })
-}
-
-fn publish(payload: Vec<u8>) -> Packet {
-    Packet::Publish(Publish {
-        dup: false,
-        qos: QoS::AtMostOnce,
-        retain: false,
-        topic: "t".into(),
-        packet_id: None,
-        payload: payload.into(),
-        properties: None,
-    })
-}
-
 #[test]
 fn the_receiver_is_served_within_the_turn_that_woke_it() {
     runtime().block_on(async {
         let mut world = World::new().await;
-        let before = world.before_arrival_of(&[publish(b"now".to_vec())]).await;
+        let before = world
+            .before_arrival_of(&[publish(None, b"now".to_vec())])
+            .await;
         assert_eq!(before, Step::TurnOfPublisher);
         assert!(!world.is_read(), "what it sent waits for its own turn");
     });
@@ -240,7 +212,7 @@ fn it_waits_in_line_behind_whoever_waits_there() {
         let mut world = World::new().await;
         world.crowded.store(true, Ordering::Relaxed);
         let before = world
-            .before_arrival_of(&[publish(b"in line".to_vec())])
+            .before_arrival_of(&[publish(None, b"in line".to_vec())])
             .await;
         assert_eq!(before, Step::OtherTask);
     });
@@ -251,10 +223,14 @@ fn whom_the_same_publisher_woke_before_need_not_wait() {
     runtime().block_on(async {
         let mut world = World::new().await;
         world.crowded.store(true, Ordering::Relaxed);
-        world.before_arrival_of(&[publish(b"first".to_vec())]).await;
+        world
+            .before_arrival_of(&[publish(None, b"first".to_vec())])
+            .await;
         for _ in 0..3 {
             world.forget();
-            let before = world.before_arrival_of(&[publish(b"next".to_vec())]).await;
+            let before = world
+                .before_arrival_of(&[publish(None, b"next".to_vec())])
+                .await;
             assert_eq!(before, Step::TurnOfPublisher);
             assert!(!world.is_read(), "nobody is overtaken");
         }
@@ -267,11 +243,13 @@ fn whom_several_publishers_wake_waits_in_line_while_more_comes_together() {
         let mut world = World::new().await;
         world.crowded.store(true, Ordering::Relaxed);
         for _ in 0..3 {
-            world.rival.say(&[publish(b"rival".to_vec())]).await;
+            world.rival.say(&[publish(None, b"rival".to_vec())]).await;
             let arrived = world.receiver.next().await;
             assert!(matches!(arrived, Some(Packet::Publish(_))));
             world.forget();
-            let before = world.before_arrival_of(&[publish(b"mine".to_vec())]).await;
+            let before = world
+                .before_arrival_of(&[publish(None, b"mine".to_vec())])
+                .await;
             assert_eq!(before, Step::OtherTask);
         }
     });
@@ -281,7 +259,7 @@ fn whom_several_publishers_wake_waits_in_line_while_more_comes_together() {
 fn a_publisher_that_goes_on_leaves_it_to_whichever_thread_is_free() {
     runtime().block_on(async {
         let mut world = World::new().await;
-        let much = vec![publish(vec![0; 1_000]); 500];
+        let much = vec![publish(None, vec![0; 1_000]); 500];
         let before = world.before_arrival_of(&much).await;
         assert_eq!(before, Step::EndOfTurn);
     });
@@ -292,7 +270,7 @@ fn a_receiver_that_fails_there_takes_nobody_with_it() {
     runtime().block_on(async {
         let mut world = World::new().await;
         world.breaks.store(true, Ordering::Relaxed);
-        let both = [publish(b"fatal".to_vec()), Packet::PingReq];
+        let both = [publish(None, b"fatal".to_vec()), Packet::PingReq];
         world.publisher.say(&both).await;
         assert!(matches!(
             world.publisher.next().await,

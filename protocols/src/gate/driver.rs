@@ -277,7 +277,8 @@ impl<T: Transport + Unpin> Driver<T> {
     fn say(&mut self, now: Now, mut progress: bool, cx: &mut Context<'_>) -> Turn {
         progress |= self.deliver(now);
         progress |= self.note_asking();
-        self.act(now);
+        // What a delivery led to may let the next one out, of which nobody is told.
+        progress |= self.act(now);
         self.collect_output(now);
         if self.closing.is_some() {
             // The end may have come with the output; others need not wait for the socket, and
@@ -328,19 +329,22 @@ impl<T: Transport + Unpin> Driver<T> {
 
     /// Does what the gate wants done. Consecutive commands share one lock of the realm. What was read at once may be
     /// more than a receiver has room for, so the rest of it waits with the reading, unless the peer is heard out.
-    fn act(&mut self, now: Now) {
+    /// Answers whether there was any.
+    fn act(&mut self, now: Now) -> bool {
         let goes_on = self.closing.is_none() && !self.read_closed && self.hearing.is_none();
         if self.holds && goes_on {
-            return;
+            return false;
         }
         self.holds = false;
+        let mut was_any = false;
         loop {
             let Driver { gate, seat, .. } = self;
             let mut other = None;
             if let Some(seat) = seat {
                 let Some(first) = gate.poll_action() else {
-                    return;
+                    return was_any;
                 };
+                was_any = true;
                 match first {
                     Action::Command(first) => {
                         let commands =
@@ -369,15 +373,16 @@ impl<T: Transport + Unpin> Driver<T> {
                 if let Some(action) = other {
                     self.carry_out(now, action);
                 } else if self.holds || self.seat.is_none() {
-                    return;
+                    return was_any;
                 }
             } else {
                 if self.is_joining() {
-                    return;
+                    return was_any;
                 }
                 let Some(action) = self.gate.poll_action() else {
-                    return;
+                    return was_any;
                 };
+                was_any = true;
                 self.carry_out(now, action);
             }
         }

@@ -8,7 +8,8 @@ use protocols::gate::{Driver, DriverOptions, Proofs, Traffic};
 use protocols::mqtt::codec::{Decoder, Limits, encode};
 use protocols::mqtt::machine::{MqttMachine, MqttOptions};
 use protocols::mqtt::packet::{
-    ConnAck, Connect, Disconnect, Packet, Properties, ProtocolVersion, QoS, Will,
+    ConnAck, Connect, Disconnect, Packet, Properties, ProtocolVersion, Publish, QoS, Subscribe,
+    SubscribeFilter, SubscriptionOptions, Will,
 };
 use protocols::mqtt::reason::ReasonCode;
 use protocols::transport::{StreamTransport, Transport};
@@ -227,6 +228,47 @@ pub fn connect(expiry: u32) -> Connect {
         password: None,
         properties: expiring(expiry),
     }
+}
+
+/// A client without a will, whose session ends with its connection.
+pub fn named(client_id: &str) -> Connect {
+    Connect {
+        client_id: client_id.into(),
+        will: None,
+        ..connect(0)
+    }
+}
+
+pub fn subscribe(filter: &str, maximum_qos: QoS) -> Packet {
+    let options = SubscriptionOptions {
+        maximum_qos,
+        ..SubscriptionOptions::default()
+    };
+    Packet::Subscribe(Subscribe {
+        packet_id: 1.try_into().unwrap(),
+        filters: vec![SubscribeFilter {
+            filter: filter.into(),
+            options,
+        }],
+        properties: None,
+    })
+}
+
+/// PUBLISH to `t`, at QoS 1 if it has an identifier.
+pub fn publish(packet_id: Option<u16>, payload: Vec<u8>) -> Packet {
+    let packet_id = packet_id.map(|id| id.try_into().unwrap());
+    Packet::Publish(Publish {
+        dup: false,
+        qos: match packet_id {
+            Some(_) => QoS::AtLeastOnce,
+            None => QoS::AtMostOnce,
+        },
+        retain: false,
+        topic: "t".into(),
+        packet_id,
+        payload: payload.into(),
+        properties: None,
+    })
 }
 
 /// DISCONNECT, after which the session lives for so many seconds.
