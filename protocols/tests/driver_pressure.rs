@@ -24,6 +24,8 @@ struct Peer {
     said: BytesMut,
     takes: usize,
     taken: usize,
+    /// How often somebody wanted to write.
+    tries: usize,
     writer: Option<Waker>,
 }
 
@@ -76,6 +78,7 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         let mut peer = self.0.lock().unwrap();
         let count = bytes.len().min(peer.takes);
+        peer.tries += 1;
         if count == 0 {
             peer.writer = Some(cx.waker().clone());
             return Poll::Pending;
@@ -149,4 +152,38 @@ async fn what_cannot_be_sent_makes_room_for_what_can() {
         panic!("no PUBLISH");
     };
     assert_eq!(publish.payload, "fits");
+}
+
+#[tokio::test]
+async fn whoever_takes_nothing_costs_nothing() {
+    let server = Server::new();
+    let socket = Socket::default();
+    let hello = [
+        Packet::Connect(Box::new(named("receiver"))),
+        subscribe("t", QoS::AtMostOnce),
+    ];
+    socket.0.lock().unwrap().said = bytes_of(&hello);
+    tokio::spawn(server.driver(StreamTransport::new(socket.clone(), BytesMut::new())));
+    socket.take(100).await;
+    let (mut publisher, driver) = server.open(MUCH);
+    tokio::spawn(driver);
+    let connect = Packet::Connect(Box::new(named("publisher")));
+    publisher.say(&[connect]).await;
+    publisher.acknowledged().await;
+    for _ in 0..MUCH / 1_000 {
+        publisher.say(&[publish(None, vec![0; 1_000])]).await;
+        settle().await;
+    }
+    let tries = socket.0.lock().unwrap().tries;
+    for _ in 0..100 {
+        settle().await;
+    }
+    assert_eq!(socket.0.lock().unwrap().tries, tries, "tried in vain");
+    // Of its end it hears all the same.
+    let (mut next, driver) = server.open(MUCH);
+    tokio::spawn(driver);
+    let connect = Packet::Connect(Box::new(named("receiver")));
+    next.say(&[connect]).await;
+    settle().await;
+    assert!(socket.0.lock().unwrap().tries > tries, "no farewell");
 }

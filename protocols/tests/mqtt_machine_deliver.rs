@@ -846,3 +846,24 @@ fn large_payloads_are_not_copied_and_small_packets_share_a_piece() {
     assert_eq!(lengths.last(), Some(&100_000), "{lengths:?}");
     assert!(lengths.iter().rev().skip(1).all(|length| *length < 100));
 }
+
+#[test]
+fn no_publish_behind_a_wrong_acknowledgement_is_carried_out() {
+    let (mut world, publisher, client) = pair(V5, ExactlyOnce);
+    // With a topic that is known and nothing else the quickest way is taken.
+    world.publish(client, "known", "before");
+    world.next_publish(client);
+    world.send(publisher, publish("t", "one", Some(1), AtLeastOnce));
+    world.send(publisher, publish("t", "two", Some(2), ExactlyOnce));
+    let [one, two] = [(); 2].map(|()| world.next_publish(client).packet_id.expect("QoS above 0"));
+    let before = count(&world, client, "Publish");
+    let packets = [
+        puback(one.get()),
+        pubcomp(two.get()),
+        publish("known", "after", None, AtMostOnce),
+    ];
+    world.send_all(client, &packets);
+    assert_eq!(count(&world, client, "Settle"), 1, "what came before is");
+    assert_eq!(count(&world, client, "Publish"), before);
+    world.ended(client, ReasonCode::ProtocolError);
+}

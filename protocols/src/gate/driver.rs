@@ -115,6 +115,8 @@ pub struct Driver<T> {
     last_write: Instant,
     /// Nothing has to be waited for, and none of this second's pauses were, if it is not there.
     stall: Option<Box<Stall>>,
+    /// The peer took too little to be read or to be told more.
+    is_held_back: bool,
     /// What was read is not carried out to its end: a receiver is filling up.
     holds: bool,
     /// The peer takes nothing any more; what is queued is given up.
@@ -211,6 +213,7 @@ impl<T: Transport + Unpin> Driver<T> {
             last_write: started,
             stall: None,
             holds: false,
+            is_held_back: false,
             aborted: false,
         }
     }
@@ -285,14 +288,17 @@ impl<T: Transport + Unpin> Driver<T> {
             // nothing that was read is given up.
             self.act(now);
         }
-        let was_full = self.is_full();
         match self.write(now, cx) {
             Some(turn) => return turn,
             None if self.closing.is_some() && self.transport.queued() == 0 => {
                 return self.finish(now, cx);
             }
-            // It was not read as long as it took no answers, and what it sent meanwhile wakes nobody again.
-            None => progress |= was_full && !self.is_full(),
+            None => {}
+        }
+        // What came in either direction while the peer took nothing wakes nobody again.
+        if self.is_held_back && !self.is_full() {
+            self.is_held_back = false;
+            progress = true;
         }
         // After what may have begun them, so that none waits without a waker, and after what may
         // have ended the connection, so that nobody is let in who has gone.
@@ -423,9 +429,10 @@ impl<T: Transport + Unpin> Driver<T> {
         } = &seat.door;
         let generation = connection.generation;
         if self.transport.queued() > WRITE_HIGH_WATER {
+            self.is_held_back = true;
             // The end overtakes what a slow peer does not take: others may wait for its place.
             let Some(reason) = outbox.end_reason(generation) else {
-                outbox.register(generation, &self.outbox_waker);
+                outbox.register_end(generation, &self.outbox_waker);
                 return false;
             };
             seat.ended = true;

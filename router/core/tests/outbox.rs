@@ -408,6 +408,26 @@ fn the_writer_is_woken_once_for_each_sleep() {
     assert_eq!(count.0.load(Ordering::SeqCst), 2);
 }
 
+#[test]
+fn a_writer_that_can_write_nothing_is_woken_for_the_end_alone() {
+    let (outbox, generation) = opened(limits(100), 10);
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(count.clone());
+    outbox.push_best(sized(1, Qos::AtMostOnce, None, 0));
+    outbox.register_end(generation, &waker);
+    let pushed = [
+        outbox.push_best(sized(2, Qos::AtMostOnce, None, 0)),
+        outbox.push_sure(sure(3)).1,
+    ];
+    assert!(pushed.iter().all(|pushed| !pushed.wake));
+    assert_eq!(count.0.load(Ordering::SeqCst), 0);
+    outbox.end(EndReason::TooSlow);
+    outbox.wake();
+    assert_eq!(count.0.load(Ordering::SeqCst), 1);
+    outbox.register_end(generation, &waker);
+    assert_eq!(count.0.load(Ordering::SeqCst), 2, "it has come before");
+}
+
 /// Random pushes, drains, settlements and reconnections against the plainest bookkeeping.
 #[test]
 fn every_settleable_delivery_is_handed_out_in_order_until_settled() {

@@ -49,8 +49,14 @@ impl<T: Transport + Unpin> Driver<T> {
             return false;
         }
         // A peer that asks without reading the answers waits for itself.
-        if self.hearing.is_none() && (self.is_full() || self.is_stalled(now, cx)) {
-            return false;
+        if self.hearing.is_none() {
+            if self.is_full() {
+                self.is_held_back = true;
+                return false;
+            }
+            if self.is_stalled(now, cx) {
+                return false;
+            }
         }
         let mut progress = false;
         for _ in 0..READS_PER_TURN {

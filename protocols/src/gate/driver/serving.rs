@@ -31,8 +31,13 @@ struct OpenTurn {
     woken: Option<Arc<dyn Serve>>,
 }
 
-/// Tells connections apart: the address of a [`Place`]; 0 is none. One that comes again later does no harm.
+/// Tells connections apart; 0 is none.
 type Number = usize;
+
+/// Its address, which a later connection may have again; that does no harm.
+fn number_of<T>(place: &Arc<Place<T>>) -> Number {
+    Arc::as_ptr(place).addr()
+}
 
 /// A connection that is served; to be polled to its end. Cancel safe: dropping it loses the connection, no more.
 pub(super) struct Serving<T: Transport + Unpin + 'static>(Arc<Place<T>>);
@@ -57,7 +62,7 @@ impl<T: Transport + Unpin + 'static> Future for Serving<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let place = &self.0;
-        let turn = OwnTurn::begin(Arc::as_ptr(place).addr());
+        let turn = OwnTurn::begin(number_of(place));
         let polled = {
             let mut driver = place.driver.lock();
             if place.has_new_task(cx.waker())
@@ -168,6 +173,9 @@ fn offer<T: Transport + Unpin + 'static>(place: Arc<Place<T>>) -> Option<Arc<Pla
             return;
         };
         let of = turn.as_ref().map_or(0, |turn| turn.of);
+        if place.as_ref().is_some_and(|place| number_of(place) == of) {
+            return;
+        }
         let is_partner = place
             .as_ref()
             .is_some_and(|place| place.woken_by.swap(of, Ordering::Relaxed) == of);

@@ -67,7 +67,7 @@ pub(super) struct Plain {
 impl MqttMachine {
     /// Takes the PUBLISHes at the front that can go the fast way; their payloads share one buffer.
     pub(super) fn plain_publishes(&mut self, now: Now, bytes: &mut BytesMut) {
-        if self.phase != Phase::Live {
+        if self.phase != Phase::Live || self.hears_nothing() {
             return;
         }
         let end = self.find_run(bytes);

@@ -59,18 +59,24 @@ impl Outbox {
             waker.wake_by_ref();
             return;
         }
-        if lanes
-            .waker
-            .as_ref()
-            .is_none_or(|known| !known.will_wake(waker))
-        {
-            lanes.waker = Some(waker.clone());
-        }
+        lanes.keep_waker(waker);
         let may_send =
             !lanes.must_wait(Some(waker)) && (lanes.has_sendable() || lanes.ended.is_some());
         if may_send {
             waker.wake_by_ref();
         }
+    }
+
+    /// Calls `waker` when the connection is to end or to hear out its peer, and not for what there is to send: for a
+    /// writer whose peer takes nothing at the moment.
+    pub fn register_end(&self, generation: u64, waker: &Waker) {
+        let mut lanes = self.lanes.lock();
+        if lanes.generation != generation || lanes.ended.is_some() {
+            waker.wake_by_ref();
+            return;
+        }
+        lanes.keep_waker(waker);
+        lanes.woken = true;
     }
 
     /// Wakes the writer; called after the realm's lock is free again.
@@ -99,6 +105,13 @@ impl Outbox {
 }
 
 impl Lanes {
+    fn keep_waker(&mut self, waker: &Waker) {
+        let is_known = |known: &Waker| known.will_wake(waker);
+        if !self.waker.as_ref().is_some_and(is_known) {
+            self.waker = Some(waker.clone());
+        }
+    }
+
     pub(super) fn has_sendable(&self) -> bool {
         if !self.opened || !self.ordered.is_empty() {
             return !self.ordered.is_empty();

@@ -250,16 +250,16 @@ impl Outbox {
         }
     }
 
-    /// Ends the session's current connection with `reason` as its last delivery.
-    /// Answers whether the writer must be woken.
-    pub fn end(&self, reason: EndReason) -> bool {
+    /// Ends the session's current connection with `reason` as its last delivery. The writer is to be woken, even if it
+    /// was before: its peer may take nothing ([`Outbox::register_end`]).
+    pub fn end(&self, reason: EndReason) {
         let mut lanes = self.lanes.lock();
         if lanes.ended.is_none() {
             lanes.ended = Some(Box::new(reason));
         }
         lanes.stop_hearing();
         lanes.release_waiting();
-        lanes.wants_wake()
+        lanes.woken = true;
     }
 
     /// Appends to the ordered lane.

@@ -141,7 +141,8 @@ impl Realm {
     ) -> Option<usize> {
         let session = self.sessions.get_mut(place)?;
         let was_attached = session.attached;
-        if was_attached && session.outbox.end(EndReason::TakenOver) {
+        if was_attached {
+            session.outbox.end(EndReason::TakenOver);
             effects.wake.push(session.outbox.clone());
         }
         // What nobody proved is not inherited by somebody who did.
@@ -346,9 +347,8 @@ impl Realm {
     }
 
     fn tell_end(&mut self, place: usize, reason: EndReason, effects: &mut Effects) {
-        if let Some(session) = self.sessions.get(place)
-            && session.outbox.end(reason)
-        {
+        if let Some(session) = self.sessions.get(place) {
+            session.outbox.end(reason);
             effects.wake.push(session.outbox.clone());
         }
     }
@@ -419,9 +419,8 @@ impl Realm {
         };
         let was_attached = std::mem::replace(&mut session.attached, false);
         self.connected -= usize::from(was_attached);
-        if session.outbox.end(EndReason::RealmClosed) {
-            effects.wake.push(session.outbox.clone());
-        }
+        session.outbox.end(EndReason::RealmClosed);
+        effects.wake.push(session.outbox.clone());
         let subscriptions: Vec<SubscriptionId> = session.subscriptions.keys().copied().collect();
         for id in subscriptions {
             self.leave_subscription(place, id);

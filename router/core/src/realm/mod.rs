@@ -668,7 +668,8 @@ impl Realm {
         }
         match delivery {
             Delivery::Ended(reason) => {
-                if held.outbox.is_current(held.generation) && held.outbox.end(reason) {
+                if held.outbox.is_current(held.generation) {
+                    held.outbox.end(reason);
                     effects.wake.push(held.outbox);
                 }
             }
