@@ -9,7 +9,7 @@ mod strategies;
 use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::Index;
+use proptest::sample::{Index, select};
 use protocols::mqtt::codec::{
     ACK_BYTES, DecodeError, Decoder, Limits, PeerLimits, encode, encode_within, encoded_len,
 };
@@ -157,8 +157,8 @@ proptest! {
     #[test]
     fn a_plain_acknowledgement_is_read_as_the_decoder_reads_it(
         version in version(),
-        first in 0x3E..0x74u8,
-        rest in (0..4u8, 0..3u16, vec(any::<u8>(), 0..3)),
+        first in prop_oneof![0x3E..0x74u8, select(&[0x40, 0x50, 0x62, 0x70][..])],
+        rest in (prop_oneof![0..4u8, Just(2)], 0..3u16, vec(any::<u8>(), 0..3)),
         cut in 0..4usize,
     ) {
         let (length, id, behind) = rest;
