@@ -438,3 +438,14 @@ pub struct LastWill {
     /// Wait this long for the session to be resumed.
     pub delay: Duration,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_moved_in_a_few_instructions() {
+        let size = size_of::<Command>();
+        assert!(size <= 32, "{size}");
+    }
+}
