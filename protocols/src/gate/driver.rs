@@ -415,6 +415,7 @@ impl<T: Transport + Unpin> Driver<T> {
 
     /// Takes what the realm said, as long as the socket takes what is queued. Answers whether there may be more.
     fn deliver(&mut self, now: Now) -> bool {
+        let is_full = self.is_full();
         let Some(seat) = &mut self.seat else {
             return false;
         };
@@ -428,7 +429,7 @@ impl<T: Transport + Unpin> Driver<T> {
             ..
         } = &seat.door;
         let generation = connection.generation;
-        if self.transport.queued() > WRITE_HIGH_WATER {
+        if is_full {
             self.is_held_back = true;
             // The end overtakes what a slow peer does not take: others may wait for its place.
             let Some(reason) = outbox.end_reason(generation) else {

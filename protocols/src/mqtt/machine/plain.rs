@@ -1,5 +1,6 @@
 //! The fast way for what most clients send all the time: PUBLISHes without properties to topics they have published to
-//! before, and acknowledgements without more than an identifier. Everything else, and whatever is wrong, goes the long way, which comes to the same end.
+//! before, and acknowledgements without more than an identifier. Everything else, and whatever is wrong, goes the long
+//! way, which comes to the same end.
 
 use super::incoming::receipt_of;
 use super::{Asked, MqttMachine, Phase, map};

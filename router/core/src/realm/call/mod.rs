@@ -48,22 +48,22 @@ impl Realm {
         call: model::Call,
         effects: &mut Effects,
     ) {
-        let model::Call {
-            request,
-            procedure,
-            payload,
-            progress,
-            more,
-            timeout,
-            disclose_me,
-        } = call;
         let options = CallOptions {
-            progress,
-            more,
-            timeout,
-            disclose_me,
+            progress: call.progress,
+            more: call.more,
+            timeout: call.timeout,
+            disclose_me: call.disclose_me,
         };
-        self.call(now, place, request, &procedure, payload, options, effects);
+        let (request, payload) = (call.request, call.payload);
+        self.call(
+            now,
+            place,
+            request,
+            &call.procedure,
+            payload,
+            options,
+            effects,
+        );
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one command")]
