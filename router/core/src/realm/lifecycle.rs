@@ -2,7 +2,7 @@
 
 use super::publish::{Author, is_traced};
 use super::remember::Trace;
-use super::{Effects, Realm};
+use super::{Effects, Realm, end_writer};
 use crate::auth::Action;
 use crate::model::{
     Delivery, EndReason, ErrorKind, Event, LastWill, MAX_ID, Made, Now, PublicationId, Refusal,
@@ -142,8 +142,7 @@ impl Realm {
         let session = self.sessions.get_mut(place)?;
         let was_attached = session.attached;
         if was_attached {
-            session.outbox.end(EndReason::TakenOver);
-            effects.wake.push(session.outbox.clone());
+            end_writer(&session.outbox, EndReason::TakenOver, effects);
         }
         // What nobody proved is not inherited by somebody who did.
         let same = session.identity.is_proven() == identity.is_proven();
@@ -348,8 +347,7 @@ impl Realm {
 
     fn tell_end(&mut self, place: usize, reason: EndReason, effects: &mut Effects) {
         if let Some(session) = self.sessions.get(place) {
-            session.outbox.end(reason);
-            effects.wake.push(session.outbox.clone());
+            end_writer(&session.outbox, reason, effects);
         }
     }
 
@@ -419,8 +417,7 @@ impl Realm {
         };
         let was_attached = std::mem::replace(&mut session.attached, false);
         self.connected -= usize::from(was_attached);
-        session.outbox.end(EndReason::RealmClosed);
-        effects.wake.push(session.outbox.clone());
+        end_writer(&session.outbox, EndReason::RealmClosed, effects);
         let subscriptions: Vec<SubscriptionId> = session.subscriptions.keys().copied().collect();
         for id in subscriptions {
             self.leave_subscription(place, id);

@@ -669,8 +669,7 @@ impl Realm {
         match delivery {
             Delivery::Ended(reason) => {
                 if held.outbox.is_current(held.generation) {
-                    held.outbox.end(reason);
-                    effects.wake.push(held.outbox);
+                    end_writer(&held.outbox, reason, effects);
                 }
             }
             other => self.release(&held, other, effects),
@@ -854,6 +853,12 @@ impl Realm {
         let commit = self.commit_since(before, effects);
         self.done(place, request, Answer::Released(known), commit, effects);
     }
+}
+
+/// The connection behind the outbox is to end with `reason`, of which its writer is told.
+fn end_writer(outbox: &Arc<Outbox>, reason: EndReason, effects: &mut Effects) {
+    outbox.end(reason);
+    effects.wake.push(outbox.clone());
 }
 
 fn note(outbox: &Arc<Outbox>, pushed: Pushed, effects: &mut Effects) {
